@@ -50,7 +50,7 @@ def cached(minutes: int, hour: int, read: int = 0, **changes: Any) -> Usage:
     )
 
 
-def by_hand(prices: tuple[str, ...], u: Usage, factor: D = D(1)) -> D:
+def by_hand(prices: tuple[str, ...], u: Usage, factor: D | int = 1) -> D:
     """The same bill with a pencil."""
     input_, output, minutes, hour, read = map(D, prices)
     split = u.cache_creation or CacheCreation(
