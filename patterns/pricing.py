@@ -11,7 +11,7 @@ Take along: patterns/pricing.py. Needs: pip install genai-prices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
@@ -20,7 +20,7 @@ from typing import Any
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
-__all__ = ["InvalidUsage", "Rates", "cost_usd", "rates"]
+__all__ = ["InvalidUsage", "Rates", "Tokens", "cost_usd", "rates", "tokens_of"]
 
 _MILLION = Decimal(1_000_000)
 _THOUSAND = Decimal(1_000)
@@ -69,6 +69,30 @@ class Rates:
     cache_write_5m: Decimal
     cache_write_1h: Decimal
     cache_read: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of one response, each counted once, under the price it pays.
+
+    Attributes:
+        input: uncached input.
+        output: output, thinking included.
+        cache_write_5m: input written to the cache for five minutes.
+        cache_write_1h: input written to the cache for an hour.
+        cache_read: input read from the cache.
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    cache_read: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """The whole prompt: everything but the output."""
+        return self.input + self.cache_write_5m + self.cache_write_1h + self.cache_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +154,8 @@ def cost_usd(model: str, usage: Any, *, at: date | None = None) -> Decimal | Non
     geo = getattr(usage, "inference_geo", None)
     prices = _price_list(model, _day(at), tier == "batch", fast, geo)
     searches = _searches(getattr(usage, "server_tool_use", None))
-    parts = _billed_parts(usage)
-    if prices is None or searches is None or parts is None or tier == "priority":
+    parts = [usage, *_compactions(usage)]
+    if prices is None or searches is None or tier == "priority" or not _one_model(usage):
         return None
     if searches and prices.per_search is None:
         return None
@@ -139,33 +163,58 @@ def cost_usd(model: str, usage: Any, *, at: date | None = None) -> Decimal | Non
     return sum((_tokens_usd(prices, part) for part in parts), total)
 
 
-def _tokens_usd(prices: _PriceList, usage: Any) -> Decimal:
-    """The price of one sampling: every token at the rate that its prompt length selects."""
-    uncached = _count(usage, "input_tokens", required=True)
-    output = _count(usage, "output_tokens", required=True)
-    read = _count(usage, "cache_read_input_tokens")
+def tokens_of(usage: Any) -> Tokens:
+    """The tokens of one response by kind, compactions included.
+
+    Args:
+        usage: `message.usage`, or anything with those fields.
+
+    Raises:
+        InvalidUsage: a count is negative or not a whole number.
+    """
+    parts = [_counted(part) for part in (usage, *_compactions(usage))]
+    columns = zip(*(astuple(part) for part in parts), strict=True)
+    return Tokens(*map(sum, columns))
+
+
+def _counted(usage: Any) -> Tokens:
     written = _count(usage, "cache_creation_input_tokens")
     split = getattr(usage, "cache_creation", None)
     hour = _count(split, "ephemeral_1h_input_tokens")
-    # Without a split every write counts as the default, five minutes: a lower bound.
-    minutes = max(_count(split, "ephemeral_5m_input_tokens"), written - hour)
-    rates = prices.at(uncached + read + minutes + hour)
+    minutes = _count(split, "ephemeral_5m_input_tokens")
+    return Tokens(
+        input=_count(usage, "input_tokens", required=True),
+        output=_count(usage, "output_tokens", required=True),
+        # Without a split every write counts as the default, five minutes: a lower bound.
+        cache_write_5m=max(minutes, written - hour),
+        cache_write_1h=hour,
+        cache_read=_count(usage, "cache_read_input_tokens"),
+    )
+
+
+def _tokens_usd(prices: _PriceList, usage: Any) -> Decimal:
+    """The price of one sampling: every token at the rate that its prompt length selects."""
+    tokens = _counted(usage)
+    rates = prices.at(tokens.prompt)
     return (
-        uncached * rates.input
-        + output * rates.output
-        + read * rates.cache_read
-        + minutes * rates.cache_write_5m
-        + hour * rates.cache_write_1h
+        tokens.input * rates.input
+        + tokens.output * rates.output
+        + tokens.cache_write_5m * rates.cache_write_5m
+        + tokens.cache_write_1h * rates.cache_write_1h
+        + tokens.cache_read * rates.cache_read
     ) / _MILLION
 
 
-def _billed_parts(usage: Any) -> list[Any] | None:
-    """The usage itself, then each compaction; None when another model's tokens are in there."""
-    extra = getattr(usage, "iterations", None) or ()
-    kinds = {part.type for part in extra}
-    if not kinds <= {"message", "compaction"} or getattr(usage, "fallback_credit", None):
-        return None
-    return [usage, *(part for part in extra if part.type == "compaction")]
+def _compactions(usage: Any) -> list[Any]:
+    """Samplings that the totals of a beta usage leave out."""
+    iterations = getattr(usage, "iterations", None) or ()
+    return [part for part in iterations if part.type == "compaction"]
+
+
+def _one_model(usage: Any) -> bool:
+    """Whether every token was sampled, and is billed, at the answering model's own price."""
+    kinds = {part.type for part in getattr(usage, "iterations", None) or ()}
+    return kinds <= {"message", "compaction"} and not getattr(usage, "fallback_credit", None)
 
 
 def _searches(tools: Any) -> int | None:

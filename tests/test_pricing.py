@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patterns.models import FABLE, HAIKU, MYTHOS, OPUS, SONNET
-from patterns.pricing import InvalidUsage, Rates, cost_usd, rates
+from patterns.pricing import InvalidUsage, Rates, Tokens, cost_usd, rates, tokens_of
 
 D = Decimal
 
@@ -227,6 +227,7 @@ def test_compaction_is_billed_on_top() -> None:
     )
     extra = by_hand(PUBLISHED[OPUS], usage(input_tokens=180_000, output_tokens=3_500))
     assert cost_usd(OPUS, beta) == by_hand(PUBLISHED[OPUS], usage()) + extra
+    assert tokens_of(beta) == Tokens(input=181_000, output=3_700)
 
 
 def test_help_from_a_second_model_is_unpriced() -> None:
@@ -250,6 +251,13 @@ def test_anything_with_the_two_token_counts_can_be_priced() -> None:
     """The cost of a plan needs no response."""
     plan = SimpleNamespace(input_tokens=10_000, output_tokens=1_000)
     assert cost_usd(SONNET, plan) == D("0.03")
+
+
+def test_tokens_are_counted_once_under_their_price() -> None:
+    """The prompt is everything but the output."""
+    tokens = tokens_of(cached(300, 200, 100))
+    assert tokens == Tokens(1_000, 200, cache_write_5m=300, cache_write_1h=200, cache_read=100)
+    assert tokens.prompt == 1_600
 
 
 @given(
