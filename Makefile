@@ -1,0 +1,88 @@
+# Two commands matter: `make lab` to learn, `make test` to check. `make` alone lists the rest.
+PYTHON  ?= python3
+VENV    := $(CURDIR)/.venv
+BIN     := $(VENV)/bin
+VAR     := $(VENV)/var
+BENCH   := $(CURDIR)/.venv-bench
+
+# Everything that tools like to keep in the home directory stays in the checkout.
+export PIP_CACHE_DIR       := $(VENV)/cache/pip
+export UV_CACHE_DIR        := $(VENV)/cache/uv
+export UV_PYTHON_DOWNLOADS := never
+export JUPYTER_CONFIG_DIR  := $(VAR)/jupyter/config
+export JUPYTER_DATA_DIR    := $(VAR)/jupyter/data
+export JUPYTER_RUNTIME_DIR := $(VAR)/jupyter/runtime
+export JUPYTERLAB_SETTINGS_DIR   := $(VAR)/jupyter/settings
+export JUPYTERLAB_WORKSPACES_DIR := $(VAR)/jupyter/workspaces
+export IPYTHONDIR          := $(VAR)/ipython
+export MPLCONFIGDIR        := $(VAR)/matplotlib
+export PYTHONPYCACHEPREFIX := $(VAR)/pycache
+
+NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
+	--nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadscope -q notebooks
+
+.PHONY: help setup lab test run record check fix lock bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; try make PYTHON=python3.12"; exit 1; }
+	@echo "setting up .venv from requirements.lock (about a minute the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@mkdir -p $(VAR) $(VENV)/share/jupyter/lab/settings
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
+		> $(VENV)/share/jupyter/lab/settings/overrides.json
+	@touch $@
+
+lab: setup  ## open the course in JupyterLab, replaying; no key needed
+	@cd notebooks && $(BIN)/jupyter lab 00_start_here.ipynb
+
+test: check  ## lint, types, unit tests, and every notebook compared with its stored outputs
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q --cov
+	@rm -rf $(VAR)/replay && mkdir -p $(VAR)/replay
+	PATTERNS_REPLAY_LOG=$(VAR)/replay $(NBVAL)
+	@$(BIN)/python -m patterns.course audit $(VAR)/replay
+
+run: setup  ## execute the chapters from their recordings   [CHAPTER=slug]
+	@$(BIN)/python -m patterns.course run $(CHAPTER)
+
+record: setup  ## make a chapter's recording and outputs again   CHAPTER=slug [LIVE=1]
+	@$(BIN)/python -m patterns.course record $(CHAPTER) $(if $(LIVE),--live)
+
+check: setup  ## lint, format and types only
+	$(BIN)/ruff check -q .
+	$(BIN)/ruff format -q --check .
+	$(BIN)/mypy --no-error-summary
+
+fix: setup  ## format, repair what lint can repair, rewrite generated tables
+	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
+	@$(BIN)/python tests/readme_tables.py --write
+
+lock: setup  ## resolve requirements.lock again, and that of the benchmarks
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+		--extra course --group dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+		--extra course --group dev pyproject.toml tests/bench/requirements.in \
+		-o tests/bench/requirements.lock
+
+$(BENCH)/.ready: tests/bench/requirements.lock | setup
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BIN)/uv pip install -q --python $(BENCH)/bin/python --require-hashes -r tests/bench/requirements.lock
+	@$(BIN)/uv pip install -q --python $(BENCH)/bin/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+bench: $(BENCH)/.ready  ## measure beside peers, then the long trials   [CHAPTER=slug]
+	@for file in tests/bench/bench_$(or $(CHAPTER),*).py; do \
+		echo "== $$file"; $(BENCH)/bin/python $$file || exit 1; done
+	@$(BIN)/python -m pytest -q -m soak $(if $(CHAPTER),-k $(CHAPTER))
+
+clean:  ## remove the environments and everything generated
+	rm -rf .venv .venv-bench .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
