@@ -1,0 +1,42 @@
+"""A working fake of the Messages API, for recordings without a key, for load and faults, and for
+your own test suite.
+
+The real SDK talks to it in process (`FakeAPI().client()`) or over a loopback socket
+(`python -m patterns.fake_api --port 0`). It answers as the documentation of November 2026 says;
+what a model would say it does not know: replies come from a script, a queue, or an echo that says
+it is one. Not a measure of any model, and no proof that the API takes a request: it checks what
+it knows.
+
+    from patterns.fake_api import FakeAPI, Reply
+
+    api = FakeAPI()
+    api.enqueue("Paris.", Reply(refusal="bio"))
+    client = api.client()                 # the real anthropic.Anthropic
+    client.messages.create(...)
+    assert api.journal[0].body["model"] == "claude-sonnet-5-5"
+
+Take along: the folder patterns/fake_api, patterns/models.py. Taught in chapter 00.
+"""
+
+from patterns.fake_api.api import FakeAPI
+from patterns.fake_api.clock import Clock, RealClock, VirtualClock
+from patterns.fake_api.faults import Fault
+from patterns.fake_api.journal import Entry
+from patterns.fake_api.latency import Latency
+from patterns.fake_api.replies import Error, Reply, ToolUse
+from patterns.fake_api.scripts import BadReplies, Replies
+
+__all__ = [
+    "BadReplies",
+    "Clock",
+    "Entry",
+    "Error",
+    "FakeAPI",
+    "Fault",
+    "Latency",
+    "RealClock",
+    "Replies",
+    "Reply",
+    "ToolUse",
+    "VirtualClock",
+]

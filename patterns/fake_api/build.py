@@ -1,0 +1,266 @@
+"""From a reply to the message that the API would send: blocks, ids, stop reason, usage.
+
+Ids come from a hash of the request and its ordinal, so that the same run gives the same ids.
+
+Take along: the folder patterns/fake_api.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final
+
+from patterns.fake_api.replies import Reply, ToolUse
+from patterns.fake_api.scripts import compact
+from patterns.fake_api.tokens import block_tokens, cut_to_tokens, text_tokens
+
+ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+EXPLANATIONS: Final[Mapping[str, str]] = {
+    "reasoning_extraction": "The request asks for the model's internal reasoning.",
+}
+
+
+def make_id(prefix: str, *parts: bytes | str | int) -> str:
+    """An id such as `msg_01AbC…` that depends on nothing but its parts."""
+    text = "|".join(part.hex() if isinstance(part, bytes) else str(part) for part in parts)
+    number = int.from_bytes(blake2b(f"{prefix}|{text}".encode(), digest_size=16).digest(), "big")
+    letters = []
+    for _ in range(22):
+        number, place = divmod(number, len(ALPHABET))
+        letters.append(ALPHABET[place])
+    return f"{prefix}_01{''.join(letters)}"
+
+
+def sign(thinking: str) -> str:
+    """The signature of a thinking block, which the fake checks when the block comes back."""
+    return "fake" + blake2b(thinking.encode("utf-8", "replace"), digest_size=24).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """How a request's input tokens were counted."""
+
+    uncached: int
+    read: int = 0
+    written_5m: int = 0
+    written_1h: int = 0
+
+    @property
+    def written(self) -> int:
+        """Tokens written to the cache, with either TTL."""
+        return self.written_5m + self.written_1h
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A message and what streaming it needs to know."""
+
+    message: dict[str, Any]
+    output_tokens: int
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build(
+    body: Mapping[str, Any],
+    reply: Reply,
+    message_id: str,
+    tokens: Input,
+    *,
+    tier: str = "standard",
+    diagnostics: Mapping[str, Any] | None = None,
+) -> Built:
+    """The message that answers `body` with `reply`."""
+    blocks = _blocks(body, reply, message_id)
+    kept, natural = _within(blocks, body)
+    stop_reason, stop_sequence = _stop(reply, kept, natural)
+    thinking = sum(block_tokens(block) for block in kept if block["type"] == "thinking")
+    output = _output_tokens(body, reply, kept)
+    message = {
+        "id": message_id,
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"],
+        "content": kept,
+        "stop_reason": stop_reason,
+        "stop_sequence": stop_sequence,
+        "stop_details": _stop_details(reply, stop_reason),
+        "usage": usage_of(tokens, output, thinking, tier, body.get("speed")),
+    }
+    if "diagnostics" in body:
+        message["diagnostics"] = diagnostics
+    return Built(message, output)
+
+
+def usage_of(
+    tokens: Input, output: int, thinking: int, tier: str, speed: str | None
+) -> dict[str, Any]:
+    """The usage of a message."""
+    usage: dict[str, Any] = {
+        "input_tokens": tokens.uncached,
+        "cache_creation_input_tokens": tokens.written,
+        "cache_read_input_tokens": tokens.read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": tokens.written_5m,
+            "ephemeral_1h_input_tokens": tokens.written_1h,
+        },
+        "output_tokens": output,
+        "service_tier": tier,
+    }
+    if thinking:
+        usage["output_tokens_details"] = {"thinking_tokens": min(thinking, output)}
+    if speed is not None:
+        usage["speed"] = speed
+    return usage
+
+
+def _blocks(body: Mapping[str, Any], reply: Reply, message_id: str) -> list[dict[str, Any]]:
+    """The content blocks of a reply, uncut."""
+    if reply.content is not None:
+        return [dict(block) for block in reply.content]
+    blocks: list[dict[str, Any]] = []
+    if reply.thinking is not None and _thinks(body):
+        shown = (body.get("thinking") or {}).get("display") != "omitted"
+        blocks.append(
+            {
+                "type": "thinking",
+                "thinking": reply.thinking if shown else "",
+                "signature": sign(reply.thinking if shown else ""),
+            }
+        )
+    text = compact(reply.json) if reply.json is not None else reply.text
+    if text:
+        blocks.append({"type": "text", "text": text})
+    blocks.extend(_call(call, message_id, n) for n, call in enumerate(reply.calls))
+    return blocks
+
+
+def _thinks(body: Mapping[str, Any]) -> bool:
+    return (body.get("thinking") or {}).get("type") != "disabled"
+
+
+def _call(call: ToolUse, message_id: str, n: int) -> dict[str, Any]:
+    return {
+        "type": "tool_use",
+        "id": call.id or make_id("toolu", message_id, n),
+        "name": call.name,
+        "input": dict(call.input),
+    }
+
+
+def _within(
+    blocks: list[dict[str, Any]], body: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], tuple[str, str | None] | None]:
+    """The blocks that fit `max_tokens` and end before a stop sequence, and why they end."""
+    left: int = body["max_tokens"]
+    kept: list[dict[str, Any]] = []
+    for block in blocks:
+        stopped = _stop_at(block, body.get("stop_sequences") or ())
+        size = block_tokens(block)
+        if size > left:
+            _keep_part(kept, block, left)
+            return kept, ("max_tokens", None)
+        if stopped is None or block["text"]:
+            kept.append(block)
+        if stopped is not None:
+            return kept, ("stop_sequence", stopped)
+        left -= size
+    return kept, None
+
+
+def _stop_at(block: dict[str, Any], sequences: list[str] | tuple[str, ...]) -> str | None:
+    """Cut a text block before the first stop sequence in it, and say which that is."""
+    if block["type"] != "text":
+        return None
+    found = [(at, word) for word in sequences if (at := block["text"].find(word)) >= 0]
+    if not found:
+        return None
+    at, word = min(found)
+    block["text"] = block["text"][:at]
+    return word
+
+
+def _keep_part(kept: list[dict[str, Any]], block: dict[str, Any], tokens: int) -> None:
+    """Keep as much of a text or thinking block as fits; other blocks are kept whole or not."""
+    key = block["type"]
+    if key in ("text", "thinking") and tokens > 0:
+        block[key] = cut_to_tokens(block[key], tokens)
+        if key == "thinking":
+            block["signature"] = sign(block[key])
+        kept.append(block)
+
+
+def _stop(
+    reply: Reply, kept: list[dict[str, Any]], natural: tuple[str, str | None] | None
+) -> tuple[str, str | None]:
+    """Stop reason and stop sequence."""
+    if natural is not None:
+        return natural
+    if reply.refusal is not None:
+        return "refusal", None
+    if reply.stop_reason is not None:
+        return reply.stop_reason, None
+    if any(block["type"] == "tool_use" for block in kept):
+        return "tool_use", None
+    return "end_turn", None
+
+
+def _stop_details(reply: Reply, stop_reason: str) -> dict[str, Any] | None:
+    if stop_reason != "refusal":
+        return None
+    explanation = EXPLANATIONS.get(reply.refusal or "")
+    return {"type": "refusal", "category": reply.refusal, "explanation": explanation}
+
+
+def _output_tokens(body: Mapping[str, Any], reply: Reply, kept: list[dict[str, Any]]) -> int:
+    if body["max_tokens"] == 0:
+        return 0
+    if reply.output_tokens is not None:
+        return min(reply.output_tokens, int(body["max_tokens"]))
+    return max(1, sum(map(block_tokens, kept)))
+
+
+def echo_of(body: Mapping[str, Any], last_text: str) -> Reply:
+    """The answer to a request that no script knows: it says what it is, every time alike."""
+    schema = ((body.get("output_config") or {}).get("format") or {}).get("schema")
+    if schema is not None:
+        return Reply(json=example_of(schema, schema))
+    shown = last_text if len(last_text) <= 200 else last_text[:200] + "…"
+    return Reply(f"[echo of the fake API, no scripted reply fits] {shown}")
+
+
+def example_of(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> Any:
+    """A small value that fits a JSON schema: first choices, zeros, and the word "echo"."""
+    if "$ref" in schema:
+        name = str(schema["$ref"]).rsplit("/", 1)[-1]
+        target = (root.get("$defs") or {}).get(name, {})
+        return example_of(target, root, depth + 1) if depth < 20 else None
+    for key in ("enum", "anyOf", "oneOf", "allOf"):
+        if schema.get(key):
+            first = schema[key][0]
+            return first if key == "enum" else example_of(first, root, depth + 1)
+    if "const" in schema:
+        return schema["const"]
+    match schema.get("type"):
+        case "object":
+            properties = schema.get("properties") or {}
+            return {name: example_of(part, root, depth + 1) for name, part in properties.items()}
+        case "array":
+            return [example_of(schema.get("items") or {}, root, depth + 1)] if depth < 20 else []
+        case "integer":
+            return 0
+        case "number":
+            return 0.0
+        case "boolean":
+            return False
+        case "null":
+            return None
+        case _:
+            return "echo"
+
+
+def start_of(text: str, size: int = 80) -> str:
+    """The beginning of a text, for messages."""
+    return text if len(text) <= size else text[:size] + "…"
+
+
+__all__ = ["Built", "Input", "build", "echo_of", "make_id", "sign", "start_of", "text_tokens"]

@@ -1,0 +1,55 @@
+"""What goes in and out of the fake API, whichever door it comes through.
+
+The transport and the socket server both turn an HTTP request into a `Request`, get an `Answer`
+back and play it: wait, send the head, then send its steps. All decisions are in the answer.
+
+Take along: the folder patterns/fake_api.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias
+
+
+class Cut(Enum):
+    """Where an answer stops being an answer."""
+
+    CLOSE = "close"
+    """The connection is closed under the client."""
+    HANG = "hang"
+    """Nothing more comes, and the connection stays open."""
+
+
+Step: TypeAlias = bytes | float | Cut
+"""Bytes to send, seconds to wait, or the end of the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request as the fake sees it; header names are lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    base_url: str = "https://api.anthropic.com"
+
+
+@dataclass(slots=True)
+class Answer:
+    """One HTTP response and how it is to be sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes | Iterable[Step] = b""
+    """All of the body, or its steps where it is streamed."""
+    wait: float = 0.0
+    """Seconds before the head is sent."""
+    cut: Cut | None = None
+    """Set where there is no head at all."""
+    usage: Mapping[str, Any] | None = None
+    reply: str | None = None
+    """Which reply answered: a script's entry, the queue, the echo, or None for an error."""
+    request_body: Any = field(default=None, repr=False)
