@@ -23,6 +23,7 @@ from patterns.fake_api.clock import Clock, RealClock, VirtualClock
 from patterns.fake_api.faults import Fault
 from patterns.fake_api.journal import Entry
 from patterns.fake_api.latency import Latency
+from patterns.fake_api.limits import RateLimits
 from patterns.fake_api.replies import Error, Reply, ToolUse
 from patterns.fake_api.scripts import BadReplies, Replies
 
@@ -34,6 +35,7 @@ __all__ = [
     "FakeAPI",
     "Fault",
     "Latency",
+    "RateLimits",
     "RealClock",
     "Replies",
     "Reply",

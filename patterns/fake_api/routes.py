@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from patterns.fake_api.errors import APIError
+from patterns.fake_api.journal import Packed
 from patterns.fake_api.wire import Request
 
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -39,6 +40,14 @@ class Call:
     """How many equal requests there have been, this one included."""
     at: float
     workspace: str = ""
+    _packed: Packed | None = None
+
+    @property
+    def packed(self) -> Packed:
+        """The body as it is kept; journal and batch share it."""
+        if self._packed is None:
+            self._packed = Packed.of(self.request.body)
+        return self._packed
 
     @property
     def beta(self) -> bool:
