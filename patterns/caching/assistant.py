@@ -1,0 +1,234 @@
+"""Conversations and document questions that keep their prefix byte for byte, and count it.
+
+`CachedAssistant` is one conversation: instructions, documents and tools behind one breakpoint,
+and a second one that moves with the turns. `DocumentQA` asks many independent questions about the
+same documents: the shared part is written once, then everything runs side by side. Not for
+prompts that are new every time.
+
+Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
+patterns/concurrency.py. Taught in chapter 07.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from anthropic import Anthropic, AsyncAnthropic
+from anthropic.types import Message
+
+from patterns.concurrency import Outcome, fan_out
+from patterns.messages import tag, text_of
+from patterns.models import SONNET
+
+from .diagnosis import Miss, explain_miss
+from .economics import TTL, as_ttl
+from .prefix import TTLOrder
+from .stats import CacheStats
+from .warming import warm_async
+
+Documents = Mapping[str, str] | Sequence[str]
+"""Texts by title, or texts alone."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer and what it cost."""
+
+    text: str
+    stop_reason: str | None
+    stats: CacheStats
+    miss: Miss | None
+    """Why the cache did not reuse the previous turn, where the API says so."""
+    message: Message
+    """The whole response: usage, id, every block."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The API's id of the request, for support and logs."""
+        return self.message._request_id
+
+
+class _Conversation:
+    """State of one conversation, shared by the sync and the async assistant."""
+
+    def __init__(
+        self,
+        system: str,
+        *,
+        documents: Documents = (),
+        tools: Sequence[Mapping[str, Any]] = (),
+        model: str = SONNET,
+        max_tokens: int = 2_048,
+        prefix_ttl: TTL | None = "5m",
+        turns_ttl: TTL | None = "5m",
+        **options: Any,
+    ) -> None:
+        if turns_ttl == "1h" and prefix_ttl == "5m":
+            raise TTLOrder("the conversation")
+        fixed: dict[str, Any] = {"model": model, "max_tokens": max_tokens, **options}
+        fixed["system"] = shared_prefix(system, documents, prefix_ttl)
+        if tools:
+            fixed["tools"] = [dict(tool) for tool in tools]
+        if turns_ttl is not None:
+            fixed["cache_control"] = {"type": "ephemeral", "ttl": as_ttl(turns_ttl)}
+        self._fixed = fixed
+        self._messages: list[dict[str, Any]] = []
+        self._last_id: str | None = None
+        self.stats = CacheStats()
+        """Everything paid so far, answers that could not be used included."""
+
+    @property
+    def turns(self) -> tuple[Mapping[str, Any], ...]:
+        """The conversation so far, as it is sent."""
+        return tuple(self._messages)
+
+    def request(self, content: str | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What `ask` would send: keyword arguments of `messages.create`."""
+        turn = content if isinstance(content, str) else [dict(block) for block in content]
+        return {
+            **self._fixed,
+            "messages": [*self._messages, {"role": "user", "content": turn}],
+            "diagnostics": {"previous_message_id": self._last_id},
+        }
+
+    def _take(self, request: Mapping[str, Any], message: Message) -> Reply:
+        """Count the call, and keep the turn only if its answer can be used."""
+        stats = CacheStats.from_usage(message.usage, message.model)
+        self.stats += stats
+        reply = Reply(text_of(message), message.stop_reason, stats, explain_miss(message), message)
+        content = [block.to_dict() for block in message.content]
+        self._messages += [request["messages"][-1], {"role": "assistant", "content": content}]
+        self._last_id = message.id
+        return reply
+
+
+class CachedAssistant(_Conversation):
+    """A conversation whose instructions and turns are cached.
+
+    A call that fails, is refused or is cut off leaves the conversation as it was; what it cost
+    stays in `stats`. One conversation is for one thread.
+
+    Args:
+        client: any Anthropic client.
+        system: instructions; keep times, names and ids out of them.
+        documents: texts to answer from, escaped and put behind the instructions.
+        tools: tool definitions. `ask` also takes tool results, as a list of blocks.
+        model: an id from `patterns.models`.
+        max_tokens: limit of one answer, thinking included.
+        prefix_ttl: lifetime of instructions, documents and tools; None for no breakpoint there.
+        turns_ttl: lifetime of the conversation; None to leave the turns uncached.
+        options: anything else for `messages.create`, the same for every turn.
+
+    Raises:
+        UnknownTTL, TTLOrder: a lifetime that does not exist, or a longer one behind a shorter.
+    """
+
+    def __init__(self, client: Anthropic, system: str, **settings: Any) -> None:
+        super().__init__(system, **settings)
+        self._client = client
+
+    def ask(self, content: str | Sequence[Mapping[str, Any]]) -> Reply:
+        """Send the next user turn and return the answer.
+
+        Raises:
+            Refused, Truncated: there is no complete answer; the turn is not kept.
+            anthropic.APIError: the call failed; nothing changed.
+        """
+        request = self.request(content)
+        return self._take(request, self._client.messages.create(**request))
+
+
+class AsyncCachedAssistant(_Conversation):
+    """`CachedAssistant` for an async client; turns asked at once go one after the other."""
+
+    def __init__(self, client: AsyncAnthropic, system: str, **settings: Any) -> None:
+        super().__init__(system, **settings)
+        self._client = client
+        self._turn = asyncio.Lock()
+
+    async def ask(self, content: str | Sequence[Mapping[str, Any]]) -> Reply:
+        """Send the next user turn and return the answer; raises as `CachedAssistant.ask` does."""
+        async with self._turn:
+            request = self.request(content)
+            return self._take(request, await self._client.messages.create(**request))
+
+
+class DocumentQA:
+    """Independent questions about the same documents, cached once and asked side by side.
+
+    Args:
+        client: an async Anthropic client.
+        documents: texts by title, or texts alone.
+        system: instructions in front of the documents.
+        model: an id from `patterns.models`.
+        max_tokens: limit of one answer, thinking included.
+        ttl: lifetime of instructions and documents.
+        limit: how many questions run at once.
+        options: anything else for `messages.create`.
+
+    Raises:
+        UnknownTTL: the lifetime is neither "5m" nor "1h".
+    """
+
+    def __init__(
+        self,
+        client: AsyncAnthropic,
+        documents: Documents,
+        *,
+        system: str = "Answer from the documents. Name the document that you used.",
+        model: str = SONNET,
+        max_tokens: int = 2_048,
+        ttl: TTL = "5m",
+        limit: int = 8,
+        **options: Any,
+    ) -> None:
+        self._client, self._limit = client, limit
+        self._fixed = {"model": model, "max_tokens": max_tokens, **options}
+        self._fixed["system"] = shared_prefix(system, documents, ttl)
+        self.stats = CacheStats()
+        """Everything paid so far, warming included."""
+
+    def request(self, question: str) -> dict[str, Any]:
+        """What one question sends: keyword arguments of `messages.create`."""
+        return {**self._fixed, "messages": [{"role": "user", "content": question}]}
+
+    async def ask(self, questions: Iterable[str]) -> list[Outcome[str, Reply]]:
+        """Ask every question; outcomes come in the order of the questions.
+
+        With two or more questions the documents are warmed first: a read more when they are in
+        the cache already, many writes fewer when they are not. A question that fails, is refused
+        or is cut off is an outcome with its error; the others are answered.
+
+        Raises:
+            CannotWarm, NotCached, anthropic.APIError: warming failed; no question was sent.
+        """
+        asked = list(questions)
+        if len(asked) > 1:
+            self._count(await warm_async(self._client, self.request(asked[0])))
+        return [o async for o in fan_out(asked, self._answer, limit=self._limit, ordered=True)]
+
+    async def _answer(self, question: str) -> Reply:
+        message = await self._client.messages.create(**self.request(question))
+        stats = self._count(message)
+        return Reply(text_of(message), message.stop_reason, stats, explain_miss(message), message)
+
+    def _count(self, message: Message) -> CacheStats:
+        stats = CacheStats.from_usage(message.usage, message.model)
+        self.stats += stats
+        return stats
+
+
+def shared_prefix(system: str, documents: Documents, ttl: TTL | None) -> list[dict[str, Any]]:
+    """System blocks of instructions and documents, with a breakpoint on the last one.
+
+    Documents are escaped inside `<document>` tags, so that their text cannot pose as a tag.
+    """
+    titled = documents.items() if isinstance(documents, Mapping) else enumerate(documents, start=1)
+    texts = [system, *(tag("document", text, title=title) for title, text in titled)]
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
+    if ttl is not None:
+        blocks[-1]["cache_control"] = {"type": "ephemeral", "ttl": as_ttl(ttl)}
+    return blocks

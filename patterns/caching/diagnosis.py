@@ -1,0 +1,118 @@
+"""Find out why the cache missed: what the API says, and the place where two prompts part.
+
+The API's `diagnostics` name the part that changed (system, tools, messages, model). They do not
+name the place: `first_difference` compares the two requests on your side and does.
+
+Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
+patterns/concurrency.py. Taught in chapter 07.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from anthropic.types import Message
+
+from .prefix import Request, blocks_of
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first place at which a later prompt departs from an earlier one."""
+
+    path: str
+    before: str
+    """Text around the place in the earlier request; empty when there is nothing there."""
+    after: str
+
+
+@dataclass(frozen=True)
+class Miss:
+    """Why the cache could not reuse the whole prefix of an earlier request."""
+
+    reason: str
+    """The API's `cache_miss_reason.type`, or "pending" while it is still comparing."""
+    tokens: int | None
+    """About how many tokens would have been read otherwise, where the API says so."""
+    advice: str
+
+
+_ADVICE: Final = {
+    "model_changed": "Entries belong to one model and speed: keep both within a conversation.",
+    "system_changed": "Move what varies (time, user, ids) out of system, behind the breakpoint.",
+    "tools_changed": "Send the same tools in the same order, serialised the same way.",
+    "messages_changed": "Append to messages only; never edit, trim or re-serialise earlier turns.",
+    "previous_message_not_found": "Pass the id of a recent response of the same workspace.",
+    "unavailable": "Compare thinking, effort and tool_choice: the prompt itself is the same.",
+    "pending": "The comparison was not finished in time: look at the next call's diagnostics.",
+}
+
+
+def explain_miss(message: Message) -> Miss | None:
+    """What a response's `diagnostics` say; None without a divergence or without having asked.
+
+    Ask with `diagnostics={"previous_message_id": earlier.id}`, or None as id on the first turn.
+    An entry that has merely expired is not a divergence: compare the gap with the lifetime.
+    """
+    if message.diagnostics is None:
+        return None
+    found = message.diagnostics.cache_miss_reason
+    reason = "pending" if found is None else found.type
+    tokens = getattr(found, "cache_missed_input_tokens", None)
+    return Miss(reason, tokens, _ADVICE.get(reason, "See the API's cache diagnostics guide."))
+
+
+def first_difference(earlier: Request, later: Request) -> Difference | None:
+    """Where the later prompt stops being a continuation of the earlier one; None if it is one.
+
+    Compares model, tools, system and messages as the cache does: in that order and without
+    `cache_control`. Only messages may have grown.
+    """
+    for path, before, after in _paired(earlier, later):
+        if before != after:
+            at = _common(before, after)
+            return Difference(path, _around(before, at), _around(after, at))
+    return None
+
+
+def _paired(earlier: Request, later: Request) -> Iterator[tuple[str, str, str]]:
+    """The leaves of two prompts side by side: (path, earlier text, later text)."""
+    yield "model", str(earlier.get("model")), str(later.get("model"))
+    for section in ("tools", "system"):
+        before, after = blocks_of(earlier.get(section)), blocks_of(later.get(section))
+        yield from _pair(section, before, after, until=max(len(before), len(after)))
+    before, after = _turns(earlier), _turns(later)
+    yield from _pair("messages", before, after, until=len(before))
+
+
+def _turns(request: Request) -> list[Mapping[str, Any]]:
+    return [{**each, "content": blocks_of(each["content"])} for each in request.get("messages", ())]
+
+
+def _pair(path: str, before: Any, after: Any, until: int) -> Iterator[tuple[str, str, str]]:
+    for index in range(until):
+        one = before[index] if index < len(before) else None
+        two = after[index] if index < len(after) else None
+        yield from _leaves(f"{path}[{index}]", one, two)
+
+
+def _leaves(path: str, before: Any, after: Any) -> Iterator[tuple[str, str, str]]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        keys = [*before, *(key for key in after if key not in before)]
+        for key in (key for key in keys if key != "cache_control"):
+            yield from _leaves(f"{path}.{key}", before.get(key), after.get(key))
+    elif isinstance(before, list) and isinstance(after, list):
+        yield from _pair(path, before, after, until=max(len(before), len(after)))
+    else:
+        yield path, "" if before is None else str(before), "" if after is None else str(after)
+
+
+def _common(one: str, two: str) -> int:
+    pairs = enumerate(zip(one, two, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(two)))
+
+
+def _around(text: str, at: int, width: int = 24) -> str:
+    return text[max(0, at - width) : at + width]

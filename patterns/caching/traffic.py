@@ -1,0 +1,73 @@
+"""Describe traffic to the planner: what a prompt is made of and how far apart calls come.
+
+Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
+patterns/concurrency.py. Taught in chapter 07.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Arrivals(Protocol):
+    """How far apart the calls come."""
+
+    def within(self, seconds: float) -> float:
+        """Share of the calls that come less than `seconds` after the one before."""
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Calls whose gaps are like the ones seen, in seconds. One number is a steady beat."""
+
+    seconds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.seconds or min(self.seconds) < 0:
+            raise ValueError(f"gaps are {self.seconds}; give at least one, in seconds from 0 up.")
+
+    def within(self, seconds: float) -> float:
+        """Share of the gaps that are shorter than `seconds`: at its lifetime an entry is gone."""
+        return sum(gap < seconds for gap in self.seconds) / len(self.seconds)
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Calls that come at random, `mean` seconds apart on average: independent users."""
+
+    mean: float
+
+    def __post_init__(self) -> None:
+        if self.mean <= 0:
+            raise ValueError(f"mean gap is {self.mean}; give seconds above 0.")
+
+    def within(self, seconds: float) -> float:
+        """Probability that the next call comes within `seconds`."""
+        return -math.expm1(-seconds / self.mean)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the prompt that changes as one."""
+
+    name: str
+    tokens: int
+    """Its length; for a segment that grows, its average length including what is new."""
+    changes: float = 0.0
+    """Probability that it differs from the call before; 1 for a question or a timestamp."""
+    grows: int = 0
+    """Tokens that each call appends to it: a conversation."""
+    arrivals: Arrivals | None = None
+    """Gaps between calls with this very content, where they are longer than for the prompt as a
+    whole: one user's conversation behind instructions that all users share."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.changes <= 1:
+            raise ValueError(f"{self.name}: changes is {self.changes}; a probability is 0 to 1.")
+        if not 0 <= self.grows <= self.tokens:
+            raise ValueError(
+                f"{self.name}: grows by {self.grows} of {self.tokens} tokens; "
+                "tokens counts the new ones too."
+            )
