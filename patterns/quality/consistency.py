@@ -1,0 +1,182 @@
+"""Ask the same question several times and take the answer that most samples give.
+
+For questions with one checkable answer on which single samples differ. It cannot repair a
+question that the model misreads in the same way each time: all samples then agree, and are wrong.
+Not for long free text; one call with a higher effort is often the cheaper way to the same gain.
+
+Take along: the folder patterns/quality. Taught in chapter 06.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, TypeVar, Unpack, overload
+
+import anthropic
+from pydantic import BaseModel, create_model
+
+from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
+from patterns.quality.billing import AllLost, Call, InvalidInput, Lost
+from patterns.quality.vote import Vote, same, still_needed, vote
+
+T = TypeVar("T")
+
+
+class Sampling(Settings, total=False):
+    """The keywords of `self_consistent` that may be left out; it says what they do."""
+
+    concurrency: int
+    stop_early: bool
+    key: Callable[[Any], Hashable]
+    system: str | None
+
+
+@overload
+def self_consistent(
+    client: anthropic.Anthropic,
+    question: str,
+    *,
+    n: int,
+    answer: type[T],
+    **options: Unpack[Sampling],
+) -> Vote[T]: ...
+
+
+@overload
+def self_consistent(
+    client: anthropic.Anthropic,
+    question: str,
+    *,
+    n: int,
+    answer: object,
+    **options: Unpack[Sampling],
+) -> Vote[Any]: ...
+
+
+def self_consistent(
+    client: anthropic.Anthropic,
+    question: str,
+    *,
+    n: int,
+    answer: Any,
+    concurrency: int = 4,
+    stop_early: bool = True,
+    key: Callable[[Any], Hashable] = same,
+    system: str | None = None,
+    **settings: Unpack[Settings],
+) -> Vote[Any]:
+    """Ask up to `n` times and count the answers.
+
+    Args:
+        client: the SDK's client.
+        question: the prompt, sent as it is; put material from elsewhere in it with `tag`.
+        n: samples at most. An odd number avoids ties between two answers.
+        answer: what an answer is: a pydantic model, or a type such as `int`, `date`, an enum or
+            `Literal["yes", "no"]`.
+        concurrency: calls at the same time, at most.
+        stop_early: end as soon as the lead cannot be overtaken. It never asks for a sample that
+            could turn out superfluous, so several short rounds may replace one long one.
+        key: what makes two answers the same, such as `lambda solved: solved.total`.
+        system: system prompt.
+        settings: see `Settings`.
+
+    Raises:
+        InvalidInput: `n` or `concurrency` is below 1.
+        AllLost: no sample brought an answer.
+    """
+    steps = sampling(question, n, answer, stop_early, key, system, settings)
+    return run(client, steps, concurrency=concurrency)
+
+
+@overload
+async def self_consistent_async(
+    client: anthropic.AsyncAnthropic,
+    question: str,
+    *,
+    n: int,
+    answer: type[T],
+    **options: Unpack[Sampling],
+) -> Vote[T]: ...
+
+
+@overload
+async def self_consistent_async(
+    client: anthropic.AsyncAnthropic,
+    question: str,
+    *,
+    n: int,
+    answer: object,
+    **options: Unpack[Sampling],
+) -> Vote[Any]: ...
+
+
+async def self_consistent_async(
+    client: anthropic.AsyncAnthropic,
+    question: str,
+    *,
+    n: int,
+    answer: Any,
+    concurrency: int = 4,
+    stop_early: bool = True,
+    key: Callable[[Any], Hashable] = same,
+    system: str | None = None,
+    **settings: Unpack[Settings],
+) -> Vote[Any]:
+    """The same as `self_consistent`, with an `AsyncAnthropic`."""
+    steps = sampling(question, n, answer, stop_early, key, system, settings)
+    return await run_async(client, steps, concurrency=concurrency)
+
+
+def sampling(
+    question: str,
+    n: int,
+    answer: Any,
+    stop_early: bool,
+    key: Callable[[Any], Hashable],
+    system: str | None,
+    settings: Settings,
+) -> Steps[Vote[Any]]:
+    """The pattern itself, without I/O: yields rounds of calls, is sent their outcomes."""
+    if n < 1:
+        raise InvalidInput(f"n is {n}; ask for at least 1 sample, better an odd number from 3.")
+    ask = Ask(question, _output(answer), system, **settings)
+    answers: list[Any] = []
+    lost: list[Lost] = []
+    calls: list[Call] = []
+    while more := _next_round(answers, key, n - len(answers) - len(lost), stop_early):
+        for outcome in (yield [ask] * more):
+            calls += calls_of(outcome)
+            if outcome.error is None:
+                answers.append(_bare(answer, outcome.unwrap().value))
+            else:
+                lost.append(Lost(f"sample {len(answers) + len(lost) + 1}", outcome.error))
+    if not answers:
+        raise AllLost(f"all {n} samples were lost", {}, lost, calls) from lost[0].error
+    skipped = n - len(answers) - len(lost)
+    return replace(vote(answers, key=key), lost=tuple(lost), skipped=skipped, calls=tuple(calls))
+
+
+def _next_round(
+    answers: list[Any], key: Callable[[Any], Hashable], left: int, stop_early: bool
+) -> int:
+    """How many samples to ask for at once."""
+    if not stop_early:
+        return left
+    return still_needed(Counter(map(key, answers)).values(), left)
+
+
+@lru_cache(maxsize=256)
+def _output(answer: Any) -> type[BaseModel]:
+    """The model to ask for: the caller's own, or one with the single field `answer`."""
+    if _is_model(answer):
+        return answer  # type: ignore[no-any-return]  # the check above
+    return create_model("Answer", answer=(answer, ...))
+
+
+def _bare(answer: Any, value: Any) -> Any:
+    return value if _is_model(answer) else value.answer
+
+
+def _is_model(answer: Any) -> bool:
+    return isinstance(answer, type) and issubclass(answer, BaseModel)

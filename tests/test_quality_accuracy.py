@@ -1,0 +1,102 @@
+"""What voting gains and costs: exact sums against brute force."""
+
+from itertools import combinations, product
+from math import prod
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patterns.quality import (
+    InvalidInput,
+    early_stop_cost,
+    gain,
+    majority_accuracy,
+    still_needed,
+    subset_odds,
+    vote,
+)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+def test_majority_accuracy_is_the_sum_over_all_outcomes(p: float, n: int) -> None:
+    """The chance that more than half of n coins with chance p show right."""
+    every = product((True, False), repeat=n)
+    brute = sum(
+        prod(p if right else 1 - p for right in outcome)
+        for outcome in every
+        if sum(outcome) > n / 2
+    )
+    assert majority_accuracy(p, n) == pytest.approx(brute)
+
+
+def test_voting_helps_above_a_half_and_hurts_below() -> None:
+    """Nine votes: 70 % becomes 90 %, 50 % stays, 30 % becomes 10 %."""
+    assert majority_accuracy(0.7, 9) == pytest.approx(0.9012, abs=1e-4)
+    assert majority_accuracy(0.5, 9) == pytest.approx(0.5)
+    assert majority_accuracy(0.3, 9) == pytest.approx(0.0988, abs=1e-4)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("n", [1, 3, 4, 7])
+def test_early_stop_cost_is_the_mean_over_all_sequences(p: float, n: int) -> None:
+    """Samples and rounds, weighted by how likely each sequence of right and wrong is."""
+    samples = rounds = 0.0
+    for outcome in product((True, False), repeat=n):
+        chance = prod(p if right else 1 - p for right in outcome)
+        told = turns = 0
+        while more := still_needed((sum(outcome[:told]), told - sum(outcome[:told])), n - told):
+            told, turns = told + more, turns + 1
+        samples, rounds = samples + chance * told, rounds + chance * turns
+    assert early_stop_cost(p, n) == pytest.approx((samples, rounds))
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=8).flatmap(
+        lambda answers: st.tuples(st.just(answers), st.integers(1, len(answers)))
+    )
+)
+def test_subset_odds_are_the_mean_over_every_choice(case: tuple[list[int], int]) -> None:
+    """Counting how each choice of n answers would vote gives the same odds."""
+    answers, n = case
+    chosen = [vote(choice) for choice in combinations(answers, n)]
+    odds = subset_odds(dict(vote(answers).counts), 0, n)
+    assert odds.right == pytest.approx(sum(v.answer == 0 for v in chosen) / len(chosen))
+    assert odds.tie == pytest.approx(sum(bool(v.tie) for v in chosen) / len(chosen))
+    assert odds.right + odds.wrong + odds.tie == pytest.approx(1)
+
+
+def test_more_votes_than_answers_are_all_of_them() -> None:
+    """A lost sample leaves eight of nine: the vote of nine is the vote of those eight."""
+    assert subset_odds({5: 5, 10: 3}, 5, 9).right == 1
+
+
+def test_gain_tells_a_real_difference_from_noise() -> None:
+    """Better on every question is shown; better on one and worse on another is not."""
+    clear = gain([1.0] * 30, [0.0] * 10 + [1.0] * 20)
+    assert clear.difference == pytest.approx(1 / 3)
+    assert clear.shown
+    noise = gain([1.0, 0.0] * 15, [0.0, 1.0] * 15)
+    assert noise.difference == 0
+    assert not noise.shown
+    assert gain([0.0] * 9, [1.0] * 9).shown
+    assert noise == gain([1.0, 0.0] * 15, [0.0, 1.0] * 15)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: majority_accuracy(1.2, 3),
+        lambda: majority_accuracy(0.5, 0),
+        lambda: early_stop_cost(-0.1, 3),
+        lambda: subset_odds({5: 1}, 5, 0),
+        lambda: subset_odds({}, 5, 1),
+        lambda: gain([], []),
+        lambda: gain([1.0], [1.0, 0.0]),
+    ],
+)
+def test_impossible_arguments_are_errors(wrong: object) -> None:
+    """A probability above 1, no samples, no answers, no questions."""
+    with pytest.raises(InvalidInput):
+        wrong()  # type: ignore[operator]  # each is a call waiting to be made
