@@ -16,7 +16,7 @@ export JUPYTERLAB_SETTINGS_DIR   := $(VAR)/jupyter/settings
 export JUPYTERLAB_WORKSPACES_DIR := $(VAR)/jupyter/workspaces
 export IPYTHONDIR          := $(VAR)/ipython
 export MPLCONFIGDIR        := $(VAR)/matplotlib
-export PYTHONPYCACHEPREFIX := $(VAR)/pycache
+unexport PYTHONDONTWRITEBYTECODE
 
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadscope -q notebooks

@@ -21,9 +21,9 @@ import anthropic
 import httpx2
 from anthropic import Anthropic, AsyncAnthropic
 
-from patterns.recorder import Budget, Recorder, TapTransport, exchange_cost
+from patterns.recorder import Budget, Recorder, TapTransport, exchange_cost, raise_if_refused
 from patterns.recordings import Exchange, Recording, Source
-from patterns.replay import REPLAY_LOG, ReplayLog, ReplayTransport
+from patterns.replay import REPLAY_LOG, RecordingMissing, ReplayLog, ReplayTransport
 
 Mode = Literal["replay", "record", "record-live", "live"]
 """`record` asks the fake API with the chapter's authored replies, `record-live` the real one."""
@@ -90,10 +90,10 @@ class Connection:
     """What live calls may cost and have cost; None where nothing is spent."""
 
     def __str__(self) -> str:
-        origin = f"{self.source.kind} {self.source.recorded} with anthropic {self.source.sdk}"
-        cost = "unknown" if self.estimate is None else f"about ${self.estimate:.2f}"
+        cost = "an unknown amount" if self.estimate is None else f"about {dollars(self.estimate)}"
         if self.mode == "replay":
-            return f"replay · {self.exchanges} exchanges, {origin} · no key used, nothing is sent"
+            origin = f"{self.exchanges} {self.source.kind} exchanges ({self.source.recorded})"
+            return f"replay · {origin} · no key, nothing is sent · going live: {cost}"
         if self.budget is None:
             return f"record · authored replies from the fake API · writes {self.chapter}.json"
         return f"{self.mode} · this chapter costs {cost} · stops at ${self.budget.limit:.2f}"
@@ -155,6 +155,12 @@ def source_of(client: Anthropic | AsyncAnthropic) -> Source:
     return connection_of(client).source
 
 
+def dollars(amount: Decimal) -> str:
+    """An amount with two digits that say something: `$1.20`, `$0.034`, `$0.0021`."""
+    digits = 2 if not amount else max(2, 1 - amount.adjusted())
+    return f"${amount:.{digits}f}"
+
+
 def estimate_usd(recording: Recording) -> Decimal | None:
     """About what a chapter costs live, from its recorded usage; None without the price table."""
     try:
@@ -210,8 +216,9 @@ def _tap(chapter: str, mode: Mode, path: Path, *, asynchronous: bool) -> _TapCha
             fake.transport,
             on_request=recorder.start,
             on_exchange=recorder.finish,
+            on_error=partial(_raise_if_unscripted, path),
             clock=fake.clock.now,
-            live=False,
+            hasten=True,
         )
     budget, recorder_or_none = _budget(), None
     if mode == "record-live":
@@ -220,9 +227,16 @@ def _tap(chapter: str, mode: Mode, path: Path, *, asynchronous: bool) -> _TapCha
         _network(asynchronous=asynchronous),
         on_request=partial(_start_live, budget, recorder_or_none),
         on_exchange=partial(_finish_live, budget, recorder_or_none),
+        on_error=raise_if_refused,
         clock=time.monotonic,
-        live=True,
     )
+
+
+def _raise_if_unscripted(path: Path, request: httpx2.Request, response: httpx2.Response) -> None:
+    # Nothing is recorded where the authors wrote no answer: replay will miss it in the same way.
+    if "no scripted reply fits" in response.text:
+        why = f"replies/{path.stem}.toml: {response.json()['error']['message']}"
+        raise RecordingMissing(path, f"{request.method} {request.url.path}", why)
 
 
 def _start_live(budget: Budget, recorder: Recorder | None) -> int:
@@ -290,8 +304,8 @@ def _price(body: Any) -> str:
         return ""
     # Four characters a token, and an answer as long as it may be: an upper bound, roughly.
     tokens_in, tokens_out = len(str(body)) / 4, body.get("max_tokens", 0)
-    dollars = (float(table.input) * tokens_in + float(table.output) * tokens_out) / 1e6
-    return f" (this request costs at most about ${dollars:.3f})"
+    cost = (float(table.input) * tokens_in + float(table.output) * tokens_out) / 1e6
+    return f" (this request costs at most about ${cost:.3f})"
 
 
 _SHARED: dict[tuple[str, ...], Any] = {}

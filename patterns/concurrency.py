@@ -9,7 +9,14 @@ Take along: nothing. Taught in chapters 06 and 08.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+)
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -77,7 +84,7 @@ async def fan_out(
     limit: int | Limit,
     ordered: bool = False,
     buffer: int = 1_024,
-) -> AsyncIterator[Outcome[Item, Value]]:
+) -> AsyncGenerator[Outcome[Item, Value]]:
     """Call `fn` on every item, at most `limit` at a time, and yield an `Outcome` for each.
 
     Outcomes come as calls end, or in the order of the items if `ordered`. An `Exception` becomes

@@ -24,7 +24,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from patterns.client import estimate_usd
+from patterns.client import dollars, estimate_usd
 from patterns.recordings import Recording
 from patterns.replay import REPLAY_LOG
 
@@ -63,7 +63,10 @@ def execute(notebook: Path, environment: Mapping[str, str]) -> tuple[Any, float]
     began = time.perf_counter()
     with _environment(environment):
         client = NotebookClient(
-            book, timeout=CELL_TIMEOUT, kernel_name="python3", store_widget_state=False
+            book,
+            timeout=CELL_TIMEOUT,
+            kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
         client.execute(cwd=str(notebook.parent))
     return book, time.perf_counter() - began
@@ -161,7 +164,7 @@ def replay_uses(folder: Path, chapter: str) -> Iterator[int | None]:
 
 def _announce(path: Path) -> str:
     cost = estimate_usd(Recording.load(path)) if path.exists() else None
-    about = "an unknown amount" if cost is None else f"about ${cost:.2f}"
+    about = "an unknown amount" if cost is None else f"about {dollars(cost)}"
     budget = os.environ.get("PATTERNS_BUDGET_USD") or "1"
     return f"going live: {about} by recorded usage; stops at ${budget} (PATTERNS_BUDGET_USD)"
 

@@ -174,8 +174,9 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         upstream: an httpx2 transport, sync, async or both.
         on_request: called before a request is sent; returns its number, may raise to stop it.
         on_exchange: called with that number and the exchange.
+        on_error: called with each answer of status 400 and above, read; may raise instead.
         clock: seconds, from any starting point.
-        live: turn 401, 402, 403 and spend-limit answers into `LiveCallRefused`.
+        hasten: cut the waits that the answers ask the SDK for to a millisecond.
     """
 
     def __init__(
@@ -184,20 +185,22 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         *,
         on_request: Callable[[], int],
         on_exchange: Callable[[int, Exchange], None],
+        on_error: Callable[[httpx2.Request, httpx2.Response], None],
         clock: Callable[[], float],
-        live: bool,
+        hasten: bool = False,
     ) -> None:
-        self.upstream, self.live = upstream, live
-        self._on_request, self._on_exchange, self._clock = on_request, on_exchange, clock
+        self.upstream, self.hasten = upstream, hasten
+        self._on_request, self._on_exchange = on_request, on_exchange
+        self._on_error, self._clock = on_error, clock
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a sync request and listen to the answer."""
         request.read()
         ticket = self._ticket(request)
         response = cast(httpx2.BaseTransport, self.upstream).handle_request(request)
-        if self.live and response.status_code in _REFUSALS:
+        if response.status_code >= 400:
             response.read()
-            _raise_if_refused(response)
+            self._on_error(request, response)
         return self._tapped(ticket, response)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -206,9 +209,9 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         ticket = self._ticket(request)
         upstream = cast(httpx2.AsyncBaseTransport, self.upstream)
         response = await upstream.handle_async_request(request)
-        if self.live and response.status_code in _REFUSALS:
+        if response.status_code >= 400:
             await response.aread()
-            _raise_if_refused(response)
+            self._on_error(request, response)
         return self._tapped(ticket, response)
 
     def close(self) -> None:
@@ -225,8 +228,8 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
     def _tapped(self, ticket: _Ticket, response: httpx2.Response) -> httpx2.Response:
         headers = dict(response.headers)
-        if response.status_code >= 400 and not self.live:
-            headers["retry-after-ms"] = "1"  # an authored wait need not be waited for
+        if response.status_code >= 400 and self.hasten:
+            headers["retry-after-ms"] = "1"
 
         def finish(*, cut: bool) -> None:
             self._on_exchange(ticket.slot, self._exchange(ticket, response, cut=cut))
@@ -250,17 +253,20 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         )
 
 
-_REFUSALS = frozenset((401, 402, 403, 429))
+def raise_if_refused(request: httpx2.Request, response: httpx2.Response) -> None:
+    """Turn an answer about the credential or its credit into an error that names the setting.
 
-
-def _raise_if_refused(response: httpx2.Response) -> None:
+    Raises:
+        LiveCallRefused: the status is 401, 402 or 403, or a 429 for a spend limit.
+    """
     try:
         error: Json = response.json()["error"]
         code: Any = (error.get("details") or {}).get("error_code")
         message = str(error["message"])
     except (ValueError, KeyError, TypeError, AttributeError):
         message, code = response.text[:200], None
-    if response.status_code != 429 or code == "enforced_spend_limit_reached":
+    spent = response.status_code == 429 and code == "enforced_spend_limit_reached"
+    if spent or response.status_code in (401, 402, 403):
         raise LiveCallRefused(response.status_code, message)
 
 

@@ -11,6 +11,7 @@ Take along: `client.py` and what it needs. Used in every chapter.
 import html
 import inspect
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,6 +56,17 @@ def one_line(error: BaseException) -> Shown:
     said = (str(detail or error).strip() or repr(error)).splitlines()[0]
     name = type(error).__name__ + (f" {status}" if status else "")
     return Shown(textwrap.shorten(f"{name}: {said}", 160, placeholder=" …"))
+
+
+def attempt(call: Callable[[], Any]) -> Shown:
+    """Run what used to work and say in one line what it does today; its warnings are left out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            result = call()
+        except Exception as error:
+            return one_line(error)
+    return Shown(textwrap.shorten(f"runs: {result!r}", 160, placeholder=" …"))
 
 
 def show_source(thing: Any) -> Any:
@@ -144,7 +156,7 @@ def figure(
     from matplotlib import pyplot as plt
 
     fig, axes = plt.subplots(1, panels, figsize=size, layout="constrained", **options)
-    fig.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="semibold")
+    fig.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, fontweight="bold")
     for axis in [axes] if panels == 1 else axes:
         _plain(axis)
     return fig, axes
