@@ -10,28 +10,28 @@ hundred thousand requests stays small.
 Take along: the folder patterns/fake_api. Used by chapter 08.
 """
 
-import json
 import random
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from patterns.fake_api.batch_answers import Outcome
 from patterns.fake_api.batch_requests import check_batch
 from patterns.fake_api.build import make_id
 from patterns.fake_api.catalogue import page
 from patterns.fake_api.errors import APIError
 from patterns.fake_api.journal import Packed
+from patterns.fake_api.jsons import from_bytes, to_bytes
 from patterns.fake_api.limits import rfc3339
+from patterns.fake_api.routes import Call
 
 DAY: Final = 86_400
 RESULTS_KEPT: Final = 29 * DAY
 CANCEL_SECONDS: Final = 60.0
 
-Outcome: TypeAlias = Any
-"""What was decided about one request; only the `Decide` and `Render` functions look inside."""
-Decide: TypeAlias = Callable[[Any, int], tuple[Outcome, bool]]
-"""From parameters and number to the outcome and whether it is a success."""
+Decide: TypeAlias = Callable[[Any, int], Outcome]
+"""From parameters and number to the outcome."""
 Render: TypeAlias = Callable[[Any, int, Outcome], dict[str, Any]]
 """From parameters, number and outcome to the `result` of a line."""
 
@@ -46,7 +46,6 @@ class Batch:
     seconds: float
     body: Packed
     outcomes: list[Outcome]
-    successes: bytearray
     order: "array[int]"
     cancelled_at: float | None = None
     cancel_seconds: float = CANCEL_SECONDS
@@ -96,8 +95,8 @@ class Batch:
             counts["processing"] = self.size
             return counts
         done = self.finished()
-        succeeded = sum(self.successes[n] for n in self.order[:done])
-        counts["succeeded"], counts["errored"] = succeeded, done - succeeded
+        errored = sum(isinstance(self.outcomes[n], APIError) for n in self.order[:done])
+        counts["succeeded"], counts["errored"] = done - errored, errored
         counts[self.left_over()] += self.size - done
         return counts
 
@@ -141,30 +140,21 @@ class Batches:
         self._seed = seed
         self._batches: dict[str, Batch] = {}
 
-    def create(
-        self,
-        packed: Packed,
-        body: Any,
-        workspace: str,
-        ordinal: tuple[bytes, int],
-        now: float,
-        decide: Decide,
-    ) -> Batch:
+    def create(self, call: Call, body: Any, decide: Decide) -> Batch:
         """Take a batch in; every call makes a new one, also for a body that came before."""
         requests = check_batch(body)
-        batch_id = make_id("msgbatch", self._seed, *ordinal)
-        decided = [decide(each["params"], n) for n, each in enumerate(requests)]
+        batch_id = make_id("msgbatch", self._seed, call.digest, call.ordinal)
+        outcomes = [decide(each["params"], n) for n, each in enumerate(requests)]
         order = list(range(len(requests)))
         random.Random(f"{self._seed}{batch_id}").shuffle(order)
         seconds = self._seconds(len(requests)) if callable(self._seconds) else self._seconds
         batch = Batch(
             batch_id,
-            workspace,
-            now,
+            call.workspace,
+            call.at,
             seconds,
-            packed,
-            [outcome for outcome, _ in decided],
-            bytearray(success for _, success in decided),
+            call.packed,
+            outcomes,
             array("I", order),
         )
         self._batches[batch_id] = batch
@@ -222,7 +212,7 @@ class Batches:
 
 
 def _lines(batch: Batch, render: Render) -> Iterator[bytes]:
-    requests = json.loads(batch.body.unpack())["requests"]
+    requests = from_bytes(batch.body.unpack())["requests"]
     done = batch.finished()
     for rank, n in enumerate(batch.order):
         request = requests[n]
@@ -230,9 +220,4 @@ def _lines(batch: Batch, render: Render) -> Iterator[bytes]:
             result = render(request["params"], n, batch.outcomes[n])
         else:
             result = {"type": batch.left_over()}
-        line = json.dumps(
-            {"custom_id": request["custom_id"], "result": result},
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
-        yield line.encode("utf-8", "replace") + b"\n"
+        yield to_bytes({"custom_id": request["custom_id"], "result": result}) + b"\n"

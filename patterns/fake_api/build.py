@@ -6,15 +6,16 @@ Take along: the folder patterns/fake_api.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
+from patterns.fake_api.jsons import compact
 from patterns.fake_api.replies import Reply, ToolUse
-from patterns.fake_api.scripts import compact
-from patterns.fake_api.tokens import block_tokens, cut_to_tokens, text_tokens
+from patterns.fake_api.tokens import block_tokens, cut_to_tokens
 
 ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_LETTERS: Final = bytes(ord(ALPHABET[n % len(ALPHABET)]) for n in range(256))
 EXPLANATIONS: Final[Mapping[str, str]] = {
     "reasoning_extraction": "The request asks for the model's internal reasoning.",
 }
@@ -22,13 +23,9 @@ EXPLANATIONS: Final[Mapping[str, str]] = {
 
 def make_id(prefix: str, *parts: bytes | str | int) -> str:
     """An id such as `msg_01AbC…` that depends on nothing but its parts."""
-    text = "|".join(part.hex() if isinstance(part, bytes) else str(part) for part in parts)
-    number = int.from_bytes(blake2b(f"{prefix}|{text}".encode(), digest_size=16).digest(), "big")
-    letters = []
-    for _ in range(22):
-        number, place = divmod(number, len(ALPHABET))
-        letters.append(ALPHABET[place])
-    return f"{prefix}_01{''.join(letters)}"
+    text = "|".join([part.hex() if isinstance(part, bytes) else str(part) for part in parts])
+    digest = blake2b(f"{prefix}|{text}".encode(), digest_size=22).digest()
+    return f"{prefix}_01{digest.translate(_LETTERS).decode()}"
 
 
 def sign(thinking: str) -> str:
@@ -57,7 +54,6 @@ class Built:
 
     message: dict[str, Any]
     output_tokens: int
-    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build(
@@ -261,6 +257,3 @@ def example_of(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 
 def start_of(text: str, size: int = 80) -> str:
     """The beginning of a text, for messages."""
     return text if len(text) <= size else text[:size] + "…"
-
-
-__all__ = ["Built", "Input", "build", "echo_of", "make_id", "sign", "start_of", "text_tokens"]

@@ -6,7 +6,6 @@ status codes are those of the API's errors page; the messages are ours.
 Take along: the folder patterns/fake_api.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, Final
@@ -78,10 +77,6 @@ class APIError(Exception):
         if self.error_code is not None:
             error["details"] = {"error_code": self.error_code}
         return {"type": "error", "error": error, "request_id": request_id}
-
-    def as_json(self, request_id: str) -> bytes:
-        """The body of the response as it is sent."""
-        return json.dumps(self.as_dict(request_id), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def retry_headers(seconds: float | None) -> dict[str, str]:

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from patterns.fake_api.errors import APIError
+from patterns.fake_api.jsons import compact, to_bytes
 from patterns.fake_api.tokens import PER_MESSAGE, block_tokens, tool_tokens
 from patterns.fake_api.validate import check_cache_control
 
@@ -115,7 +116,7 @@ def _parts(content: Any) -> list[dict[str, Any]]:
 def _bare(block: Mapping[str, Any]) -> str:
     """A block without its breakpoint, which is no part of the prompt."""
     kept = {key: block[key] for key in block if key != "cache_control"}
-    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+    return compact(kept)
 
 
 def _system_seed(body: Mapping[str, Any]) -> str:
@@ -176,8 +177,7 @@ def _add_automatic(found: dict[int, Any], blocks: list[Block], control: Any) -> 
 
 
 def _digest(value: object) -> bytes:
-    data = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-    return blake2b(data, digest_size=8).digest()
+    return blake2b(to_bytes(value), digest_size=8).digest()
 
 
 def _sections(body: Mapping[str, Any]) -> dict[str, bytes]:

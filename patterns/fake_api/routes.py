@@ -3,7 +3,6 @@
 Take along: the folder patterns/fake_api.
 """
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from patterns.fake_api.errors import APIError
 from patterns.fake_api.journal import Packed
+from patterns.fake_api.jsons import from_bytes
 from patterns.fake_api.wire import Request
 
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -125,12 +125,8 @@ def parse(request: Request) -> Any:
         APIError: 400 where it is none.
     """
     try:
-        return json.loads(request.body, parse_constant=_no_constant)
+        return from_bytes(request.body)
     except RecursionError:
         raise APIError(400, "the request body is nested too deeply") from None
     except ValueError as error:
         raise APIError(400, f"the request body is not valid JSON: {error}") from None
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON value")

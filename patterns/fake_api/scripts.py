@@ -51,7 +51,6 @@ and with any message `thinking`, `stop_reason`, `output_tokens`; with any answer
 Take along: the folder patterns/fake_api. Taught in chapter 00.
 """
 
-import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -375,8 +374,3 @@ def see(path: str, body: Mapping[str, Any], digest: bytes) -> Seen:
     if len(body["messages"]) > 1 or not isinstance(content, str):
         content = "\n".join(map(text_of_content, last_user_turn(body)))
     return Seen(path, body, digest, content)
-
-
-def compact(value: object) -> str:
-    """A value as compact JSON, the way structured output comes."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

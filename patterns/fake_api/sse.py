@@ -3,10 +3,10 @@
 Take along: the folder patterns/fake_api.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
+from patterns.fake_api.jsons import compact
 from patterns.fake_api.tokens import BYTES_PER_TOKEN
 
 Event: TypeAlias = dict[str, Any]
@@ -17,8 +17,7 @@ PIECE: Final = 5 * BYTES_PER_TOKEN
 
 def encode(event: Mapping[str, Any]) -> bytes:
     """One event as it is sent."""
-    data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {event['type']}\ndata: {data}\n\n".encode("utf-8", "replace")
+    return f"event: {event['type']}\ndata: {compact(event)}\n\n".encode("utf-8", "replace")
 
 
 def events_of(message: Mapping[str, Any]) -> Iterator[tuple[Event, int]]:
@@ -79,7 +78,7 @@ def _deltas(block: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
             yield {"type": "signature_delta", "signature": block["signature"]}, 0
         case "tool_use":
             yield {"type": "input_json_delta", "partial_json": ""}, 0
-            for piece in _pieces(json.dumps(block["input"], ensure_ascii=False)):
+            for piece in _pieces(compact(block["input"])):
                 yield {"type": "input_json_delta", "partial_json": piece}, len(piece)
         case _:
             return

@@ -8,9 +8,10 @@ per cent either way; ask `client.messages.count_tokens` of the real API before y
 Take along: nothing. Used by chapters 07 and 08.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
+
+from patterns.fake_api.jsons import compact
 
 BYTES_PER_TOKEN: Final = 4
 PER_MESSAGE: Final = 3
@@ -27,7 +28,7 @@ def text_tokens(text: str) -> int:
 
 def json_tokens(value: object) -> int:
     """Tokens of a value that the model sees as JSON."""
-    return text_tokens(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return text_tokens(compact(value))
 
 
 def block_tokens(block: Mapping[str, Any]) -> int:
