@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patterns.prompting import accuracy, by_chance, confusion
@@ -46,6 +46,7 @@ def test_the_sign_test_equals_the_binomial_by_hand(
     assert by_chance(better, worse) == expected
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 600), st.integers(0, 600))
 def test_the_sign_test_is_a_symmetric_probability(better: int, worse: int) -> None:
     """For any counts, also those whose powers of two no float can hold."""

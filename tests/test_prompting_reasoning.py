@@ -113,7 +113,7 @@ def test_a_missing_section_is_an_error_that_keeps_the_answer() -> None:
     assert caught.value.message.usage.output_tokens > 0
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.text())
 def test_no_question_can_close_its_tag(question: str) -> None:
     """Whatever somebody asks stays inside the one question tag."""

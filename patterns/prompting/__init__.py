@@ -32,6 +32,7 @@ from patterns.prompting.reasoning import (
     Reasoned,
     chain_of_thought,
     chain_of_thought_async,
+    read_sections,
 )
 from patterns.prompting.roles import CANDOUR, Answer, expert, expert_async, role_prompt
 from patterns.prompting.system_prompt import Level, NaiveTime, UserContext, build_system_prompt
@@ -60,5 +61,6 @@ __all__ = [
     "few_shot_classify",
     "few_shot_classify_async",
     "label_model",
+    "read_sections",
     "role_prompt",
 ]

@@ -9,7 +9,7 @@ Take along: patterns/messages.py, patterns/models.py, patterns/structured.py. Ta
 chapter 05.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -131,13 +131,7 @@ def _reasoning_request(
 
 
 def _reasoned(message: Message, sections: Mapping[str, str]) -> Reasoned:
-    text = text_of(message)
-    found: dict[str, str] = {}
-    for name in sections:
-        content = extract_tag(text, name)
-        if content is None:
-            raise MissingSection(name, text, message)
-        found[name] = content
+    found = read_sections(message, sections)
     thinking = (block.thinking for block in message.content if block.type == "thinking")
     return Reasoned(
         answer=found["answer"],
@@ -147,3 +141,15 @@ def _reasoned(message: Message, sections: Mapping[str, str]) -> Reasoned:
         stop_reason=message.stop_reason,
         request_id=message._request_id,
     )
+
+
+def read_sections(message: Message, names: Iterable[str]) -> dict[str, str]:
+    """Every named section of a complete answer; raises as `chain_of_thought` does."""
+    text = text_of(message)
+    found: dict[str, str] = {}
+    for name in names:
+        content = extract_tag(text, name)
+        if content is None:
+            raise MissingSection(name, text, message)
+        found[name] = content
+    return found
