@@ -325,7 +325,7 @@ def _budget() -> Budget:
         limit = Decimal(setting)
     except InvalidOperation:
         limit = Decimal("NaN")
-    if not limit >= 0:
+    if limit.is_nan() or limit < 0:
         raise BadSetting(
             "PATTERNS_BUDGET_USD", setting, "give an amount in US dollars, such as 1.50"
         )

@@ -292,9 +292,8 @@ class _Tap(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         return chunk
 
     def _end(self, *, cut: bool = False) -> None:
-        if not self._finished:
-            self._finished = True
-            self._finish(cut=cut)
+        self._finished = True
+        self._finish(cut=cut)
 
     def __iter__(self) -> Iterator[bytes]:
         if self._chunks is None:
@@ -309,12 +308,10 @@ class _Tap(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         self._end()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._response.is_stream_consumed:  # a 429 that was looked into
-            yield self._keep(self._response.content)
-            self._end()
-            return
         if self._async_chunks is None:
-            self._async_chunks = self._response.aiter_raw()
+            read = self._response.is_stream_consumed
+            whole = _once(self._response.content) if read else None
+            self._async_chunks = whole or self._response.aiter_raw()
         try:
             async for chunk in self._async_chunks:
                 yield self._keep(chunk)
@@ -334,3 +331,7 @@ class _Tap(httpx2.SyncByteStream, httpx2.AsyncByteStream):
             while not self._finished:
                 [_ async for _ in self]
         await self._response.aclose()
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -69,13 +69,16 @@ def attempt(call: Callable[[], Any]) -> Shown:
     return Shown(textwrap.shorten(f"runs: {result!r}", 160, placeholder=" …"))
 
 
-def show_source(thing: Any) -> Any:
-    """The source of a function or class of `patterns`, highlighted, as it stands in the file."""
-    from IPython.display import Code
+class Listing(Shown):
+    """Python source: highlighted where Markdown is rendered, plain text elsewhere."""
 
-    return Code(  # type: ignore[no-untyped-call]
-        data=textwrap.dedent(inspect.getsource(thing)).rstrip(), language="python"
-    )
+    def _repr_markdown_(self) -> str:
+        return f"```python\n{self.text}\n```"
+
+
+def show_source(thing: Any) -> Listing:
+    """The source of a function or class of `patterns`, as it stands in the file."""
+    return Listing(textwrap.dedent(inspect.getsource(thing)).rstrip())
 
 
 class Table:
