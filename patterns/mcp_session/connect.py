@@ -1,0 +1,232 @@
+"""Ways to reach a server: each function returns a `Connect`, called anew for every connection.
+
+Take along: patterns/mcp_session/ (the whole folder).
+"""
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import httpx2
+import uvicorn
+from mcp import StdioServerParameters
+from mcp.client import Transport
+from mcp.client.sse import sse_client
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.server import MCPServer, Server
+
+from patterns.mcp_session.http import ExplainingClient
+
+Target = MCPServer | Server[Any] | str | StdioServerParameters | Transport
+"""What a bare `mcp.Client` accepts."""
+
+Connect = Target | Callable[[], Target]
+"""Anything `ToolSession` can connect to, again and again; a `Transport` only through a function."""
+
+Streams = AsyncGenerator[Any, None]
+STDERR_TAIL = 2_000
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+
+def target_of(connect: Connect) -> MCPServer | Server[Any] | Transport:
+    """What one more connection enters: a server of this process, or a transport."""
+    target = connect
+    if callable(target) and not isinstance(target, MCPServer | Server):
+        target = target()
+    if isinstance(target, str):
+        return http_server(target)()
+    if isinstance(target, StdioServerParameters):
+        return StdioServer(target, _short(target))()
+    return target
+
+
+def url_of(connect: Connect) -> str | None:
+    """The endpoint of an HTTP server, else None."""
+    return connect if isinstance(connect, str) else getattr(connect, "url", None)
+
+
+def name_of(connect: Connect) -> str:
+    """How error messages call the server."""
+    if isinstance(connect, MCPServer | Server):
+        return repr(connect.name)
+    if isinstance(connect, StdioServerParameters):
+        return repr(_short(connect))
+    return repr(connect if isinstance(connect, str) else getattr(connect, "name", "the server"))
+
+
+def stderr_of(connect: Connect) -> str:
+    """The last lines that a `stdio_server` wrote to its stderr; empty for every other target."""
+    return str(getattr(connect, "stderr", ""))
+
+
+@dataclass
+class StdioServer:
+    """A child process; `stderr` is the end of what its current or last run wrote there."""
+
+    parameters: StdioServerParameters
+    name: str
+    _log: IO[str] | None = field(default=None, init=False, repr=False)
+    _last_words: str = field(default="", init=False, repr=False)
+
+    @property
+    def stderr(self) -> str:
+        return self._last_words if self._log is None else _tail(self._log)
+
+    @asynccontextmanager
+    async def __call__(self) -> Streams:
+        with tempfile.TemporaryFile("w+") as log:
+            self._log = log
+            try:
+                async with stdio_client(self.parameters, errlog=log) as streams:
+                    yield streams
+            finally:
+                self._last_words = _tail(log)
+                if self._log is log:
+                    self._log = None
+
+
+def _tail(log: IO[str]) -> str:
+    """The end of a log that a child is writing: `pread` leaves the shared position alone."""
+    size = os.fstat(log.fileno()).st_size
+    end = os.pread(log.fileno(), STDERR_TAIL, max(0, size - STDERR_TAIL))
+    return end.decode("utf-8", "replace").strip()
+
+
+def stdio_server(
+    command: str,
+    *args: str,
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+    name: str | None = None,
+) -> StdioServer:
+    """Run `command` as a child process and talk over its pipes.
+
+    Args:
+        command: Program to start; it dies with the connection.
+        args: Its arguments.
+        env: Variables to add to the few that are inherited (PATH, HOME, ...; no keys).
+        cwd: Its working directory.
+        name: How errors call it; command and arguments without their folders if None.
+    """
+    parameters = StdioServerParameters(
+        command=command, args=list(args), env=dict(env) if env else None, cwd=cwd
+    )
+    return StdioServer(parameters, name or _short(parameters))
+
+
+def _short(parameters: StdioServerParameters) -> str:
+    return " ".join(Path(part).name for part in [parameters.command, *parameters.args])
+
+
+@dataclass(frozen=True)
+class HTTPServer:
+    """A server at a URL, over Streamable HTTP."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    auth: httpx2.Auth | None = field(default=None, repr=False)
+    read_timeout: float = 300.0
+    max_event_bytes: int | None = MAX_EVENT_BYTES
+
+    @property
+    def name(self) -> str:
+        return self.url
+
+    @asynccontextmanager
+    async def __call__(self) -> Streams:
+        timeout = httpx2.Timeout(30.0, read=self.read_timeout)
+        async with (
+            ExplainingClient(headers=dict(self.headers), auth=self.auth, timeout=timeout) as http,
+            streamable_http_client(
+                self.url, http_client=http, max_sse_event_size=self.max_event_bytes
+            ) as streams,
+        ):
+            yield streams
+
+
+def http_server(
+    url: str,
+    *,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    auth: httpx2.Auth | None = None,
+    read_timeout: float = 300.0,
+    max_event_bytes: int | None = MAX_EVENT_BYTES,
+) -> HTTPServer:
+    """Reach a server over Streamable HTTP.
+
+    Args:
+        url: The endpoint, usually ending in `/mcp`.
+        token: Bearer token to send; never shown in an error or a repr.
+        headers: Further headers for every request.
+        auth: An OAuth flow instead of a token, such as `mcp.client.auth.OAuthClientProvider`.
+        read_timeout: Seconds of silence after which an open stream counts as broken.
+        max_event_bytes: Largest single answer; None for no limit.
+    """
+    bearer = {"Authorization": f"Bearer {token}"} if token else {}
+    return HTTPServer(url, {**(headers or {}), **bearer}, auth, read_timeout, max_event_bytes)
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without its signal handlers: interrupting a notebook cell stays the kernel's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serving(server: MCPServer, *, sse: bool = False) -> AsyncIterator[str]:
+    """Serve on a free loopback port for the length of the block; yields the URL."""
+    # IPPROTO_TCP by name: asyncio turns Nagle's delay off only where it sees it.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        app = server.sse_app() if sse else server.streamable_http_app()
+        config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
+        process = QuietServer(config)
+        task = asyncio.create_task(process.serve(sockets=[listener]))
+        try:
+            port = listener.getsockname()[1]
+            yield f"http://127.0.0.1:{port}{'/sse' if sse else '/mcp'}"
+        finally:
+            process.should_exit = True
+            await task
+
+
+@dataclass(frozen=True)
+class LoopbackServer:
+    """A server of this process, reached through a real loopback port while it is connected."""
+
+    server: MCPServer
+    token: str | None = field(default=None, repr=False)
+    sse: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.server.name
+
+    @asynccontextmanager
+    async def __call__(self) -> Streams:
+        async with serving(self.server, sse=self.sse) as url:
+            reach = sse_client(url) if self.sse else http_server(url, token=self.token)()
+            async with reach as streams:
+                yield streams
+
+
+def serve_http(server: MCPServer, *, token: str | None = None, sse: bool = False) -> LoopbackServer:
+    """Serve `server` over HTTP on a free loopback port for as long as a session is connected.
+
+    Args:
+        server: Your own server; its state outlives the connection.
+        token: Bearer token to send.
+        sse: Use the superseded HTTP+SSE transport, for clients and servers from 2024.
+    """
+    return LoopbackServer(server, token, sse)

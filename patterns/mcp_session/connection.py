@@ -1,0 +1,208 @@
+"""One connection, entered and left by a task of its own.
+
+An `mcp.Client` has to be closed by the task that opened it, and a refused HTTP request cancels that
+task. So nobody's cell or request handler may be that task: an owner is started for each connection,
+and everyone else only talks to its client.
+
+Take along: patterns/mcp_session/ (the whole folder).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self, TypedDict
+
+import anyio
+import httpx2
+from mcp import Client
+from mcp.client import CacheConfig, ClientExtension, Transport
+from mcp.client.client import ConnectMode
+from mcp.client.session import (
+    ElicitationFnT,
+    IncomingMessage,
+    ListRootsFnT,
+    LoggingFnT,
+    MessageHandlerFnT,
+    SamplingFnT,
+)
+from mcp.server import MCPServer, Server
+from mcp.types import (
+    CONNECTION_CLOSED,
+    INTERNAL_ERROR,
+    REQUEST_TIMEOUT,
+    DiscoverResult,
+    Implementation,
+    LoggingLevel,
+    ResourceUpdatedNotification,
+    SamplingCapability,
+)
+
+from patterns.mcp_session.connect import Connect, name_of, stderr_of, target_of, url_of
+from patterns.mcp_session.errors import ServerUnavailable, access_denied, leaves
+
+CLOSE_TIMEOUT = 10.0
+NETWORK = (OSError, httpx2.HTTPError, anyio.BrokenResourceError, anyio.ClosedResourceError)
+UNREACHABLE = frozenset({CONNECTION_CLOSED, INTERNAL_ERROR, REQUEST_TIMEOUT})
+
+
+class ClientOptions(TypedDict, total=False):
+    """Every option of a bare `mcp.Client`; a session passes them on unchanged."""
+
+    raise_exceptions: bool
+    read_timeout_seconds: float | None
+    sampling_callback: SamplingFnT | None
+    sampling_capabilities: SamplingCapability | None
+    list_roots_callback: ListRootsFnT | None
+    logging_callback: LoggingFnT | None
+    log_level: LoggingLevel | None
+    message_handler: MessageHandlerFnT | None
+    client_info: Implementation | None
+    mode: ConnectMode
+    prior_discover: DiscoverResult | None
+    elicitation_callback: ElicitationFnT | None
+    input_required_max_rounds: int
+    extensions: Sequence[ClientExtension] | None
+    cache: CacheConfig | None
+
+
+class Connection:
+    """A client and the task that owns it. `calls` counts the requests in flight."""
+
+    def __init__(self, number: int, connect: Connect, options: ClientOptions) -> None:
+        self.number = number
+        self.calls = 0
+        self.timeouts = 0
+        self.retired = False
+        self.cues: set[asyncio.Event] = set()
+        self._connect = connect
+        self._user_handler = options.get("message_handler")
+        self._failure: BaseException | None = None
+        self._opened = asyncio.Event()
+        self._leave = asyncio.Event()
+        target = target_of(connect)
+        if not isinstance(target, MCPServer | Server):
+            target = _observed(target, self.retire)
+        handled = options.copy()
+        handled["message_handler"] = self._on_message
+        handled["cache"] = _with_target(options.get("cache", CacheConfig()), connect)
+        self.client = Client(target, **handled)
+        self.owner = asyncio.create_task(self._own(), name=f"mcp owner {number}")
+
+    async def _own(self) -> None:
+        try:
+            async with self.client:
+                self._opened.set()
+                await self._leave.wait()
+        except (Exception, asyncio.CancelledError, BaseExceptionGroup) as error:
+            self._failure = error
+        finally:
+            self.retire()
+            self._opened.set()
+
+    async def _on_message(self, message: IncomingMessage) -> None:
+        """Wake the watchers of a 2025-era connection, then the caller's own handler."""
+        if isinstance(message, ResourceUpdatedNotification):
+            for cue in self.cues:
+                cue.set()
+        if self._user_handler is not None:
+            await self._user_handler(message)
+
+    async def opened(self, seconds: float) -> None:
+        """Wait until the server has answered the handshake, or raise why it did not."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._opened.wait()
+        except TimeoutError:
+            error = self._unavailable(f"no handshake within {seconds:g} s")
+            self.owner.cancel()
+            raise error from None
+        if self.owner.done():
+            raise self._why() from self._failure
+
+    def _why(self) -> Exception:
+        """The failure of the owner as one typed error."""
+        causes = leaves(self._failure or ConnectionError("the session was closed"))
+        cause = next(
+            (error for error in causes if isinstance(error, Exception)),
+            ConnectionError("the connection was cancelled"),
+        )
+        if denied := access_denied(name_of(self._connect), cause):
+            return denied
+        if isinstance(cause, NETWORK) or getattr(cause, "code", None) in UNREACHABLE:
+            return self._unavailable(str(cause) or type(cause).__name__)
+        return cause
+
+    def _unavailable(self, reason: str) -> ServerUnavailable:
+        return ServerUnavailable(name_of(self._connect), reason, stderr=stderr_of(self._connect))
+
+    def retire(self) -> None:
+        """Take no more requests, and leave when the last one in flight is done."""
+        self.retired = True
+        for cue in self.cues:
+            cue.set()
+        if not self.calls:
+            self._leave.set()
+
+    def release(self) -> None:
+        """One request less in flight."""
+        self.calls -= 1
+        if self.retired and not self.calls:
+            self._leave.set()
+
+    async def close(self) -> None:
+        """Leave now; what still holds on after `CLOSE_TIMEOUT` seconds is cancelled."""
+        self.retired = True
+        self._leave.set()
+        await asyncio.wait([self.owner], timeout=CLOSE_TIMEOUT)
+        if not self.owner.done():
+            self.owner.cancel()
+            await asyncio.wait([self.owner], timeout=CLOSE_TIMEOUT)
+
+
+def _with_target(cache: CacheConfig | None, connect: Connect) -> CacheConfig | None:
+    """A shared response cache knows a server by its URL, as it does for a bare client."""
+    if cache is None or cache.store is None or cache.target_id is not None:
+        return cache
+    return replace(cache, target_id=url_of(connect))
+
+
+class _Observed:
+    """A read stream that reports its end, so that a dead server is known before the next call."""
+
+    def __init__(self, stream: Any, on_end: Callable[[], None]) -> None:
+        self._stream = stream
+        self._on_end = on_end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        ended: bool | None = await self._stream.__aexit__(kind, error, trace)
+        return ended
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._stream.__anext__()
+        except BaseException:
+            self._on_end()
+            raise
+
+
+@asynccontextmanager
+async def _observed(transport: Transport, on_end: Callable[[], None]) -> AsyncIterator[Any]:
+    async with transport as (read, write):
+        yield _Observed(read, on_end), write

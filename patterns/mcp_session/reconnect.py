@@ -1,0 +1,66 @@
+"""The current connection of a session, and the next one when it is gone.
+
+Take along: patterns/mcp_session/ (the whole folder).
+"""
+
+import asyncio
+from itertools import count
+
+from patterns.mcp_session.connect import Connect, name_of
+from patterns.mcp_session.connection import ClientOptions, Connection
+from patterns.mcp_session.errors import SessionClosed
+
+
+class Reconnector:
+    """Hands out one shared connection and replaces it once it is retired."""
+
+    def __init__(self, connect: Connect, options: ClientOptions, seconds: float) -> None:
+        self._connect = connect
+        self._options = options
+        self._seconds = seconds
+        self._numbers = count(1)
+        self._is_open = False
+        self._current: Connection | None = None
+        self._opening: asyncio.Task[Connection] | None = None
+        self._living: set[Connection] = set()
+
+    def open(self) -> None:
+        """Allow connections from now on."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Leave every connection, the replaced ones too."""
+        self._is_open = False
+        await asyncio.gather(*(connection.close() for connection in self._living))
+        self._current = None
+
+    @property
+    def current(self) -> Connection:
+        """The connection in use."""
+        if self._current is None:
+            raise SessionClosed(name_of(self._connect))
+        return self._current
+
+    async def connection(self) -> Connection:
+        """The connection in use, or a new one; all callers share one attempt to open it."""
+        if not self._is_open:
+            raise SessionClosed(name_of(self._connect))
+        if self._current is not None and not self._current.retired:
+            return self._current
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open_next())
+            self._opening.add_done_callback(self._opening_done)
+        return await asyncio.shield(self._opening)
+
+    async def _open_next(self) -> Connection:
+        connection = Connection(next(self._numbers), self._connect, self._options)
+        self._living.add(connection)
+        connection.owner.add_done_callback(lambda _: self._living.discard(connection))
+        await connection.opened(self._seconds)
+        self._current = connection
+        return connection
+
+    def _opening_done(self, opening: asyncio.Task[Connection]) -> None:
+        self._opening = None
+        # Seen, even if every caller has been cancelled meanwhile.
+        _ = opening.cancelled() or opening.exception()

@@ -1,0 +1,197 @@
+"""Following resources, with servers that send cues, send none, or end the subscription."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from mcp import MCPError
+from mcp.client import ClientRequestContext
+from mcp.server import MCPServer, Server
+from mcp.types import (
+    ElicitRequestParams,
+    ElicitResult,
+    EmptyResult,
+    ReadResourceResult,
+    SubscriptionsListenResult,
+    TextResourceContents,
+)
+from servers.shop import Shop, build_shop
+
+from patterns.mcp_session import ServerUnavailable, ToolSession
+from patterns.mcp_session import connection as connection_module
+from tests.mcp_session_support import ERAS, QUICK, content_text, until
+
+URI = "stock://assam"
+
+
+@pytest.mark.parametrize("mode", ERAS)
+def test_every_change_is_told_once_with_its_new_value(mode: str) -> None:
+    """With a cue in the modern era; by reading again in the other, where this server has none."""
+    seen: list[int] = []
+
+    async def note(uri: str, now: ReadResourceResult) -> None:
+        seen.append(int(content_text(now).split('"grams": ')[1].split(",")[0]))
+
+    async def run() -> None:
+        recheck = 60 if mode == "auto" else 0.01
+        async with ToolSession(build_shop(), mode=mode) as session:
+            watching = asyncio.create_task(session.watch([URI], note, recheck=recheck))
+            await until(lambda: seen == [500])
+            await session.call_tool("order", {"tea": "assam", "grams": 100})
+            await until(lambda: seen == [500, 400])
+            await session.call_tool("order", {"tea": "sencha", "grams": 100})
+            await asyncio.sleep(0.05)
+            watching.cancel()
+        assert seen == [500, 400]
+
+    asyncio.run(run())
+
+
+def test_a_modern_server_without_cues_is_read_again() -> None:
+    """`subscriptions=False` switches them off; the recheck is the safety net."""
+    seen: list[str] = []
+    state = {"note": "one"}
+    server = MCPServer("quiet", subscriptions=False, log_level="ERROR")
+
+    @server.resource("note://board")
+    def board() -> str:
+        return state["note"]
+
+    async def run() -> None:
+        async with ToolSession(server) as session:
+            watching = asyncio.create_task(
+                session.watch(
+                    ["note://board"], lambda _, now: seen.append(content_text(now)), recheck=0.01
+                )
+            )
+            await until(lambda: seen == ["one"])
+            state["note"] = "two"
+            await until(lambda: seen == ["one", "two"])
+            watching.cancel()
+
+    asyncio.run(run())
+
+
+Listen = Callable[[Any, Any], Awaitable[SubscriptionsListenResult]]
+
+
+def _server(listen: Listen, notes: list[str]) -> Server[Any]:
+    async def read(context: Any, params: Any) -> ReadResourceResult:
+        content = TextResourceContents(uri=params.uri, text=notes.pop(0))
+        return ReadResourceResult(contents=[content])
+
+    return Server("odd", on_subscriptions_listen=listen, on_read_resource=read)
+
+
+async def ends_at_once(context: Any, params: Any) -> SubscriptionsListenResult:
+    """A subscription that the server closes politely."""
+    return SubscriptionsListenResult(_meta={"io.modelcontextprotocol/subscriptionId": "x"})
+
+
+async def refuses(context: Any, params: Any) -> SubscriptionsListenResult:
+    """A subscription that the server does not want."""
+    raise MCPError(-32050, "too many watchers")
+
+
+async def never_confirms(context: Any, params: Any) -> SubscriptionsListenResult:
+    """A subscription that stays in the air."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def test_a_subscription_that_ends_is_opened_again() -> None:
+    """And the state is read each time."""
+    seen: list[str] = []
+
+    async def run() -> None:
+        server = _server(ends_at_once, ["one", "two", "three", "four", "five"])
+        async with ToolSession(server, retry=QUICK) as session:
+            watching = asyncio.create_task(
+                session.watch(["note://board"], lambda _, now: seen.append(content_text(now)))
+            )
+            await until(lambda: len(seen) >= 3)
+            watching.cancel()
+
+    asyncio.run(run())
+    assert seen[:3] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "said"), [(refuses, "too many watchers"), (never_confirms, "did not confirm")]
+)
+def test_a_subscription_that_cannot_be_opened_is_a_typed_error(listen: Listen, said: str) -> None:
+    """After as many tries as the retry policy allows."""
+
+    async def run() -> None:
+        async with ToolSession(_server(listen, []), retry=QUICK, timeout=0.5) as session:
+            with pytest.raises(ServerUnavailable, match=said):
+                await session.watch(["note://board"], print)
+
+    asyncio.run(run())
+
+
+def test_an_unknown_resource_ends_the_watch_with_the_servers_words() -> None:
+    """No retry makes it exist."""
+
+    async def run() -> None:
+        async with ToolSession(build_shop()) as session:
+            with pytest.raises(MCPError, match="No tea 'oolong'"):
+                await session.watch(["stock://oolong"], print)
+
+    asyncio.run(run())
+
+
+def test_a_2025_server_that_refuses_a_subscription_ends_the_watch() -> None:
+    """Its reason reaches the caller unchanged."""
+
+    async def refuse(context: Any, params: Any) -> EmptyResult:
+        raise MCPError(-32602, f"no cues for {params.uri}")
+
+    async def run() -> None:
+        server: Server[Any] = Server("strict", on_subscribe_resource=refuse)
+        async with ToolSession(server, mode="legacy") as session:
+            with pytest.raises(MCPError, match="no cues for note://board"):
+                await session.watch(["note://board"], print)
+
+    asyncio.run(run())
+
+
+def test_closing_in_the_middle_of_a_call_is_a_typed_error() -> None:
+    """Here the person at the client closes the session instead of answering."""
+
+    async def run() -> None:
+        async def leave(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+            await session.aclose()
+            return ElicitResult(action="cancel")
+
+        session = ToolSession(build_shop(Shop()), elicitation_callback=leave)
+        await session.open()
+        with pytest.raises(ServerUnavailable, match="closed"):
+            await session.call_tool("gift", {"tea": "assam"})
+
+    asyncio.run(run())
+
+
+def test_a_transport_that_does_not_let_go_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`aclose` ends within its patience, whatever the other side does."""
+    monkeypatch.setattr(connection_module, "CLOSE_TIMEOUT", 0.05)
+    stuck = MCPServer("stuck", log_level="ERROR", lifespan=_clinging)
+
+    async def run() -> None:
+        session = await ToolSession(stuck).open()
+        await session.aclose()
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(run())
+
+
+class _clinging:  # noqa: N801 - used as a function that makes a context manager
+    def __init__(self, server: MCPServer) -> None:
+        self.server = server
+
+    async def __aenter__(self) -> dict[str, Any]:
+        return {}
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.Event().wait()
