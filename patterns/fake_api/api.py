@@ -133,6 +133,8 @@ class FakeAPI:
             answer = self._answer(call)
         except APIError as error:
             answer = error_answer(error, request_id)
+        except RecursionError:
+            answer = error_answer(APIError(400, "the body is nested too deeply"), request_id)
         for fault in faults:
             if fault.damage is not None:
                 fault.damage(answer)

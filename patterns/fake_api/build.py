@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from patterns.fake_api.jsons import compact
 from patterns.fake_api.replies import Reply, ToolUse
+from patterns.fake_api.schemas import example_of
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
 
 ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -222,36 +223,6 @@ def echo_of(body: Mapping[str, Any], last_text: str) -> Reply:
         return Reply(json=example_of(schema, schema))
     shown = last_text if len(last_text) <= 200 else last_text[:200] + "…"
     return Reply(f"[echo of the fake API, no scripted reply fits] {shown}")
-
-
-def example_of(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> Any:
-    """A small value that fits a JSON schema: first choices, zeros, and the word "echo"."""
-    if "$ref" in schema:
-        name = str(schema["$ref"]).rsplit("/", 1)[-1]
-        target = (root.get("$defs") or {}).get(name, {})
-        return example_of(target, root, depth + 1) if depth < 20 else None
-    for key in ("enum", "anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            first = schema[key][0]
-            return first if key == "enum" else example_of(first, root, depth + 1)
-    if "const" in schema:
-        return schema["const"]
-    match schema.get("type"):
-        case "object":
-            properties = schema.get("properties") or {}
-            return {name: example_of(part, root, depth + 1) for name, part in properties.items()}
-        case "array":
-            return [example_of(schema.get("items") or {}, root, depth + 1)] if depth < 20 else []
-        case "integer":
-            return 0
-        case "number":
-            return 0.0
-        case "boolean":
-            return False
-        case "null":
-            return None
-        case _:
-            return "echo"
 
 
 def start_of(text: str, size: int = 80) -> str:

@@ -121,7 +121,7 @@ def _bare(block: Mapping[str, Any]) -> str:
 
 def _system_seed(body: Mapping[str, Any]) -> str:
     cited = any(
-        (part.get("citations") or {}).get("enabled")
+        isinstance(part.get("citations"), dict) and part["citations"].get("enabled")
         for message in body["messages"]
         for part in _parts(message["content"])
     )

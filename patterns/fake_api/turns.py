@@ -67,37 +67,42 @@ def _check_message(path: str, message: object, *, last: bool) -> None:
 
 
 def _check_block(path: str, block: object, role: object) -> None:
+    """One block of a message: its shape, and whether it may stand there."""
+    checked = _check_shape(path, block)
+    kind = checked["type"]
+    if (kind in OF_ASSISTANT and role != "assistant") or (kind in OF_USER and role != "user"):
+        raise _bad(path, f"a block of type {kind!r} may not stand in a message of role {role!r}")
+    if kind == "text" and not checked["text"].strip():
+        raise _bad(f"{path}.text", "text must hold something other than whitespace")
+    if checked.get("cache_control") is not None and kind in ("thinking", "redacted_thinking"):
+        raise _bad(f"{path}.cache_control", f"a block of type {kind!r} cannot be a breakpoint")
+
+
+def _check_shape(path: str, block: object) -> Mapping[str, Any]:
+    """A block with a type and the fields that this type needs, and so within it."""
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
         raise _bad(path, "must be a content block with a type")
     kind = block["type"]
     for key, wanted in NEEDS.get(kind, ()):
         if not isinstance(block.get(key), wanted):
             raise _bad(f"{path}.{kind}.{key}", f"this field is required ({wanted.__name__})")
-    if (kind in OF_ASSISTANT and role != "assistant") or (kind in OF_USER and role != "user"):
-        raise _bad(path, f"a block of type {kind!r} may not stand in a message of role {role!r}")
-    if kind == "text" and not block["text"].strip():
-        raise _bad(f"{path}.text", "text must hold something other than whitespace")
+    if not isinstance(block.get("citations"), dict | list | None):
+        raise _bad(f"{path}.{kind}.citations", "must be an object")
     if kind == "tool_result":
-        _check_result_content(path, block.get("content"))
-    if block.get("cache_control") is not None and kind in ("thinking", "redacted_thinking"):
-        raise _bad(f"{path}.cache_control", f"a block of type {kind!r} cannot be a breakpoint")
+        _check_inner(f"{path}.content", block.get("content"))
+    if kind == "document" and block["source"].get("type") == "content":
+        _check_inner(f"{path}.source.content", block["source"].get("content"))
+    return block
 
 
-def _check_result_content(path: str, content: object) -> None:
+def _check_inner(path: str, content: object) -> None:
+    """Content within a block."""
     if content is None or isinstance(content, str):
         return
     if not isinstance(content, list):
-        raise _bad(f"{path}.content", "must be a string or an array of content blocks")
+        raise _bad(path, "must be a string or an array of content blocks")
     for n, block in enumerate(content):
-        _check_nested(f"{path}.content.{n}", block)
-
-
-def _check_nested(path: str, block: object) -> None:
-    if not isinstance(block, dict) or not isinstance(block.get("type"), str):
-        raise _bad(path, "must be a content block with a type")
-    for key, wanted in NEEDS.get(block["type"], ()):
-        if not isinstance(block.get(key), wanted):
-            raise _bad(f"{path}.{key}", f"this field is required ({wanted.__name__})")
+        _check_shape(f"{path}.{n}", block)
 
 
 def _ids(messages: list[Any], kind: str, key: str) -> list[str]:

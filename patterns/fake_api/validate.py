@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from patterns.fake_api.errors import APIError
+from patterns.fake_api.schemas import check_schema
 from patterns.fake_api.turns import check_messages
 from patterns.models import ModelFacts, UnknownModel, facts_of
 
@@ -198,32 +199,7 @@ def _check_output_config(config: object) -> None:
         raise bad("output_config.format", "must be an object of type 'json_schema'")
     if not isinstance(form.get("schema"), dict):
         raise bad("output_config.format.schema", "this field is required and must be an object")
-    _check_schema(form["schema"], "output_config.format.schema")
-
-
-UNSUPPORTED: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-UNSUPPORTED_TEXT: Final = ("minLength", "maxLength", "maxItems", "uniqueItems")
-
-
-def _check_schema(schema: object, path: str) -> None:
-    """Structured output takes a subset of JSON Schema: no bounds, closed objects."""
-    if isinstance(schema, list):
-        for n, part in enumerate(schema):
-            _check_schema(part, f"{path}.{n}")
-    if not isinstance(schema, dict):
-        return
-    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
-        raise bad(path, "for an object, additionalProperties must be set to false in the schema")
-    for word in (*UNSUPPORTED, *UNSUPPORTED_TEXT):
-        if word in schema and "type" in schema:
-            raise bad(path, f"the schema keyword {word!r} is not supported in output_config.format")
-    for key in ("properties", "$defs"):
-        if not isinstance(schema.get(key, {}), dict):
-            raise bad(f"{path}.{key}", f"must be an object, got {kind(schema[key])}")
-        for name, part in schema.get(key, {}).items():
-            _check_schema(part, f"{path}.{key}.{name}")
-    for key in ("items", "anyOf", "allOf"):
-        _check_schema(schema.get(key), f"{path}.{key}")
+    check_schema(form["schema"], "output_config.format.schema")
 
 
 def _check_stop_sequences(value: object) -> None:
