@@ -1,0 +1,230 @@
+"""What is to be done and who can do it: agents, tasks, and a plan that cannot be wrong.
+
+A `Plan` is checked when it is built (ids, dependencies, cycles, size), so that everything after
+it may trust it. `ranks`, `critical_path` and `lower_bound` say what the best possible schedule
+is before anything runs. Not for plans that change while they run: build a second plan from the
+first one's results. Chapter 3 teaches it.
+
+Take along: patterns/agents/plan.py, patterns/models.py.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+
+from patterns.models import SONNET
+
+MAX_TASKS = 10_000
+
+
+class InvalidPlan(ValueError):
+    """A plan that no schedule can run; `problems` lists every fault, `cycle` names a circle."""
+
+    def __init__(self, problems: Sequence[str], cycle: Sequence[str] = ()) -> None:
+        self.problems = tuple(problems)
+        self.cycle = tuple(cycle)
+        super().__init__("; ".join(self.problems))
+
+
+class NoCapableAgent(LookupError):
+    """A task needs a capability that no agent has; `offers` says what each agent has."""
+
+    def __init__(self, task: "Task", agents: Sequence["Agent"]) -> None:
+        self.task = task
+        self.offers = {agent.name: agent.capabilities for agent in agents}
+        has = ", ".join(f"{name} {_set(caps)}" for name, caps in self.offers.items())
+        super().__init__(
+            f"task {task.id!r} needs {_set(task.needs)}; agents offer: {has or 'there are none'}"
+        )
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A model with a speciality, and the rate-limit pool that its calls draw on.
+
+    `pool` names the budget that the API counts against: one per organisation and model class.
+    Two agents with one pool share its limit, so balancing between them cures no 429. It is the
+    model's id unless you say otherwise.
+    """
+
+    name: str
+    description: str = ""
+    capabilities: frozenset[str] = frozenset()
+    model: str = SONNET
+    system: str = ""
+    priority: int = 0  # the higher is chosen first, when all else is equal
+    max_concurrency: int = 8
+    pool: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "capabilities", frozenset(self.capabilities))
+        object.__setattr__(self, "pool", self.pool or self.model)
+        if self.max_concurrency < 1:
+            raise ValueError(
+                f"agent {self.name!r}: max_concurrency is {self.max_concurrency}, give at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One step of a plan: what to ask, what it needs, and what it waits for.
+
+    `weight` is how long it is expected to take, in any unit: only ratios matter, for the order
+    among tasks that are ready. `timeout_s` bounds one attempt, `max_attempts` counts them all.
+    A task that is not `required` may fail without making the result partial.
+    """
+
+    id: str
+    prompt: str
+    needs: frozenset[str] = frozenset()
+    depends_on: tuple[str, ...] = ()
+    priority: int = 0  # the higher starts first, among tasks that are ready
+    required: bool = True
+    max_attempts: int = 3
+    timeout_s: float = 300.0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "needs", frozenset(self.needs))
+        object.__setattr__(self, "depends_on", tuple(self.depends_on))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tasks and their dependencies, checked: raises `InvalidPlan` with every fault found."""
+
+    tasks: tuple[Task, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        problems = [*_faults(self.tasks)]
+        if problems:
+            raise InvalidPlan(problems)
+        if cycle := _cycle(self.tasks):
+            raise InvalidPlan(
+                [f"tasks wait for each other in a circle: {' → '.join(cycle)}"], cycle
+            )
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    def __getitem__(self, task_id: str) -> Task:
+        return self.by_id[task_id]
+
+    @cached_property
+    def by_id(self) -> dict[str, Task]:
+        """The tasks by id, in the plan's order."""
+        return {task.id: task for task in self.tasks}
+
+
+def match(task: Task, agents: Iterable[Agent]) -> tuple[Agent, ...]:
+    """The agents whose capabilities cover what `task` needs; raises `NoCapableAgent`."""
+    agents = tuple(agents)
+    capable = tuple(agent for agent in agents if task.needs <= agent.capabilities)
+    if not capable:
+        raise NoCapableAgent(task, agents)
+    return capable
+
+
+def graph(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Each task's dependencies: what `graphlib.TopologicalSorter` takes."""
+    return {task.id: task.depends_on for task in plan.tasks}
+
+
+def levels(plan: Plan) -> list[list[str]]:
+    """Task ids by depth: level 0 waits for nothing, level n for something on level n - 1."""
+    depth: dict[str, int] = {}
+    dependencies = graph(plan)
+    for task_id in TopologicalSorter(dependencies).static_order():
+        depth[task_id] = 1 + max((depth[d] for d in dependencies[task_id]), default=-1)
+    grouped: list[list[str]] = [[] for _ in range(1 + max(depth.values()))]
+    for task in plan.tasks:
+        grouped[depth[task.id]].append(task.id)
+    return grouped
+
+
+def as_waves(plan: Plan) -> Plan:
+    """The same tasks, each waiting for the whole level before it: scheduling by levels, to compare.
+
+    Promise.allSettled over "everything that is ready" behaves like this, and so do supersteps.
+    """
+    by_level = levels(plan)
+    waits = {
+        task_id: tuple(before) for before, level in pairwise([[], *by_level]) for task_id in level
+    }
+    return Plan(tuple(replace(task, depends_on=waits[task.id]) for task in plan.tasks))
+
+
+def ranks(plan: Plan, seconds: Mapping[str, float] | None = None) -> dict[str, float]:
+    """For each task, the length of the longest chain that starts with it.
+
+    `seconds` are durations by task id; without them each task's `weight` stands in.
+    """
+    own = _durations(plan, seconds)
+    longest = dict.fromkeys(own, 0.0)
+    dependencies = graph(plan)
+    for task_id in reversed([*TopologicalSorter(dependencies).static_order()]):
+        longest[task_id] += own[task_id]
+        for dependency in dependencies[task_id]:
+            longest[dependency] = max(longest[dependency], longest[task_id])
+    return longest
+
+
+def critical_path(plan: Plan, seconds: Mapping[str, float] | None = None) -> tuple[str, ...]:
+    """The chain of tasks that takes longest: no number of agents finishes sooner than it."""
+    rank = ranks(plan, seconds)
+    dependants: dict[str, list[str]] = {task.id: [] for task in plan.tasks}
+    for task in plan.tasks:
+        for dependency in task.depends_on:
+            dependants[dependency].append(task.id)
+    path = [max(rank, key=rank.__getitem__)]
+    while following := dependants[path[-1]]:
+        path.append(max(following, key=rank.__getitem__))
+    return tuple(path)
+
+
+def lower_bound(plan: Plan, concurrency: int, seconds: Mapping[str, float] | None = None) -> float:
+    """The makespan that no schedule can beat: the critical path, or the work over the width."""
+    longest = max(ranks(plan, seconds).values())
+    return max(longest, sum(_durations(plan, seconds).values()) / concurrency)
+
+
+def _durations(plan: Plan, seconds: Mapping[str, float] | None) -> dict[str, float]:
+    return {task.id: task.weight if seconds is None else seconds[task.id] for task in plan.tasks}
+
+
+def _faults(tasks: Sequence[Task]) -> Iterator[str]:
+    if not 1 <= len(tasks) <= MAX_TASKS:
+        yield f"the plan has {len(tasks)} tasks, allowed are 1 to {MAX_TASKS}"
+    known: set[str] = set()
+    for task in tasks:
+        if not task.id:
+            yield "a task has an empty id, give each one a name"
+        if task.id in known:
+            yield f"the id {task.id!r} is given twice, ids must differ"
+        if task.max_attempts < 1:
+            yield f"task {task.id!r} allows {task.max_attempts} attempts, give at least 1"
+        known.add(task.id)
+    for task in tasks:
+        for dependency in dict.fromkeys(task.depends_on):
+            if dependency == task.id:
+                yield f"task {task.id!r} waits for itself, drop that dependency"
+            elif dependency not in known:
+                yield f"task {task.id!r} waits for {dependency!r}, which is not in the plan"
+
+
+def _cycle(tasks: Sequence[Task]) -> tuple[str, ...]:
+    try:
+        TopologicalSorter({task.id: task.depends_on for task in tasks}).prepare()
+    except CycleError as error:
+        return tuple(error.args[1])
+    return ()
+
+
+def _set(names: Iterable[str]) -> str:
+    return "{" + ", ".join(repr(name) for name in sorted(names)) + "}"

@@ -1,0 +1,227 @@
+"""What a run gives back: one result per task, with every attempt, its tokens and its cost.
+
+Everything here is frozen data that survives a round trip through JSON, so that a durable engine
+can store it and a dashboard can read it. Chapter 3 teaches it.
+
+Take along: patterns/agents/plan.py, patterns/agents/report.py, patterns/models.py.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
+
+from anthropic.types import Usage
+
+from patterns.agents.plan import Plan
+
+Stop: TypeAlias = Literal["budget", "deadline", "interrupted"]
+Status: TypeAlias = Literal["ok", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a call may know besides its task: its dependencies' outputs, in the task's order."""
+
+    run_id: str
+    task_id: str
+    attempt: int
+    inputs: Mapping[str, Any]
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt, in this process and in the one that resumes after it."""
+        return f"{self.run_id}:{self.task_id}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a call gives back: the output, and what the API said about it."""
+
+    output: Any
+    usage: tuple[Usage, ...] = ()
+    cost_usd: Decimal | None = None
+    request_ids: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One call: who made it, when (seconds since the run began), and what went wrong if it did."""
+
+    agent: str
+    started: float
+    ended: float
+    error: str = ""
+    transient: bool = False
+    usage: tuple[Usage, ...] = ()
+    cost_usd: Decimal | None = None
+    request_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """How one task ended, with every attempt that was made.
+
+    `cause` says why it is not ok. `root` is the failed task that a skipped one depends on, and
+    `stop` says that the run, not the task, was at its end.
+    """
+
+    id: str
+    status: Status
+    output: Any = None
+    attempts: tuple[Attempt, ...] = ()
+    cause: str = ""
+    root: str | None = None
+    stop: Stop | None = None
+
+    @property
+    def agent(self) -> str | None:
+        """Who made the last attempt."""
+        return self.attempts[-1].agent if self.attempts else None
+
+    @property
+    def started(self) -> float | None:
+        """When the first attempt began, in seconds since the run did."""
+        return self.attempts[0].started if self.attempts else None
+
+    @property
+    def ended(self) -> float | None:
+        """When the last attempt ended."""
+        return self.attempts[-1].ended if self.attempts else None
+
+    @property
+    def usage(self) -> tuple[Usage, ...]:
+        """What every call of every attempt used."""
+        return tuple(usage for attempt in self.attempts for usage in attempt.usage)
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether two agents failed on it: the task is the likelier culprit."""
+        return self.status == "failed" and len({attempt.agent for attempt in self.attempts}) > 1
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What one agent did in a run."""
+
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Decimal
+    busy_s: float
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Every task's result in the plan's order; one status each, whatever happened."""
+
+    run_id: str
+    plan: Plan
+    results: Mapping[str, TaskResult]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every task ended well."""
+        return not self.missing
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The output of each task that ended well."""
+        return {r.id: r.output for r in self.results.values() if r.status == "ok"}
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The tasks without an output, failed or skipped."""
+        return tuple(r.id for r in self.results.values() if r.status != "ok")
+
+    @property
+    def partial(self) -> bool:
+        """Whether a required task is missing."""
+        return any(self.plan[task_id].required for task_id in self.missing)
+
+    @property
+    def stopped(self) -> Stop | None:
+        """What ended the run before its tasks, if anything did."""
+        return next((r.stop for r in self.results.values() if r.stop), None)
+
+    @property
+    def makespan(self) -> float:
+        """Seconds from the start of the run to the end of its last call."""
+        return max((r.ended or 0.0 for r in self.results.values()), default=0.0)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each task's calls took: what `lower_bound` and `critical_path` take."""
+        return {
+            r.id: sum(attempt.ended - attempt.started for attempt in r.attempts)
+            for r in self.results.values()
+        }
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every call of the run."""
+        return tuple(attempt for r in self.results.values() for attempt in r.attempts)
+
+    def by_agent(self) -> dict[str, Totals]:
+        """Calls, tokens, dollars and busy seconds of each agent that was called."""
+        names = sorted({attempt.agent for attempt in self.attempts})
+        return {name: totals(a for a in self.attempts if a.agent == name) for name in names}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to start no more calls; those under way finish, so a run may end above it.
+
+    With `usd`, a call without a known price (`Reply.cost_usd` is None) ends the budget too.
+    """
+
+    tokens: int | None = None
+    usd: Decimal | None = None
+
+    def over(self, ledger: "Ledger") -> str:
+        """Why no more may start; empty while more may."""
+        if self.tokens is not None and ledger.tokens >= self.tokens:
+            return f"budget: {ledger.tokens} of {self.tokens} tokens are spent"
+        if self.usd is not None and ledger.unpriced:
+            return "budget: a call has no known price, so dollars cannot be counted"
+        if self.usd is not None and ledger.usd >= self.usd:
+            return f"budget: ${ledger.usd} of ${self.usd} is spent"
+        return ""
+
+
+UNLIMITED = Budget()
+
+
+@dataclass
+class Ledger:
+    """What a run has spent so far."""
+
+    tokens: int = 0
+    usd: Decimal = Decimal(0)
+    unpriced: int = 0
+
+    def add(self, attempt: Attempt) -> None:
+        """Count one more call."""
+        self.tokens += sum(tokens_in(usage) + usage.output_tokens for usage in attempt.usage)
+        self.usd += attempt.cost_usd or 0
+        self.unpriced += bool(attempt.usage) and attempt.cost_usd is None
+
+
+def totals(attempts: Iterable[Attempt]) -> Totals:
+    """The sum of some attempts."""
+    attempts = tuple(attempts)
+    usages = [usage for attempt in attempts for usage in attempt.usage]
+    return Totals(
+        calls=len(attempts),
+        input_tokens=sum(tokens_in(usage) for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        cost_usd=sum((a.cost_usd for a in attempts if a.cost_usd is not None), Decimal(0)),
+        busy_s=sum(attempt.ended - attempt.started for attempt in attempts),
+    )
+
+
+def tokens_in(usage: Usage) -> int:
+    """All input tokens, read from the cache or not."""
+    cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
+    return usage.input_tokens + cached

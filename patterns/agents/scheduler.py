@@ -1,0 +1,339 @@
+"""Run a plan: every task starts as soon as its dependencies are done, within every limit.
+
+Eager scheduling on `graphlib` and asyncio, with the longest remaining chain first, stays within
+a few per cent of the best schedule there is; waves (`asyncio.gather` level by level) do not.
+Failure is data: a failed task skips its descendants and nothing else, and the report says what
+is missing. Not for independent calls (`patterns.concurrency.fan_out` is enough) and not for work
+that must survive the process (`patterns.agents.durable` runs the same code there).
+
+Time is the event loop's, so a loop with virtual time runs hours of a plan at once.
+
+Take along: patterns/agents/plan.py, patterns/agents/balancer.py, patterns/agents/report.py,
+patterns/agents/failures.py, patterns/agents/seats.py, patterns/agents/scheduler.py,
+patterns/models.py. Chapter 3 teaches it.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from graphlib import TopologicalSorter
+from typing import Any, Protocol, TypeAlias
+
+from patterns.agents.balancer import Balancer, Ticket
+from patterns.agents.failures import (
+    is_transient,
+    next_agents,
+    one_line,
+    pause,
+    retry_after,
+    usage_of,
+)
+from patterns.agents.plan import Agent, Plan, Task, graph, match, ranks
+from patterns.agents.report import (
+    UNLIMITED,
+    Attempt,
+    Budget,
+    Context,
+    Ledger,
+    Reply,
+    RunReport,
+    Status,
+    Stop,
+    TaskResult,
+)
+from patterns.agents.seats import Seat, Seats
+
+Call: TypeAlias = Callable[[Agent, Task, Context], Awaitable[Any]]
+"""The only seam to the SDK: an async function that returns a `Reply`, or just an output."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as plain data: all that a durable engine has to remember."""
+
+    plan: Plan
+    agents: tuple[Agent, ...]
+    max_concurrency: int
+    run_id: str = "run"
+    budget: Budget = UNLIMITED
+    deadline_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_concurrency < 1:
+            raise ValueError(f"max_concurrency is {self.max_concurrency}, give at least 1")
+        names = [agent.name for agent in self.agents]
+        if len(set(names)) < len(names):
+            raise ValueError(f"agents are told apart by name, and some share one: {names}")
+        for task in self.plan:
+            match(task, self.agents)
+
+
+class Engine(Protocol):
+    """Where a job runs."""
+
+    async def run(self, job: Job, call: Call, balancer: Balancer) -> RunReport:
+        """Run it to its end, or join the run of that id which is already under way."""
+
+
+class Interrupted(asyncio.CancelledError):
+    """The run was cancelled; `report` keeps what was finished by then."""
+
+    def __init__(self, report: RunReport) -> None:
+        self.report = report
+        super().__init__(f"interrupted with {len(report.outputs)} of {len(report.plan)} tasks done")
+
+
+Execute: TypeAlias = Callable[[], Awaitable[TaskResult]]
+Step: TypeAlias = Callable[[Task, Mapping[str, Any], Execute], Awaitable[TaskResult]]
+"""What an engine puts around a task, given its inputs: run it, record it, or send it elsewhere."""
+
+
+async def run_plan(
+    plan: Plan,
+    agents: Sequence[Agent],
+    call: Call,
+    *,
+    max_concurrency: int,
+    engine: Engine | None = None,
+    balancer: Balancer | None = None,
+    budget: Budget = UNLIMITED,
+    deadline_s: float | None = None,
+    run_id: str = "run",
+) -> RunReport:
+    """Run every task of `plan` on a capable agent, as early as its dependencies allow.
+
+    Args:
+        plan: the tasks.
+        agents: who can do them; checked for every task before the first call.
+        call: makes one call. Use a client with `max_retries=0`: this function retries.
+        max_concurrency: calls under way at once, over all agents.
+        engine: where to run; in this process unless you pass a durable engine.
+        balancer: pass one to share it between runs that share rate limits.
+        budget: tokens and dollars after which nothing more starts.
+        deadline_s: seconds after which nothing more starts and calls under way are cut off.
+        run_id: names the run, for idempotency keys and for a durable engine.
+
+    Raises:
+        NoCapableAgent: a task needs what no agent offers.
+        Interrupted: this coroutine was cancelled; the exception carries the report.
+    """
+    job = Job(plan, tuple(agents), max_concurrency, run_id, budget, deadline_s)
+    return await (engine or InProcess()).run(job, call, balancer or Balancer())
+
+
+class InProcess:
+    """The default engine: nothing outlives the process."""
+
+    async def run(self, job: Job, call: Call, balancer: Balancer) -> RunReport:
+        """Run the job on the current event loop."""
+        return await run_job(job, call, balancer)
+
+
+async def run_job(
+    job: Job, call: Call, balancer: Balancer, *, step: Step | None = None, elapsed: float = 0.0
+) -> RunReport:
+    """What every engine runs: `step` may record each task's execution, or replay it.
+
+    `elapsed` is how long ago the run began, for one that another process started.
+    """
+    return await _Run(job, call, balancer, step or _direct, elapsed).all()
+
+
+class _Run:
+    """One job under way. Only `all` starts tasks; everything else wakes it."""
+
+    def __init__(
+        self, job: Job, call: Call, balancer: Balancer, step: Step, elapsed: float
+    ) -> None:
+        self.job, self.call, self.step = job, call, step
+        self.loop = asyncio.get_running_loop()
+        self.origin = self.loop.time() - elapsed
+        self.sorter = TopologicalSorter(graph(job.plan))
+        self.capable = {task.needs: match(task, job.agents) for task in job.plan}
+        self.results: dict[str, TaskResult] = {}
+        self.attempts: dict[str, list[Attempt]] = {}
+        self.spent = Ledger()
+        self.running: set[asyncio.Task[None]] = set()
+        self.wake = asyncio.Event()
+        self.seats = Seats(balancer, job.max_concurrency, ranks(job.plan), self.wake)
+        self.crash: BaseException | None = None
+
+    async def all(self) -> RunReport:
+        try:
+            self.sorter.prepare()
+            self.release()
+            while self.sorter.is_active():
+                self.seats.grant()
+                await self.wake.wait()
+                self.wake.clear()
+                if self.crash:
+                    raise self.crash
+        except asyncio.CancelledError:
+            await self.cut_off()
+            raise Interrupted(self.report()) from None
+        finally:
+            await self.cut_off()
+        return self.report()
+
+    async def cut_off(self) -> None:
+        self.seats.close()
+        for running in self.running:
+            running.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+
+    def release(self) -> None:
+        """Queue what became ready; skip what a failure left without its dependencies."""
+        while ready := self.sorter.get_ready():
+            for task_id in ready:
+                task = self.job.plan[task_id]
+                lost = [d for d in task.depends_on if self.results[d].status != "ok"]
+                if lost:
+                    self.results[task_id] = _skipped(task, self.results[lost[0]])
+                    self.sorter.done(task_id)
+                else:
+                    self.seats.ask(task, self.capable[task.needs], partial(self.start, task))
+
+    def start(self, task: Task, ticket: Ticket) -> None:
+        running = asyncio.create_task(self.one(task, ticket))
+        self.running.add(running)
+        running.add_done_callback(self.running.discard)
+
+    async def one(self, task: Task, ticket: Ticket) -> None:
+        """Execute one task, or have the engine replay it, and note how it ended."""
+        seat = Seat(self.seats, ticket)
+        inputs = {d: self.results[d].output for d in task.depends_on}
+        try:
+            result = await self.step(task, inputs, lambda: self.execute(task, inputs, seat))
+        except asyncio.CancelledError:
+            seat.leave()
+            raise
+        except BaseException as error:  # the engine's, not the call's: `execute` keeps those
+            seat.leave()
+            self.crash = error
+        else:
+            seat.leave()
+            self.results[task.id] = result
+            if self.attempts.pop(task.id, None) is None:  # replayed: nothing was counted yet
+                self.count(result.attempts)
+            self.sorter.done(task.id)
+            self.release()
+        self.wake.set()
+
+    async def execute(self, task: Task, inputs: Mapping[str, Any], seat: Seat) -> TaskResult:
+        """Attempt a task until it succeeds, cannot succeed, or may not be tried again."""
+        attempts = self.attempts.setdefault(task.id, [])
+        capable = self.capable[task.needs]
+        for number in range(1, task.max_attempts + 1):
+            await seat.take(task, capable)
+            if reason := self.closed():
+                return _stopped(task, attempts, *reason)
+            context = Context(self.job.run_id, task.id, number, inputs)
+            reply, error = await self.attempt(task, context, seat, attempts)
+            if error is None:
+                return TaskResult(task.id, "ok", reply.output, tuple(attempts))
+            capable = next_agents(self.capable[task.needs], attempts)
+            if not capable:
+                break
+            if attempts[-1].transient and number < task.max_attempts:
+                await asyncio.sleep(self.backoff(task, number, error))
+        return _failed(task, attempts)
+
+    async def attempt(
+        self, task: Task, context: Context, seat: Seat, attempts: list[Attempt]
+    ) -> tuple[Reply, Exception | None]:
+        """One call, timed and counted; the seat is free again afterwards."""
+        agent, started = seat.agent, self.now()
+        try:
+            reply, error = await self.ask_agent(agent, task, context)
+        except asyncio.CancelledError:
+            attempts.append(Attempt(agent.name, started, self.now(), "interrupted"))
+            raise
+        attempts.append(
+            Attempt(
+                agent.name,
+                started,
+                self.now(),
+                "" if error is None else one_line(error),
+                error is not None and is_transient(error),
+                reply.usage or usage_of(error),
+                reply.cost_usd,
+                reply.request_ids,
+            )
+        )
+        self.count(attempts[-1:])
+        seat.leave(reply, error)
+        return reply, error
+
+    async def ask_agent(
+        self, agent: Agent, task: Task, context: Context
+    ) -> tuple[Reply, Exception | None]:
+        limit = self.time_left(task)
+        try:
+            async with asyncio.timeout(limit) as timer:
+                output = await self.call(agent, task, context)
+            return (output if isinstance(output, Reply) else Reply(output)), None
+        except asyncio.CancelledError:
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # we are in one
+                raise
+            return Reply(None), RuntimeError("the call cancelled itself")
+        except Exception as error:
+            if timer.expired():
+                return Reply(None), TimeoutError(f"no answer within {limit:.6g} s")
+            return Reply(None), error
+
+    def count(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in attempts:
+            self.spent.add(attempt)
+
+    def backoff(self, task: Task, attempt: int, error: Exception) -> float:
+        draw = random.Random(f"{self.job.run_id}:{task.id}:{attempt}").random()
+        return pause(attempt, retry_after(error), draw)
+
+    def time_left(self, task: Task) -> float:
+        if self.job.deadline_s is None:
+            return task.timeout_s
+        return min(task.timeout_s, self.job.deadline_s - self.now())
+
+    def closed(self) -> tuple[Stop, str] | None:
+        """Why no call may start any more, if that is so."""
+        if self.job.deadline_s is not None and self.now() >= self.job.deadline_s:
+            return "deadline", f"deadline: {self.job.deadline_s:g} s are over"
+        over = self.job.budget.over(self.spent)
+        return ("budget", over) if over else None
+
+    def now(self) -> float:
+        return self.loop.time() - self.origin
+
+    def report(self) -> RunReport:
+        """Every task with exactly one status, also those that the end of the run caught."""
+        for task in self.job.plan:
+            if task.id not in self.results:
+                attempts = self.attempts.get(task.id, [])
+                cause = "interrupted before it was done"
+                self.results[task.id] = _stopped(task, attempts, "interrupted", cause)
+        results = {task.id: self.results[task.id] for task in self.job.plan}
+        return RunReport(self.job.run_id, self.job.plan, results)
+
+
+async def _direct(task: Task, inputs: Mapping[str, Any], execute: Execute) -> TaskResult:
+    return await execute()
+
+
+def _skipped(task: Task, lost: TaskResult) -> TaskResult:
+    root = lost.root or lost.id
+    cause = f"needs {lost.id!r}, which {lost.status}" + (
+        f" because of {root!r}" if lost.root else ""
+    )
+    return TaskResult(task.id, "skipped", cause=cause, root=root, stop=lost.stop)
+
+
+def _failed(task: Task, attempts: Sequence[Attempt]) -> TaskResult:
+    cause = f"{attempts[-1].agent}: {attempts[-1].error}"
+    return TaskResult(task.id, "failed", attempts=tuple(attempts), cause=cause)
+
+
+def _stopped(task: Task, attempts: Sequence[Attempt], stop: Stop, cause: str) -> TaskResult:
+    status: Status = "failed" if attempts else "skipped"
+    return TaskResult(task.id, status, attempts=tuple(attempts), cause=cause, stop=stop)
