@@ -13,6 +13,7 @@ from typing import Any, Final
 from patterns.fake_api.jsons import compact
 from patterns.fake_api.replies import Reply, ToolUse
 from patterns.fake_api.schemas import example_of
+from patterns.fake_api.signatures import sign
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
 
 ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -27,11 +28,6 @@ def make_id(prefix: str, *parts: bytes | str | int) -> str:
     text = "|".join([part.hex() if isinstance(part, bytes) else str(part) for part in parts])
     digest = blake2b(f"{prefix}|{text}".encode(), digest_size=22).digest()
     return f"{prefix}_01{digest.translate(_LETTERS).decode()}"
-
-
-def sign(thinking: str) -> str:
-    """The signature of a thinking block, which the fake checks when the block comes back."""
-    return "fake" + blake2b(thinking.encode("utf-8", "replace"), digest_size=24).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ class Reply:
             raise ValueError(
                 f"refusal is {self.refusal!r}; the categories are {', '.join(CATEGORIES)}."
             )
+        if self.content is not None and not all("type" in block for block in self.content):
+            raise ValueError("each content block of a Reply needs a type.")
         calls = tuple(
             call if isinstance(call, ToolUse) else ToolUse(**call) for call in self.tool_use
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from patterns.fake_api.errors import APIError
+from patterns.fake_api.signatures import is_changed
 
 ROLES: Final = ("user", "assistant", "system")
 MOST_MESSAGES: Final = 100_000
@@ -74,6 +75,8 @@ def _check_block(path: str, block: object, role: object) -> None:
         raise _bad(path, f"a block of type {kind!r} may not stand in a message of role {role!r}")
     if kind == "text" and not checked["text"].strip():
         raise _bad(f"{path}.text", "text must hold something other than whitespace")
+    if kind == "thinking" and is_changed(checked["thinking"], checked["signature"]):
+        raise _bad(path, "a thinking block must come back exactly as it was received")
     if checked.get("cache_control") is not None and kind in ("thinking", "redacted_thinking"):
         raise _bad(f"{path}.cache_control", f"a block of type {kind!r} cannot be a breakpoint")
 
