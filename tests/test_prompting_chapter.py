@@ -108,6 +108,14 @@ def test_changes_are_the_texts_on_which_two_runs_differ() -> None:
     assert views.changes(EXPECTED, BEFORE, AFTER) == (2, 1)
 
 
+def test_scores_in_one_line_say_where_they_come_from() -> None:
+    """No accuracy without its source."""
+    line = views.score_line(EXPECTED, AFTER, source="illustrative: made up")
+    assert repr(line) == "75.0% of 4 (illustrative: made up)"
+    line = views.chance_line(EXPECTED, BEFORE, AFTER, source="illustrative: made up")
+    assert repr(line) == ("2 fixed, 1 broken: by chance in 100.0% of cases (illustrative: made up)")
+
+
 def test_the_score_table_prices_what_was_written_and_read() -> None:
     """A run without cache tokens and one with."""
     plain = Usage(input_tokens=1000, output_tokens=10)

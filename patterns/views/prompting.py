@@ -30,6 +30,20 @@ def outcome(call: Callable[[], Any]) -> Shown:
 # ── Labels ────────────────────────────────────────────────────────────────────────────────────
 
 
+def score_line(expected: Sequence[str], predicted: Sequence[str], *, source: str) -> Shown:
+    """Accuracy in one line, with where the predictions come from."""
+    return Shown(f"{accuracy(expected, predicted):.1%} of {len(expected)} ({source})")
+
+
+def chance_line(
+    expected: Sequence[str], before: Sequence[str], after: Sequence[str], *, source: str
+) -> Shown:
+    """What changed between two runs and how likely that is by chance, in one line."""
+    better, worse = changes(expected, before, after)
+    chance = f"by chance in {by_chance(better, worse):.1%} of cases"
+    return Shown(f"{better} fixed, {worse} broken: {chance} ({source})")
+
+
 def score_table(
     model: str,
     expected: Sequence[str],
