@@ -167,6 +167,7 @@ def _parse_events(text: str) -> Iterator[Json]:
 
 
 def json_or_text(text: str) -> Any:
+    """Parsed JSON, or the text itself where it is none."""
     try:
         return json.loads(text)
     except ValueError:

@@ -94,12 +94,17 @@ def answer(message):
         grade=grade_reading,
         wrong=(
             Wrong(
-                "def answer(message):\n    return message.content[-1].text", "may be a tool call"
+                "def answer(message):\n    return message.content[-1].text", "several text blocks"
             ),
             Wrong(
                 "def answer(message):\n"
                 "    return next(b.text for b in message.content if b.type == 'text')",
                 "several text blocks",
+            ),
+            Wrong(
+                "def answer(message):\n"
+                "    return ''.join(getattr(b, 'text', '?') for b in message.content[-2:])",
+                "a thinking block may come first",
             ),
         ),
     ),

@@ -1,0 +1,31 @@
+"""The README is short, true, and its tables are generated."""
+
+import re
+
+from chapters import ROOT
+from readme_tables import README, rendered
+
+TEXT = README.read_text("utf-8")
+
+
+def test_the_tables_are_up_to_date() -> None:
+    """`make fix` writes them from the chapters and modules."""
+    assert rendered(TEXT) == TEXT, "run `make fix`"
+
+
+def test_the_readme_is_short() -> None:
+    """Under 150 lines: promise, two commands, chapters, replay or live, what to copy."""
+    assert len(TEXT.splitlines()) < 150
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Links into the repository; there are no others."""
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    """The two commands first of all."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z]+)|^make ([a-z]+)", TEXT, re.MULTILINE))
+    assert {one or other for one, other in named} <= targets
