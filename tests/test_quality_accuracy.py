@@ -1,20 +1,31 @@
 """What voting gains and costs: exact sums against brute force."""
 
-from itertools import combinations, product
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
+from itertools import combinations, permutations, product
 from math import prod
+from statistics import fmean
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patterns.fake_api import FakeAPI, Reply
 from patterns.quality import (
+    Call,
     InvalidInput,
+    Strategy,
+    Vote,
     early_stop_cost,
     gain,
     majority_accuracy,
+    self_consistent,
     still_needed,
     subset_odds,
     vote,
+    voting,
+    wilson,
 )
 
 
@@ -67,6 +78,27 @@ def test_subset_odds_are_the_mean_over_every_choice(case: tuple[list[int], int])
     assert odds.right + odds.wrong + odds.tie == pytest.approx(1)
 
 
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=6), st.integers(1, 6))
+def test_expected_samples_are_the_mean_over_every_order(answers: list[int], n: int) -> None:
+    """Drawing the answers in every possible order and stopping early asks for as many."""
+    n, drawn = min(n, len(answers)), []
+    for order in permutations(answers, n):
+        told = 0
+        while more := still_needed(Counter(order[:told]).values(), n - told):
+            told += more
+        drawn.append(told)
+    odds = subset_odds(dict(vote(answers).counts), 0, n)
+    assert odds.samples == pytest.approx(fmean(drawn))
+
+
+def test_a_strategy_knows_its_accuracy_interval_and_price() -> None:
+    """Three of four right for 8 cents: 75 %, between 30 % and 95 %, 20 dollars a thousand."""
+    strategy = Strategy("one call", (1, 1, 0, 1), Decimal("0.08"))
+    assert strategy.accuracy == 0.75
+    assert strategy.interval == wilson(3, 4)
+    assert strategy.per_1000 == 20
+
+
 def test_more_votes_than_answers_are_all_of_them() -> None:
     """A lost sample leaves eight of nine: the vote of nine is the vote of those eight."""
     assert subset_odds({5: 5, 10: 3}, 5, 9).right == 1
@@ -82,6 +114,33 @@ def test_gain_tells_a_real_difference_from_noise() -> None:
     assert not noise.shown
     assert gain([0.0] * 9, [1.0] * 9).shown
     assert noise == gain([1.0, 0.0] * 15, [0.0, 1.0] * 15)
+
+
+def asked(*answers: int) -> Vote[int]:
+    """A vote whose samples cost 10 dollars for a million tokens out."""
+    api = FakeAPI()
+    api.enqueue(*(Reply(json={"answer": each}, output_tokens=100) for each in answers))
+    return self_consistent(api.client(), "?", n=len(answers), answer=int, stop_early=False)
+
+
+def test_smaller_votes_are_read_from_larger_ones_with_their_price() -> None:
+    """One call: the mean share of right samples at a sample's price. Three: two samples do."""
+    votes = [asked(5, 5, 5), asked(5, 7, 7)]
+    one, three = voting(votes, [5, 5], 1), voting(votes, [5, 5], 3)
+    assert (one.name, three.name) == ("one call", "3 votes")
+    assert [one.accuracy, three.accuracy] == pytest.approx([2 / 3, 0.5])
+    assert votes[0].cost is not None
+    assert float(one.dollars) == pytest.approx(float(votes[0].cost) * 2 / 3)
+    assert float(three.dollars) == pytest.approx(float(votes[0].cost) / 3 * (2 + (2 + 3 + 3) / 3))
+
+
+def test_votes_without_labels_or_without_a_price_are_errors() -> None:
+    """One label per question, and a cost that is known."""
+    with pytest.raises(InvalidInput, match="1 votes and 2 labels"):
+        voting([asked(5)], [5, 5], 1)
+    unpriced = replace(asked(5), calls=(Call("in-house", asked(5).usage[0], None),))
+    with pytest.raises(InvalidInput, match="no price"):
+        voting([unpriced], [5], 1)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,12 @@ Needs: pip install genai-prices. Taught in chapter 06.
 from patterns.quality.accuracy import (
     Gain,
     Odds,
+    Strategy,
     early_stop_cost,
     gain,
     majority_accuracy,
     subset_odds,
+    voting,
 )
 from patterns.quality.asking import Settings
 from patterns.quality.billing import AllLost, Billed, Call, InvalidInput, Lost, Unfinished
@@ -63,6 +65,7 @@ __all__ = [
     "Refinement",
     "Round",
     "Settings",
+    "Strategy",
     "SubTask",
     "Synthesis",
     "Unfinished",
@@ -85,5 +88,6 @@ __all__ = [
     "still_needed",
     "subset_odds",
     "vote",
+    "voting",
     "wilson",
 ]

@@ -8,6 +8,7 @@ Take along: the folder patterns/quality. Taught in chapter 06.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 from math import comb, prod
 from random import Random
@@ -15,7 +16,7 @@ from statistics import fmean
 from typing import TypeVar
 
 from patterns.quality.billing import InvalidInput
-from patterns.quality.vote import still_needed
+from patterns.quality.vote import Vote, still_needed, wilson
 
 T = TypeVar("T")
 
@@ -27,6 +28,34 @@ class Odds:
     right: float
     wrong: float
     tie: float
+    samples: float
+    """Expected samples when it stops early."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How one way of asking did on a set of labelled questions, and what that cost."""
+
+    name: str
+    scores: tuple[float, ...]
+    """One per question: 1 for right, 0 for wrong, or the odds of being right."""
+    dollars: Decimal
+    """For all questions together."""
+
+    @property
+    def accuracy(self) -> float:
+        """Mean score."""
+        return fmean(self.scores)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy on questions like these (Wilson)."""
+        return wilson(sum(self.scores), len(self.scores))
+
+    @property
+    def per_1000(self) -> Decimal:
+        """US dollars for 1,000 questions like these."""
+        return self.dollars / len(self.scores) * 1000
 
 
 @dataclass(frozen=True)
@@ -98,13 +127,54 @@ def subset_odds(counts: Mapping[T, int], right: T, n: int) -> Odds:
     if n < 1 or not total:
         raise InvalidInput(f"n is {n} with {total} answers; both must be 1 or more.")
     n = min(n, total)
-    odds = {"right": 0, "wrong": 0, "tie": 0}
+    ways = {"right": 0, "wrong": 0, "tie": 0}
     for chosen in _choices([*counts.values()], n):
-        ways = prod(comb(count, k) for count, k in zip(counts.values(), chosen, strict=True))
         leaders = [a for a, k in zip(counts, chosen, strict=True) if k == max(chosen)]
         kind = "tie" if len(leaders) > 1 else "right" if leaders == [right] else "wrong"
-        odds[kind] += ways
-    return Odds(**{kind: ways / comb(total, n) for kind, ways in odds.items()})
+        ways[kind] += prod(comb(have, k) for have, k in zip(counts.values(), chosen, strict=True))
+    odds = {kind: number / comb(total, n) for kind, number in ways.items()}
+    return Odds(**odds, samples=_drawn(tuple(sorted(counts.values())), (0,) * len(counts), n))
+
+
+def voting(votes: Sequence[Vote[T]], labels: Sequence[T], n: int) -> Strategy:
+    """How votes of `n` do on labelled questions, from larger votes that asked for every sample.
+
+    Each question scores its odds of a right vote, and costs what a vote that stops early asks
+    for on average.
+
+    Args:
+        votes: one per question, from `self_consistent(stop_early=False)`.
+        labels: the correct answers, in the same order.
+        n: samples per question, at most.
+
+    Raises:
+        InvalidInput: there is not one label per vote, or a vote has no published price.
+    """
+    if not votes or len(votes) != len(labels):
+        raise InvalidInput(f"{len(votes)} votes and {len(labels)} labels; give one for each.")
+    scores, dollars = [], Decimal(0)
+    for counted, label in zip(votes, labels, strict=True):
+        odds = subset_odds(dict(counted.counts), label, n)
+        if counted.cost is None:
+            raise InvalidInput("a vote has no price; patterns.pricing knows no such model.")
+        scores.append(odds.right)
+        dollars += counted.cost / (counted.cast + len(counted.lost)) * Decimal(odds.samples)
+    return Strategy("one call" if n == 1 else f"{n} votes", tuple(scores), dollars)
+
+
+@lru_cache(maxsize=65_536)
+def _drawn(counts: tuple[int, ...], drawn: tuple[int, ...], n: int) -> float:
+    """Expected further draws, without putting back, until a vote of `n` is settled."""
+    left = n - sum(drawn)
+    if not still_needed(drawn, left):
+        return 0.0
+    further = 1.0
+    for place, (have, taken) in enumerate(zip(counts, drawn, strict=True)):
+        if have > taken:
+            chance = (have - taken) / (sum(counts) - sum(drawn))
+            after = (*drawn[:place], taken + 1, *drawn[place + 1 :])
+            further += chance * _drawn(counts, after, n)
+    return further
 
 
 def _choices(counts: Sequence[int], n: int) -> Iterator[tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 For questions with one checkable answer on which single samples differ. It cannot repair a
 question that the model misreads in the same way each time: all samples then agree, and are wrong.
-Not for long free text; one call with a higher effort is often the cheaper way to the same gain.
+Not for long free text. Measure one call with a higher effort first: it may be the cheaper way.
 
 Take along: the folder patterns/quality. Taught in chapter 06.
 """
