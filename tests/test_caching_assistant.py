@@ -149,7 +149,7 @@ def test_lifetimes_are_checked_before_anything_is_sent() -> None:
     """An unknown one, and an hour behind five minutes."""
     client = FakeAPI().client()
     with pytest.raises(UnknownTTL, match="'2h'"):
-        CachedAssistant(client, SYSTEM, prefix_ttl="2h")
+        CachedAssistant(client, SYSTEM, prefix_ttl="2h")  # type: ignore[arg-type]
     with pytest.raises(TTLOrder):
         CachedAssistant(client, SYSTEM, prefix_ttl="5m", turns_ttl="1h")
 

@@ -17,7 +17,7 @@ Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns
 patterns/concurrency.py. Needs: pip install genai-prices.
 """
 
-from .assistant import AsyncCachedAssistant, CachedAssistant, DocumentQA, Reply
+from .assistant import AsyncCachedAssistant, CachedAssistant, DocumentQA, Reply, shared_prefix
 from .diagnosis import Difference, Miss, explain_miss, first_difference
 from .economics import (
     TTL,
@@ -74,6 +74,7 @@ __all__ = [
     "min_cacheable",
     "plan_breakpoints",
     "savings",
+    "shared_prefix",
     "warm",
     "warm_async",
     "warm_then_fan_out",

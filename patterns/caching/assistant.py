@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
@@ -28,6 +29,8 @@ from .economics import TTL, as_ttl
 from .prefix import TTLOrder
 from .stats import CacheStats
 from .warming import warm_async
+
+Client = TypeVar("Client", Anthropic, AsyncAnthropic)
 
 Documents = Mapping[str, str] | Sequence[str]
 """Texts by title, or texts alone."""
@@ -51,11 +54,12 @@ class Reply:
         return self.message._request_id
 
 
-class _Conversation:
+class _Conversation(Generic[Client]):
     """State of one conversation, shared by the sync and the async assistant."""
 
     def __init__(
         self,
+        client: Client,
         system: str,
         *,
         documents: Documents = (),
@@ -68,6 +72,7 @@ class _Conversation:
     ) -> None:
         if turns_ttl == "1h" and prefix_ttl == "5m":
             raise TTLOrder("the conversation")
+        self._client: Client = client
         fixed: dict[str, Any] = {"model": model, "max_tokens": max_tokens, **options}
         fixed["system"] = shared_prefix(system, documents, prefix_ttl)
         if tools:
@@ -105,7 +110,7 @@ class _Conversation:
         return reply
 
 
-class CachedAssistant(_Conversation):
+class CachedAssistant(_Conversation[Anthropic]):
     """A conversation whose instructions and turns are cached.
 
     A call that fails, is refused or is cut off leaves the conversation as it was; what it cost
@@ -126,10 +131,6 @@ class CachedAssistant(_Conversation):
         UnknownTTL, TTLOrder: a lifetime that does not exist, or a longer one behind a shorter.
     """
 
-    def __init__(self, client: Anthropic, system: str, **settings: Any) -> None:
-        super().__init__(system, **settings)
-        self._client = client
-
     def ask(self, content: str | Sequence[Mapping[str, Any]]) -> Reply:
         """Send the next user turn and return the answer.
 
@@ -141,13 +142,12 @@ class CachedAssistant(_Conversation):
         return self._take(request, self._client.messages.create(**request))
 
 
-class AsyncCachedAssistant(_Conversation):
+class AsyncCachedAssistant(_Conversation[AsyncAnthropic]):
     """`CachedAssistant` for an async client; turns asked at once go one after the other."""
 
-    def __init__(self, client: AsyncAnthropic, system: str, **settings: Any) -> None:
-        super().__init__(system, **settings)
-        self._client = client
-        self._turn = asyncio.Lock()
+    @cached_property
+    def _turn(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     async def ask(self, content: str | Sequence[Mapping[str, Any]]) -> Reply:
         """Send the next user turn and return the answer; raises as `CachedAssistant.ask` does."""
