@@ -36,13 +36,17 @@ class Context:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a call gives back: the output, and what the API said about it."""
+    """What a call gives back: the output, and what the API said about it.
+
+    With an `error` the call has failed, as if it had raised that, and its tokens are counted.
+    """
 
     output: Any
     usage: tuple[Usage, ...] = ()
     cost_usd: Decimal | None = None
     request_ids: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,8 @@ class _Run:
         try:
             async with asyncio.timeout(limit) as timer:
                 output = await self.call(agent, task, context)
-            return (output if isinstance(output, Reply) else Reply(output)), None
+            reply = output if isinstance(output, Reply) else Reply(output)
+            return reply, reply.error
         except asyncio.CancelledError:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # we are in one
                 raise
