@@ -1,6 +1,7 @@
 """Faults: each kind, on the requests that it names, sync and async."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -173,11 +174,60 @@ def test_stream_in_pieces_cut_anywhere_reads_the_same(size: int) -> None:
         assert text_of(stream.get_final_message()) == text
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.duplicated(every=2),
+        Fault.malformed(after=3),
+        Fault.disconnect(after=5),
+        Fault.stream_error(after=5),
+    ],
+)
+def test_faults_count_events_and_not_the_waits_between_them(fault: Fault) -> None:
+    """A slow stream breaks at the same place as a quick one, async and sync."""
+    seen = []
+    for seconds in (0.0, 9.0):
+        clock = VirtualClock()
+        api = FakeAPI(clock=clock, faults=[fault])
+        api.enqueue(*[Reply("a long text of several pieces " * 5, seconds=seconds)] * 2)
+        seen.append((drain(api), clock.run(adrain(api))))
+    assert seen[0] == seen[1]
+    assert seen[0][0] == seen[0][1]
+
+
+def drain(api: FakeAPI) -> list[str]:
+    """The events that arrive before a stream breaks."""
+    arrived: list[str] = []
+    with contextlib.suppress(json.JSONDecodeError, anthropic.APIError, httpx2.TransportError):
+        stream = api.client(max_retries=0).messages.create(stream=True, **ASK)
+        arrived.extend(event.type for event in stream)
+    return arrived
+
+
+async def adrain(api: FakeAPI) -> list[str]:
+    """The same by the async client."""
+    arrived: list[str] = []
+    with contextlib.suppress(json.JSONDecodeError, anthropic.APIError, httpx2.TransportError):
+        client = api.async_client(max_retries=0)
+        async for event in await client.messages.create(stream=True, **ASK):
+            arrived.append(event.type)
+    return arrived
+
+
 def test_duplicated_events_arrive_twice() -> None:
     """Every event doubled."""
     api = FakeAPI(faults=[Fault.duplicated()])
     answer = asyncio.run(_raw(api))
     assert answer.count("event: message_stop") == 2
+
+
+def test_malformed_event_stands_between_good_ones() -> None:
+    """The stream goes on after it."""
+    api = FakeAPI(clock=VirtualClock(), faults=[Fault.malformed(after=3)])
+    api.enqueue(Reply("several pieces of text, slowly", seconds=5))
+    lines = asyncio.run(_raw(api)).split("\n")
+    assert 'data: {"type": "content_block_delta", "index' in lines
+    assert "event: message_stop" in lines
 
 
 async def _raw(api: FakeAPI) -> str:

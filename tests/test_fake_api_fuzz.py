@@ -4,6 +4,7 @@ import copy
 import json
 from typing import Any
 
+import pytest
 from anthropic.types import ErrorResponse, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,12 +135,30 @@ def test_the_rich_request_is_good() -> None:
     check(status, body)
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=3), st.booleans())
+CHANGES = st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=3)
+
+
+@settings(max_examples=100, deadline=None)
+@given(CHANGES, st.booleans())
 def test_mutated_requests_get_an_answer(
     changes: list[tuple[tuple[Any, ...], Any]], beta: bool
 ) -> None:
     """A good request with anything anywhere in it is answered or refused, never dropped."""
+    mutate_and_check(changes, beta)
+
+
+@pytest.mark.soak
+@settings(max_examples=5_000, deadline=None)
+@given(CHANGES, st.booleans())
+def test_five_thousand_mutated_requests_get_an_answer(
+    changes: list[tuple[tuple[Any, ...], Any]], beta: bool
+) -> None:
+    """The same, for longer."""
+    mutate_and_check(changes, beta)
+
+
+def mutate_and_check(changes: list[tuple[tuple[Any, ...], Any]], beta: bool) -> None:
+    """Change the rich request and look at the answer."""
     request = copy.deepcopy(RICH)
     for path, new in changes:
         put(request, path, new)
@@ -148,7 +167,7 @@ def test_mutated_requests_get_an_answer(
     check(*answer(json.dumps(request).encode(), **headers))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=200) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_get_an_answer(body: bytes) -> None:
     """Bytes that are no request are refused in shape, on each path that takes some."""

@@ -5,7 +5,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from patterns.fake_api import FakeAPI, VirtualClock
+from patterns.fake_api import FakeAPI, VirtualClock, turns
 from patterns.fake_api.wire import Request
 from patterns.models import MODELS, OPUS, SONNET
 
@@ -57,7 +57,6 @@ BAD: list[tuple[Any, str]] = [
     (body(nonsense=1), "nonsense: this field is not permitted"),
     (body(messages={}), "messages: must be an array"),
     (body(messages=[]), "messages: at least one"),
-    (body(messages=[USER] * 100_001), "messages: at most 100000"),
     (body(7), "messages.0: must be an object"),
     (body({**USER, "name": "x"}), "messages.0.name: this field is not permitted"),
     (body({"role": "bot", "content": "x"}), "messages.0.role"),
@@ -159,8 +158,18 @@ def test_bad_request_gets_a_400_that_names_the_field(request_: Any, said: str) -
     assert caught.value.type == "invalid_request_error"
 
 
+def test_too_many_messages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of 100,000, made small here."""
+    assert turns.MOST_MESSAGES == 100_000
+    monkeypatch.setattr(turns, "MOST_MESSAGES", 3)
+    with pytest.raises(anthropic.BadRequestError, match="messages: at most 3"):
+        send(body(messages=[USER] * 4))
+
+
 GOOD: list[tuple[str, Any]] = [
     ("system message in the conversation", body(USER, {"role": "system", "content": "x"}, USER)),
+    ("system message after a tool's result",
+     body(USER, assistant(CALL), user(RESULT), {"role": "system", "content": "x"}, USER)),
     ("consecutive turns of one role", body(USER, USER)),
     ("tools answered in two user messages",
      body(USER, assistant(CALL, {**CALL, "id": "t2"}), user(RESULT),
@@ -178,6 +187,7 @@ GOOD: list[tuple[str, Any]] = [
     ("schema with references",
      schema(properties={"n": {"$ref": "#/$defs/N"}}, **{"$defs": {"N": {"enum": [1]}}})),
     ("tool without content", body(USER, assistant(CALL), user({**RESULT, "content": None}))),
+    ("service tier", body(service_tier="auto")),
     ("opaque user id", body(metadata={"user_id": "u-1"})),
 ]  # fmt: skip
 

@@ -19,7 +19,8 @@ from anthropic import Anthropic, AsyncAnthropic
 
 from patterns.fake_api.answers import error_answer, json_answer, message_answer
 from patterns.fake_api.batch_answers import BatchAnswers
-from patterns.fake_api.batches import Batch, Batches
+from patterns.fake_api.batch_routes import BatchRoutes
+from patterns.fake_api.batches import Batches
 from patterns.fake_api.build import Built, Input, build, make_id
 from patterns.fake_api.cache import Plan, PromptCache
 from patterns.fake_api.catalogue import get_model, list_models
@@ -30,9 +31,10 @@ from patterns.fake_api.faults import Fault, FaultScript, first_error
 from patterns.fake_api.journal import SECRET_HEADERS, Entry
 from patterns.fake_api.latency import NO_TIME, Latency, Timing
 from patterns.fake_api.limits import Limiter, RateLimits
+from patterns.fake_api.matching import see
 from patterns.fake_api.replies import Answering, Error, Reply
 from patterns.fake_api.routes import Call, identify, parse, route
-from patterns.fake_api.scripts import Replies, see
+from patterns.fake_api.scripts import Replies
 from patterns.fake_api.tokens import input_tokens
 from patterns.fake_api.transport import FakeTransport
 from patterns.fake_api.validate import check_request
@@ -80,10 +82,8 @@ class FakeAPI:
         self._cache = PromptCache()
         self._limiter = None if limits is None else Limiter(limits)
         self._latency = latency
-        self._batches = Batches(batch_seconds, seed)
-        self._batch_answers = BatchAnswers(
-            self._chooser, self._cache, hits=batch_cache_hits, seed=seed
-        )
+        answers = BatchAnswers(self._chooser, self._cache, hits=batch_cache_hits, seed=seed)
+        self._batches = BatchRoutes(Batches(batch_seconds, seed), answers)
         self._faults = FaultScript(list(faults))
         self._seed = seed
         self._keys = None if keys is None else frozenset(keys)
@@ -151,12 +151,7 @@ class FakeAPI:
             "count_tokens": self._count_tokens,
             "models": self._models,
             "model": self._model,
-            "batch_create": self._batch_create,
-            "batch_list": self._batch_list,
-            "batch": self._batch_get,
-            "batch_cancel": self._batch_cancel,
-            "batch_delete": self._batch_delete,
-            "batch_results": self._batch_results,
+            **self._batches.handlers(),
         }
         if self._limiter is not None and handler != "message":
             self._admit_other(handler, call.at)
@@ -215,40 +210,6 @@ class FakeAPI:
             return None
         self._cache.remember(call.workspace, message_id, plan)
         return self._cache.diagnose(call.workspace, asked.get("previous_message_id"), plan)
-
-    def _batch_create(self, call: Call, _: str) -> Answer:
-        body = parse(call.request)
-        answers = self._batch_answers
-        batch = self._batches.create(call, body, lambda params, n: answers.decide(call, params, n))
-        return self._show(batch, call)
-
-    def _show(self, batch: Batch, call: Call) -> Answer:
-        return json_answer(batch.as_dict(call.at, call.request.base_url))
-
-    def _batch_list(self, call: Call, _: str) -> Answer:
-        request = call.request
-        return json_answer(
-            self._batches.list(request.query, call.workspace, call.at, request.base_url)
-        )
-
-    def _batch_get(self, call: Call, batch_id: str) -> Answer:
-        return self._show(self._batches.get(batch_id, call.workspace), call)
-
-    def _batch_cancel(self, call: Call, batch_id: str) -> Answer:
-        batch = self._batches.get(batch_id, call.workspace)
-        self._batches.cancel(batch, call.at)
-        return self._show(batch, call)
-
-    def _batch_delete(self, call: Call, batch_id: str) -> Answer:
-        self._batches.delete(self._batches.get(batch_id, call.workspace), call.at)
-        return json_answer({"id": batch_id, "type": "message_batch_deleted"})
-
-    def _batch_results(self, call: Call, batch_id: str) -> Answer:
-        batch = self._batches.get(batch_id, call.workspace)
-        lines = self._batches.results(
-            batch, call.at, lambda *each: self._batch_answers.render(batch_id, *each)
-        )
-        return Answer(200, {"content-type": "application/x-jsonl"}, lines)
 
     def _scripted_error(self, error: Error, name: str, call: Call) -> Answer:
         request_id = make_id("req", self._seed, call.digest, call.ordinal)

@@ -13,9 +13,9 @@ from patterns.fake_api.cache import Plan, PromptCache
 from patterns.fake_api.chooser import Chooser
 from patterns.fake_api.errors import APIError
 from patterns.fake_api.jsons import to_bytes
+from patterns.fake_api.matching import see
 from patterns.fake_api.replies import Error, Reply
 from patterns.fake_api.routes import BATCHES, Call
-from patterns.fake_api.scripts import see
 from patterns.fake_api.tokens import input_tokens
 from patterns.fake_api.validate import check_request
 

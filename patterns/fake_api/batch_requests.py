@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from patterns.fake_api.errors import APIError
-from patterns.fake_api.validate import bad, kind
+from patterns.fake_api.fields import bad, kind
 
 MOST_REQUESTS: Final = 100_000
 CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")

@@ -7,8 +7,9 @@ from collections import deque
 
 from patterns.fake_api.build import echo_of, start_of
 from patterns.fake_api.errors import APIError
+from patterns.fake_api.matching import Seen
 from patterns.fake_api.replies import Answering, Error, Reply, answer_of
-from patterns.fake_api.scripts import Scripted, Seen
+from patterns.fake_api.scripts import Scripted
 
 
 class Chooser:

@@ -11,16 +11,23 @@ Take along: nothing. Used by chapters 03, 04, 07 and 08.
 
 import asyncio
 import contextvars
+import heapq
 import selectors
 import threading
 import time
+import weakref
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
 START: Final = 1_793_523_600.0
 """Where a virtual clock starts: 1 November 2026, 09:00 UTC."""
+
+
+IDLE: Final = 0.003
+"""Real seconds after which a real event loop counts as idle."""
 
 
 class Clock(Protocol):
@@ -67,6 +74,7 @@ class VirtualClock:
         # Counted from zero, so that microseconds survive the float's rounding for years.
         self._elapsed = 0.0
         self._lock = threading.Lock()
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
     def now(self) -> float:
         """Seconds since 1970, as this clock has it."""
@@ -91,13 +99,23 @@ class VirtualClock:
     advance = sleep
 
     async def asleep(self, seconds: float) -> None:
-        """Sleep on this clock's own loop; on any other, move the time forward at once."""
+        """Sleep until the time has come, on any event loop.
+
+        On this clock's own loop that takes no real time. On another one, such as a notebook's,
+        the time moves on when that loop has been idle for a few milliseconds, so that what runs
+        side by side stays side by side.
+        """
         loop = asyncio.get_running_loop()
-        if isinstance(loop, _VirtualLoop) and loop.clock is self:
+        if seconds <= 0 or (isinstance(loop, _VirtualLoop) and loop.clock is self):
             await asyncio.sleep(seconds)
-        else:
-            self.sleep(seconds)
-            await asyncio.sleep(0)
+            return
+        turns = self._turns.setdefault(loop, _Turns(self, loop))
+        await turns.until(self._elapsed + seconds)
+
+    def reach(self, elapsed: float) -> None:
+        """Move the time forward to a moment, unless it is past it already."""
+        with self._lock:
+            self._elapsed = max(self._elapsed, elapsed)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end in virtual time and return its result.
@@ -128,6 +146,42 @@ class VirtualClock:
     def _run(self, main: Coroutine[Any, Any, T]) -> T:
         with asyncio.Runner(loop_factory=lambda: _VirtualLoop(self)) as runner:
             return runner.run(main)
+
+
+class _Turns:
+    """The sleepers of one real event loop, woken in order of time whenever it is idle."""
+
+    def __init__(self, clock: VirtualClock, loop: asyncio.AbstractEventLoop) -> None:
+        self._clock = clock
+        self._loop = weakref.ref(loop)
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def until(self, elapsed: float) -> None:
+        """Return when the clock has got there."""
+        future = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._sleepers, (elapsed, self._count, future))
+        self._look_later()
+        await future
+
+    def _look_later(self) -> None:
+        """Look whether the loop is idle, a moment after the last sleeper lay down."""
+        loop = self._loop()
+        if self._timer is not None:
+            self._timer.cancel()
+        if loop is not None and self._sleepers:
+            self._timer = loop.call_later(IDLE, self._look, loop, loop.time() + IDLE)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        """Wake the next sleeper, unless the loop was too busy to look in time."""
+        if loop.time() - due < IDLE:
+            elapsed, _, future = heapq.heappop(self._sleepers)
+            if not future.done():
+                self._clock.reach(elapsed)
+                future.set_result(None)
+        self._look_later()
 
 
 class _JumpingSelector(selectors.DefaultSelector):

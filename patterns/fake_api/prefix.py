@@ -16,9 +16,9 @@ from itertools import pairwise
 from typing import Any, Final
 
 from patterns.fake_api.errors import APIError
+from patterns.fake_api.fields import check_cache_control
 from patterns.fake_api.jsons import compact, to_bytes
 from patterns.fake_api.tokens import PER_MESSAGE, block_tokens, tool_tokens
-from patterns.fake_api.validate import check_cache_control
 
 MOST_BREAKPOINTS: Final = 4
 NOT_CACHEABLE: Final = ("thinking", "redacted_thinking")
@@ -164,9 +164,7 @@ def _breakpoints(body: Mapping[str, Any], blocks: list[Block]) -> tuple[tuple[in
 
 def _add_automatic(found: dict[int, Any], blocks: list[Block], control: Any) -> None:
     """Top-level `cache_control` marks the last cacheable block."""
-    last = max((n for n, block in enumerate(blocks) if block.cacheable), default=None)
-    if last is None:  # only an empty prefill is left, which no section can mark
-        return
+    last = max(n for n, block in enumerate(blocks) if block.cacheable)  # the user's turn is
     ttl = control.get("ttl", "5m")
     if last in found and found[last].get("ttl", "5m") != ttl:
         raise APIError(
