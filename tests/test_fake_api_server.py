@@ -218,8 +218,12 @@ def test_command_line_describes_an_api(tmp_path: Any) -> None:
 def test_command_prints_its_url_and_serves(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first line is the base URL."""
-    monkeypatch.setattr("patterns.fake_api.server._Server.run", lambda self, sockets: None)
+    """The first line is the base URL; an interrupt ends it quietly."""
+
+    def run(self: object, sockets: list[socket.socket]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("patterns.fake_api.server._Server.run", run)
     assert main(["--port", "0"]) == 0
     assert capsys.readouterr().out.startswith("http://127.0.0.1:")
 

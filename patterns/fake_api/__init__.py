@@ -7,6 +7,16 @@ what a model would say it does not know: replies come from a script, a queue, or
 it is one. Not a measure of any model, and no proof that the API takes a request: it checks what
 it knows.
 
+What is simplified, so that you do not rely on it:
+
+- token counts are an estimate (`tokens`), latency is a model of yours (`latency`)
+- all of an answer's output is charged to the rate limit when it begins (`limits`)
+- with no latency, an answer begins at once, so a cold call in parallel finds the cache warm: give
+  a `Latency` where that matters (`cache`)
+- a batch's requests finish evenly over its time (`batches`)
+- models have no capabilities and limits in `/v1/models`, betas pass unchecked, and files,
+  skills, organisations and the like are not there (404)
+
     from patterns.fake_api import FakeAPI, Reply
 
     api = FakeAPI()

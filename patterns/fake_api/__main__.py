@@ -4,6 +4,7 @@ Prints the base URL as its first line and serves until it is interrupted.
 """
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.name} is missing; install the extra: pip install .[fake-api]")
     except (BadReplies, ValueError, OSError, OverflowError) as error:
         return _fail(str(error))
-    with listener:
+    with listener, contextlib.suppress(KeyboardInterrupt):
         sys.stdout.write(f"{url_of(listener)}\n")
         sys.stdout.flush()
         server_of(api).run([listener])
