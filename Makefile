@@ -43,7 +43,7 @@ $(VENV)/.ready: requirements.lock
 	@touch $@
 
 lab: setup  ## open the course in JupyterLab, replaying; no key needed
-	@cd notebooks && $(BIN)/jupyter lab 00_start_here.ipynb
+	@cd notebooks && $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) 00_start_here.ipynb
 
 test: check  ## lint, types, unit tests, and every notebook compared with its stored outputs
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q --cov
