@@ -92,7 +92,7 @@ def test_rounds_table_marks_the_chosen_version(client: AsyncAnthropic) -> None:
     judged = Round(1, "a", Critique(verdict="revise", score=7, issues=["Long.", "Dull."]))
     lost = Round(2, "b", None)
     table = views.rounds_table(Refinement(judged, (judged, lost), "lost"), client)
-    assert table.rows[0] == ("1", "7", "$0.0000", "chosen", "Long.; Dull.")
+    assert table.rows[0] == ("1", "7", "$0.0000", "chosen", "Long. · Dull.")
     assert table.rows[1][1:] == ("–", "$0.0000", "", "")
 
 
@@ -138,6 +138,12 @@ def test_widget_shows_what_the_text_says(
     assert repr(views.majority_text(9, 70)) in said
     assert "The study: 1: 50%, 9: 55%" in said
     assert len(shown) >= 2
+
+
+def test_promise_stands_beside_what_was_found(client: AsyncAnthropic) -> None:
+    """Fair coins promise a fair vote; the study found 55 %."""
+    line = repr(views.promise_text(ONE, NINE, client))
+    assert line == f"the study: one call 50.0%; 9 votes: promised 50.0%, found 55.0%\n{NOTE}"
 
 
 def test_cache_table_lists_tokens_by_how_they_were_paid(client: AsyncAnthropic) -> None:

@@ -3,7 +3,8 @@
 For deciding on a number of samples before paying for them, and for reading a study afterwards:
 from the nine answers to a question it follows exactly how three or five of them would have voted.
 
-Take along: the folder patterns/quality. Taught in chapter 06.
+Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
+concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,8 @@ their outcomes back, and returns its result. It does no I/O, so the decisions ar
 both kinds of client and can be tested without one. `run` and `run_async` do the calls. Not for
 tools or streams; for tasks that depend on each other see `patterns.agents`.
 
-Take along: patterns/messages.py, patterns/models.py, patterns/pricing.py, patterns/structured.py,
-patterns/concurrency.py. Needs: pip install genai-prices. Used by every file of chapter 06.
+Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
+concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Generator, Sequence

@@ -2,7 +2,8 @@
 
 An answer that was cut, refused or not valid is billed as well, so it is counted here too.
 
-Take along: the folder patterns/quality. Taught in chapter 06.
+Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
+concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,7 +4,8 @@ One call sorts all answers, and what comes back is checked to be a partition: ev
 exactly one group. For answers that code cannot compare. Prefer a typed answer where there is one
 (`self_consistent(answer=Literal[...])`): it needs no such call and cannot be sorted wrongly.
 
-Take along: the folder patterns/quality. Taught in chapter 06.
+Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
+concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections import Counter

@@ -4,7 +4,8 @@ For tasks with parts that do not need each other's results, such as the aspects 
 that build on each other need `patterns.agents`; a task that fits one answer is cheaper and more
 coherent as one call. A part that fails is named in the result; the join is told, and fills no gap.
 
-Take along: the folder patterns/quality. Taught in chapter 06.
+Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
+concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,7 +4,8 @@ For decisions on which specialists look at different things. A persona changes w
 not what is known: three personas of one model are no three experts, and their agreement is no
 evidence. For a question with one right answer use `self_consistent`.
 
-Take along: the folder patterns/quality. Taught in chapter 06.
+Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
+concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections import Counter

@@ -5,7 +5,8 @@ worse is not chosen, and the result says why the loop stopped. Not where code ca
 (run the tests and show their output instead), and not without a rubric: "make it better" is how a
 good first draft gets worse. The score is a model's opinion; compare versions by it, not models.
 
-Take along: the folder patterns/quality. Taught in chapter 06.
+Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
+concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Sequence

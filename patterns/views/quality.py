@@ -98,7 +98,7 @@ def rounds_table(refined: Refinement, client: AsyncAnthropic) -> Table:
             "–" if each.score is None else each.score,
             dollars(each.cost),
             "chosen" if each is refined.best else "",
-            "; ".join(each.critique.issues) if each.critique else "",
+            " · ".join(each.critique.issues) if each.critique else "",
         )
         for each in refined.history
     ]
@@ -191,6 +191,15 @@ def majority_text(n: int, percent: int) -> Shown:
     )
 
 
+def promise_text(one: Strategy, many: Strategy, client: AsyncAnthropic) -> Shown:
+    """What the binomial promises for the study's share of right samples, and what was found."""
+    promised = majority_accuracy(one.accuracy, _size(many))
+    return Shown(
+        f"the study: one call {one.accuracy:.1%}; {many.name}: promised {promised:.1%}, "
+        f"found {many.accuracy:.1%}\n{note_for(client)}"
+    )
+
+
 def draw_majority(
     n: int, percent: int, *, votes: Sequence[Strategy], client: AsyncAnthropic
 ) -> None:
@@ -198,7 +207,7 @@ def draw_majority(
     fig, ax = figure(f"{n} votes: {majority_accuracy(percent / 100, n):.0%}", size=(6.6, 3.4))
     ax.plot(ODD, [majority_accuracy(percent / 100, k) for k in ODD], color=PALETTE[1])
     ax.plot([n], [majority_accuracy(percent / 100, n)], "o", color=PALETTE[1], markersize=9)
-    sizes = [1 if each.name == "one call" else int(each.name.split()[0]) for each in votes]
+    sizes = [_size(each) for each in votes]
     ax.plot(sizes, [each.accuracy for each in votes], "s", color=PALETTE[0], label="the study")
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("samples")
@@ -209,6 +218,10 @@ def draw_majority(
         f"{size}: {each.accuracy:.0%}" for size, each in zip(sizes, votes, strict=True)
     )
     show(fig, f"{majority_text(n, percent)}. The study: {said}.", source=note_for(client))
+
+
+def _size(votes: Strategy) -> int:
+    return 1 if votes.name == "one call" else int(votes.name.split()[0])
 
 
 def majority_widget(votes: Sequence[Strategy], client: AsyncAnthropic) -> Any:
