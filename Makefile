@@ -16,6 +16,7 @@ export JUPYTERLAB_SETTINGS_DIR   := $(VAR)/jupyter/settings
 export JUPYTERLAB_WORKSPACES_DIR := $(VAR)/jupyter/workspaces
 export IPYTHONDIR          := $(VAR)/ipython
 export MPLCONFIGDIR        := $(VAR)/matplotlib
+export NPM_CONFIG_CACHE    := $(VAR)/npm
 unexport PYTHONDONTWRITEBYTECODE
 
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
