@@ -51,6 +51,16 @@ def test_a_thinking_block_in_front_is_kept_apart_from_the_text() -> None:
     assert (result.answer, result.thinking) == ("12", "Boxes.")
 
 
+def test_thinking_that_the_api_hides_is_passed_over() -> None:
+    """A redacted block holds no words, and an empty section is a section."""
+    blocks = [
+        {"type": "redacted_thinking", "data": "c2VjcmV0"},
+        {"type": "text", "text": TEXT.replace("3 boxes of 4", "")},
+    ]
+    result = chain_of_thought(answering(Reply(content=blocks)).client(), "How many?")
+    assert (result.thinking, result.sections["given"]) == ("", "")
+
+
 def test_the_request_asks_for_a_justification_and_leaves_thinking_to_the_model() -> None:
     """Sections stand in the stable system prompt, the question escaped in the user turn."""
     api = answering(TEXT)
