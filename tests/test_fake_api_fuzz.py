@@ -73,7 +73,7 @@ LEAVES = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=8)
     | st.sampled_from(["text", "tool_use", "tool_result", "user", "assistant", "any", *MODELS])
 )
