@@ -21,13 +21,13 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 from anthropic.types import Usage  # noqa: E402  # the path comes first
-from harness import interleaved, write_results  # type: ignore[import-not-found]  # noqa: E402
-from pydantic_ai import Agent  # type: ignore[import-not-found]  # noqa: E402
-from pydantic_ai.models.anthropic import (  # type: ignore[import-not-found]  # noqa: E402
+from harness import interleaved, write_results  # noqa: E402
+from pydantic_ai import Agent  # noqa: E402
+from pydantic_ai.models.anthropic import (  # noqa: E402
     AnthropicModel,
     AnthropicModelSettings,
 )
-from pydantic_ai.providers.anthropic import (  # type: ignore[import-not-found]  # noqa: E402
+from pydantic_ai.providers.anthropic import (  # noqa: E402
     AnthropicProvider,
 )
 from test_caching_planner import (  # noqa: E402
