@@ -11,7 +11,7 @@ Take along: patterns/pricing.py. Needs: pip install genai-prices.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
@@ -172,9 +172,11 @@ def tokens_of(usage: Any) -> Tokens:
     Raises:
         InvalidUsage: a count is negative or not a whole number.
     """
-    parts = [_counted(part) for part in (usage, *_compactions(usage))]
-    columns = zip(*(astuple(part) for part in parts), strict=True)
-    return Tokens(*map(sum, columns))
+    total = _counted(usage)
+    for part in map(_counted, _compactions(usage)):
+        kinds = (getattr(total, f.name) + getattr(part, f.name) for f in fields(Tokens))
+        total = Tokens(*kinds)
+    return total
 
 
 def _counted(usage: Any) -> Tokens:

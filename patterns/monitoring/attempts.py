@@ -1,0 +1,117 @@
+"""Count HTTP attempts, and note for each call what no span carries: its whole usage.
+
+A call that got 529, 529, 200 is one success and three attempts; the SDK's span knows the call, only
+a middleware sees the attempts. Part of a `CallMonitor`. Not a place for policy or retries.
+Chapter 4 teaches it.
+Take along: patterns/monitoring/attempts.py, patterns/monitoring/spans.py,
+patterns/monitoring/record.py, patterns/monitoring/usage_tap.py, patterns/pricing.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import httpx2
+from anthropic import (
+    APIConnectionError,
+    APIRequest,
+    APIResponse,
+    APITimeoutError,
+    AsyncAPIResponse,
+    AsyncCallNext,
+    CallNext,
+    Middleware,
+)
+from anthropic.types.beta import BetaUsage
+
+from patterns.monitoring.spans import OpenCall
+from patterns.monitoring.usage_tap import AsyncUsageTap, UsageReader, UsageTap
+
+__all__ = ["AttemptMiddleware"]
+
+
+class AttemptMiddleware(Middleware):
+    """Counts HTTP attempts, and notes for the call what no span carries: its full usage.
+
+    Put it last, so that what your other middleware answers itself is not counted as an attempt.
+
+    Args:
+        attempted: told the status of every attempt.
+        current: the call that is being sent.
+    """
+
+    def __init__(self, attempted: Callable[[str], None], current: Callable[[], OpenCall]) -> None:
+        self._attempted = attempted
+        self._current = current
+
+    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
+        """One attempt of a sync client."""
+        try:
+            response = call_next(request)
+        except Exception as error:
+            self._attempted(_failed_attempt(error))
+            raise
+        http = response.http_response
+        self._answered(http, UsageTap)
+        if http.status_code == 429:
+            with suppress(httpx2.HTTPError):
+                self._turned_away(http.read())
+        return response
+
+    async def handle_async(
+        self, request: APIRequest, call_next: AsyncCallNext
+    ) -> AsyncAPIResponse[Any]:
+        """One attempt of an async client."""
+        try:
+            response = await call_next(request)
+        except Exception as error:
+            self._attempted(_failed_attempt(error))
+            raise
+        http = response.http_response
+        self._answered(http, AsyncUsageTap)
+        if http.status_code == 429:
+            with suppress(httpx2.HTTPError):
+                self._turned_away(await http.aread())
+        return response
+
+    def _answered(self, http: httpx2.Response, tap: type[UsageTap] | type[AsyncUsageTap]) -> None:
+        self._attempted(str(http.status_code))
+        call = self._current()
+        if not http.is_success:
+            return
+        if http.headers.get("content-type", "").startswith("text/event-stream"):
+            coding = http.headers.get("content-encoding", "")
+            http.stream = tap(
+                http.stream, UsageReader(partial(setattr, call, "usage"), coding=coding)
+            )
+        elif http.is_closed:
+            call.usage = _usage_in(http.content)
+
+    def _turned_away(self, body: bytes) -> None:
+        self._current().error_code = _error_code_in(body)
+
+
+def _failed_attempt(error: Exception) -> str:
+    if isinstance(error, APITimeoutError):
+        return "timeout"
+    return "connection" if isinstance(error, APIConnectionError) else "stopped"
+
+
+def _usage_in(body: bytes) -> BetaUsage | None:
+    # Read from the bytes: parsing can fail on the caller's own terms, and is billed all the same.
+    try:
+        return BetaUsage.model_validate(json.loads(body)["usage"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _error_code_in(body: bytes) -> str | None:
+    try:
+        code = json.loads(body)["error"]["details"]["error_code"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return code if isinstance(code, str) else None

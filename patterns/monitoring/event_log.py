@@ -1,0 +1,204 @@
+"""Every call as a row in SQLite: exact sums, questions about one call, users as pseudonyms.
+
+    log = EventLog("calls.db")
+    log.query("SELECT feature, sum(cost_pico) / 1e12 AS usd FROM calls GROUP BY feature")
+
+One insert a call, on the caller's thread, in tens of microseconds. Money is kept as whole
+picodollars (10⁻¹² USD), so sums are exact. A log that is locked, full or broken loses the record,
+which the monitor counts, and never holds a call up longer than `timeout`. Not for a fleet: point
+each process at its own file and export JSON lines, or write a sink for your database.
+
+Chapter 4 teaches it.
+Take along: patterns/monitoring/event_log.py, patterns/monitoring/sink.py,
+patterns/monitoring/record.py, patterns/monitoring/json_log.py, patterns/pricing.py.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, TextIO
+
+from patterns.monitoring.json_log import as_json
+from patterns.monitoring.record import CallRecord
+from patterns.monitoring.sink import Sink
+from patterns.pricing import Tokens
+
+__all__ = ["PICO", "EventLog", "EventLogUnusable"]
+
+PICO: Final = Decimal(10) ** 12
+"""Picodollars in a dollar."""
+
+_VERSION: Final = 1
+_COLUMNS: Final = {
+    "at": "REAL NOT NULL",  # seconds since 1970, UTC
+    "model": "TEXT NOT NULL",
+    "feature": "TEXT NOT NULL",
+    "outcome": "TEXT NOT NULL",
+    "seconds": "REAL",
+    "first_chunk_seconds": "REAL",
+    "input": "INTEGER NOT NULL",
+    "output": "INTEGER NOT NULL",
+    "cache_write_5m": "INTEGER NOT NULL",
+    "cache_write_1h": "INTEGER NOT NULL",
+    "cache_read": "INTEGER NOT NULL",
+    "cost_pico": "INTEGER",  # NULL: no published price
+    "cost_is_lower_bound": "INTEGER NOT NULL",
+    "retries": "INTEGER NOT NULL",
+    "stop_reason": "TEXT",
+    "error_type": "TEXT",
+    "user": "TEXT",
+    "offline": "INTEGER NOT NULL",
+    "batch": "INTEGER NOT NULL",
+    "streamed": "INTEGER NOT NULL",
+    "request_id": "TEXT",
+    "response_id": "TEXT",
+    "trace_id": "TEXT",
+}
+_SCHEMA: Final = f"""
+CREATE TABLE calls ({", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())});
+CREATE TABLE feedback (response_id TEXT PRIMARY KEY, helpful INTEGER NOT NULL, at REAL NOT NULL);
+PRAGMA user_version = {_VERSION};
+"""
+_INSERT: Final = f"INSERT INTO calls VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+
+class EventLogUnusable(RuntimeError):
+    """The file cannot be used as an event log.
+
+    Attributes:
+        path: the file.
+        reason: what SQLite, or its version number, says.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"cannot log calls to {path!r}: {reason}. Move the file away, or fix it.")
+
+
+class EventLog(Sink):
+    """A sink that keeps every record in one SQLite file.
+
+    Args:
+        path: the file, made when absent; ":memory:" keeps it in memory.
+        timeout: seconds to wait for another process's lock before the record is given up.
+
+    Raises:
+        EventLogUnusable: the file exists and is not an event log of this version.
+    """
+
+    def __init__(self, path: str | Path = ":memory:", *, timeout: float = 0.05) -> None:
+        self.path = str(path)
+        self._lock = Lock()
+        try:
+            self._db = sqlite3.connect(
+                self.path, timeout=timeout, isolation_level=None, check_same_thread=False
+            )
+            self._prepare()
+        except sqlite3.Error as error:
+            raise EventLogUnusable(self.path, str(error)) from error
+        self._db.row_factory = sqlite3.Row
+
+    def _prepare(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version == 0 and tables == 0:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.executescript(_SCHEMA)
+        elif version != _VERSION:
+            raise EventLogUnusable(self.path, f"its version is {version}, this code's {_VERSION}")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+
+    def finished(self, record: CallRecord) -> None:
+        """Keep the record; one insert, committed."""
+        with self._lock:
+            self._db.execute(_INSERT, _row(record))
+
+    def extend(self, records: Iterable[CallRecord]) -> None:
+        """Keep many records in one transaction, all or none."""
+        with self._lock:
+            self._db.execute("BEGIN")
+            try:
+                self._db.executemany(_INSERT, map(_row, records))
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def feedback(self, response_id: str, *, helpful: bool, at: datetime) -> None:
+        """Keep what a user thought of an answer; the last word counts."""
+        row = (response_id, helpful, at.timestamp())
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO feedback VALUES (?, ?, ?)", row)
+
+    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """Rows of `calls` and `feedback`, whose columns go by index and by name."""
+        with self._lock:
+            return self._db.execute(sql, parameters).fetchall()
+
+    def numbers(self, sql: str, parameters: Sequence[object] = ()) -> array[float]:
+        """One numeric column, compactly: eight bytes a row."""
+        with self._lock:
+            cursor = self._db.cursor()
+            cursor.row_factory = None
+            return array("d", (value for (value,) in cursor.execute(sql, parameters)))
+
+    def export(self, file: TextIO, *, since: datetime | None = None) -> int:
+        """Write records as JSON lines, oldest first, and return how many."""
+        start = since.timestamp() if since else float("-inf")
+        rows = self.query("SELECT * FROM calls WHERE at >= ? ORDER BY at", (start,))
+        for row in rows:
+            file.write(as_json(_record(row)) + "\n")
+        return len(rows)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._db.close()
+
+
+def _row(record: CallRecord) -> tuple[Any, ...]:
+    tokens = record.tokens
+    return (
+        record.at.timestamp(),
+        record.model,
+        record.feature,
+        record.outcome,
+        record.seconds,
+        record.first_chunk_seconds,
+        tokens.input,
+        tokens.output,
+        tokens.cache_write_5m,
+        tokens.cache_write_1h,
+        tokens.cache_read,
+        None if record.cost_usd is None else int(record.cost_usd * PICO),
+        record.cost_is_lower_bound,
+        record.retries,
+        record.stop_reason,
+        record.error_type,
+        record.user,
+        record.offline,
+        record.batch,
+        record.streamed,
+        record.request_id,
+        record.response_id,
+        record.trace_id,
+    )
+
+
+def _record(row: sqlite3.Row) -> CallRecord:
+    values: dict[str, Any] = dict(row)
+    kinds = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
+    values["tokens"] = Tokens(*(values.pop(kind) for kind in kinds))
+    values["at"] = datetime.fromtimestamp(values["at"], UTC)
+    pico = values.pop("cost_pico")
+    values["cost_usd"] = None if pico is None else pico / PICO
+    for name in ("cost_is_lower_bound", "offline", "batch", "streamed"):
+        values[name] = bool(values[name])
+    return CallRecord(**values)

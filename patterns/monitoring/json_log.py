@@ -1,0 +1,50 @@
+"""Call records as JSON, one line each, on a logger of the standard library.
+
+For a log pipeline that already exists. Users appear as the pseudonyms of the record; content never
+does, because a record holds none. Not for sums: ask the event log. Chapter 4 teaches it.
+Take along: patterns/monitoring/json_log.py, patterns/monitoring/sink.py,
+patterns/monitoring/record.py, patterns/pricing.py.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import fields
+from typing import Any
+
+from patterns.monitoring.record import CallRecord
+from patterns.monitoring.sink import Sink
+from patterns.pricing import Tokens
+
+__all__ = ["JsonLog", "as_json"]
+
+# Not dataclasses.asdict: it copies deeply, and costs more than all the rest of a call's record.
+_FIELDS = tuple(field.name for field in fields(CallRecord))
+_KINDS = tuple(field.name for field in fields(Tokens))
+
+
+class JsonLog(Sink):
+    """Logs every call: INFO when it went well, WARNING when it did not.
+
+    Args:
+        logger: where the lines go; "claude.calls" by default.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logger or logging.getLogger("claude.calls")
+
+    def finished(self, record: CallRecord) -> None:
+        """Log the call on one line."""
+        level = logging.WARNING if record.error_type else logging.INFO
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, "%s", as_json(record))
+
+
+def as_json(record: CallRecord) -> str:
+    """The record as one line of JSON; amounts of money as strings, so that they stay exact."""
+    line: dict[str, Any] = {name: getattr(record, name) for name in _FIELDS}
+    line["at"] = record.at.isoformat()
+    line["tokens"] = {kind: getattr(record.tokens, kind) for kind in _KINDS}
+    line["cost_usd"] = None if record.cost_usd is None else str(record.cost_usd)
+    return json.dumps(line)

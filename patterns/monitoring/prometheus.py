@@ -1,0 +1,167 @@
+"""Call records as Prometheus metrics, with labels from closed sets only.
+
+    sink = PrometheusSink()
+    prometheus_client.start_http_server(9000, registry=sink.registry)
+
+However many users and features there are, the number of series stays the same: users live in the
+event log, and an exemplar on each latency bucket leads to one trace. Money is a float here: sums of
+exact amounts live in the event log. Not for questions about one call or one user.
+
+Chapter 4 teaches it; patterns/monitoring/ops/ holds the rules and the dashboard for it.
+Take along: patterns/monitoring/prometheus.py, patterns/monitoring/sink.py,
+patterns/monitoring/record.py, patterns/models.py, patterns/pricing.py.
+Needs: pip install prometheus-client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from patterns.models import MODELS
+from patterns.monitoring.record import CallRecord
+from patterns.monitoring.sink import Sink, model_label
+
+__all__ = ["BUCKETS", "PrometheusSink", "RegistryInUse"]
+
+BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))  # 10 ms to 81.92 s
+
+_HTTP: Final = (200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529)
+_STATUSES: Final = frozenset(map(str, _HTTP)) | {"timeout", "connection", "stopped"}
+
+
+class RegistryInUse(ValueError):
+    """The registry already holds these metrics: a second sink would count into the first one's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this registry already holds the claude_ metrics; use the sink that made them, "
+            "or give the new one its own CollectorRegistry()."
+        )
+
+
+class PrometheusSink(Sink):
+    """Counts, times and prices calls in a Prometheus registry.
+
+    Args:
+        registry: where the metrics live; a fresh one by default, so that a notebook cell can be
+            run twice. `prometheus_client.REGISTRY` is the process-wide one.
+        models: the closed set of models; dated ids count under their alias, others as "other".
+
+    Raises:
+        RegistryInUse: the registry has such a sink already.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry | None = None, *, models: Iterable[str] = MODELS
+    ) -> None:
+        self.registry = CollectorRegistry() if registry is None else registry
+        self._models = frozenset(models)
+        try:
+            self._define(self.registry)
+        except ValueError as error:
+            raise RegistryInUse from error
+        self._start_at_zero()
+
+    def _define(self, registry: CollectorRegistry) -> None:
+        self._calls = Counter(
+            "claude_calls_total",
+            "Calls to Claude by how they ended, retries and stream reading included.",
+            ["model", "outcome", "feature"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "claude_call_duration_seconds",
+            "Time from the call to the end of its answer.",
+            ["model"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._first_chunk = Histogram(
+            "claude_time_to_first_chunk_seconds",
+            "Time from the call to the first piece of a streamed answer.",
+            ["model"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "claude_tokens_total",
+            "Tokens by the price they pay.",
+            ["model", "type"],
+            registry=registry,
+        )
+        self._cost = Counter(
+            "claude_cost_usd_total",
+            "US dollars spent, at list price.",
+            ["model", "feature"],
+            registry=registry,
+        )
+        self._unpriced = Counter(
+            "claude_unpriced_calls_total",
+            "Calls whose cost no published price covers.",
+            ["model"],
+            registry=registry,
+        )
+        self._attempts = Counter(
+            "claude_attempts_total",
+            "HTTP attempts by status code, or by why there was none.",
+            ["status"],
+            registry=registry,
+        )
+        self._spend_cap = Counter(
+            "claude_spend_cap_calls_total",
+            "Calls turned away because the spend limit of the organisation is reached.",
+            registry=registry,
+        )
+        self._sink_errors = Counter(
+            "claude_sink_errors_total",
+            "Records that a monitoring sink failed to keep.",
+            registry=registry,
+        )
+        self._active = Gauge("claude_active_calls", "Calls that have not ended.", registry=registry)
+
+    def _start_at_zero(self) -> None:
+        # increase() sees nothing in a counter born at 1: what must alert at once starts at 0.
+        for model in (*self._models, "other"):
+            self._unpriced.labels(model)
+
+    def started(self) -> None:
+        """One more call is running."""
+        self._active.inc()
+
+    def attempted(self, status: str) -> None:
+        """Count the attempt."""
+        self._attempts.labels(status if status in _STATUSES else "other").inc()
+
+    def failed(self, sink: str) -> None:
+        """Count a record that another sink lost."""
+        self._sink_errors.inc()
+
+    def finished(self, record: CallRecord) -> None:
+        """Count, time and price the call."""
+        model = model_label(record.model, self._models)
+        if record.seconds is not None:  # not the result of a batch, which no call waited for
+            self._active.dec()
+            self._time(model, record, record.seconds)
+        self._calls.labels(model, record.outcome, record.feature).inc()
+        if record.outcome == "spend_cap":
+            self._spend_cap.inc()
+        self._price(model, record)
+
+    def _time(self, model: str, record: CallRecord, seconds: float) -> None:
+        trace = {"trace_id": record.trace_id} if record.trace_id else None
+        self._seconds.labels(model).observe(seconds, trace)
+        if record.first_chunk_seconds is not None:
+            self._first_chunk.labels(model).observe(record.first_chunk_seconds, trace)
+
+    def _price(self, model: str, record: CallRecord) -> None:
+        for kind in ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output"):
+            count = getattr(record.tokens, kind)
+            if count:
+                self._tokens.labels(model, kind).inc(count)
+        if record.cost_usd is None:
+            self._unpriced.labels(model).inc()
+        elif record.cost_usd:
+            self._cost.labels(model, record.feature).inc(float(record.cost_usd))

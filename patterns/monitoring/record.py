@@ -1,0 +1,187 @@
+"""The record of one call to Claude: what happened, how long it took, what it cost. Never content.
+
+Also the two facts that only the application knows, set around its calls:
+
+    with call_context(feature="search", user="u-17"):
+        client.messages.create(...)
+
+Use it wherever calls are counted, priced or alerted on. Not for attempts: a call that succeeded
+after two overloaded attempts is one successful call. Chapter 4 teaches it.
+Take along: patterns/monitoring/record.py, patterns/pricing.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+from patterns.pricing import Tokens
+
+__all__ = ["OUTCOMES", "CallContext", "CallRecord", "Outcome", "call_context", "outcome_of"]
+
+Outcome = Literal[
+    "ok",  # answered, tool requests included
+    "truncated",  # stopped by max_tokens or by the context window
+    "refused",  # the model declined
+    "rate_limited",  # 429 to the end
+    "spend_cap",  # 429 that no retry can help: the organisation's spend limit
+    "overloaded",  # 529 to the end
+    "api_error",  # any other 5xx
+    "timeout",  # no answer in time
+    "connection",  # no answer at all
+    "cut_short",  # the server ended a stream early
+    "expired",  # a batch request that was not reached within a day
+    "invalid_request",  # our own 4xx: a bug or a wrong key, not the service
+    "client_error",  # our own code stopped the call: a policy, a bug
+    "abandoned",  # we stopped reading the stream
+    "cancelled",  # we cancelled the call
+]
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What the application knows about a call.
+
+    Attributes:
+        feature: which part of the product asks.
+        user: for whom, in the application's own terms; leaves the process only as a pseudonym.
+        offline: nobody waits for the answer, so it could have been a batch request.
+    """
+
+    feature: str | None = None
+    user: str | None = None
+    offline: bool = False
+
+
+_CONTEXT: ContextVar[CallContext] = ContextVar("call_context", default=CallContext())  # noqa: B039 (frozen)
+
+
+@contextmanager
+def call_context(
+    *, feature: str | None = None, user: str | None = None, offline: bool | None = None
+) -> Iterator[CallContext]:
+    """Label every call inside the block; an inner block changes only what it names."""
+    outer = _CONTEXT.get()
+    inner = CallContext(
+        feature=outer.feature if feature is None else feature,
+        user=outer.user if user is None else user,
+        offline=outer.offline if offline is None else offline,
+    )
+    token = _CONTEXT.set(inner)
+    try:
+        yield inner
+    finally:
+        _CONTEXT.reset(token)
+
+
+def current_context() -> CallContext:
+    """The labels that hold here and now."""
+    return _CONTEXT.get()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One call, with every retry and the reading of its stream inside.
+
+    Attributes:
+        at: when it started, in UTC.
+        model: the model that answered; the one asked for when none did.
+        feature: from the monitor's closed set.
+        outcome: how it ended.
+        seconds: how long it took; None in a batch.
+        first_chunk_seconds: until the first piece of a streamed answer.
+        tokens: by price.
+        cost_usd: exact; None when no published price covers the call.
+        cost_is_lower_bound: the call may have cost more: its output, or its end, was not seen.
+        retries: requests sent beyond the first.
+        stop_reason: as the API gave it.
+        error_type: as the API, or the SDK for failures on our side, named it.
+        user: a keyed pseudonym, or None.
+        offline: nobody was waiting.
+        batch: sent through the Batches API.
+        streamed: answered as a stream.
+        request_id: of the last attempt.
+        response_id: of the message.
+        trace_id: 32 hexadecimal digits, the link to a trace.
+    """
+
+    at: datetime
+    model: str
+    feature: str
+    outcome: Outcome
+    seconds: float | None = None
+    first_chunk_seconds: float | None = None
+    tokens: Tokens = field(default_factory=Tokens)
+    cost_usd: Decimal | None = Decimal(0)
+    cost_is_lower_bound: bool = False
+    retries: int = 0
+    stop_reason: str | None = None
+    error_type: str | None = None
+    user: str | None = None
+    offline: bool = False
+    batch: bool = False
+    streamed: bool = False
+    request_id: str | None = None
+    response_id: str | None = None
+    trace_id: str | None = None
+
+
+_BY_STOP: Mapping[str, Outcome] = MappingProxyType(
+    {
+        "max_tokens": "truncated",
+        "model_context_window_exceeded": "truncated",
+        "refusal": "refused",
+    }
+)
+_BY_ERROR: Mapping[str, Outcome] = MappingProxyType(
+    {
+        "rate_limit_error": "rate_limited",
+        "429": "rate_limited",
+        "overloaded_error": "overloaded",
+        "api_error": "api_error",
+        "timeout_error": "timeout",
+        "client_timeout_error": "timeout",
+        "connection_error": "connection",
+        "client_error": "client_error",
+    }
+)
+
+
+def outcome_of(
+    *,
+    stop_reason: str | None,
+    error_type: str | None,
+    status: int | None,
+    error_code: str | None = None,
+) -> Outcome:
+    """How a call ended, from what the SDK recorded of it.
+
+    Args:
+        stop_reason: of the message, when there is one.
+        error_type: of the failure, when there is one.
+        status: of the last HTTP response, when there is one.
+        error_code: the API's own name for the cause of a failure.
+    """
+    if error_code == "enforced_spend_limit_reached":
+        return "spend_cap"
+    if error_type is not None:
+        return _failure(error_type, status)
+    return _BY_STOP.get(stop_reason or "", "ok")
+
+
+_BY_STATUS: Mapping[int, Outcome] = MappingProxyType({504: "timeout", 529: "overloaded"})
+
+
+def _failure(error_type: str, status: int | None) -> Outcome:
+    if error_type == "api_error" and status == 200:
+        return "cut_short"
+    if status is not None and status >= 500:
+        return _BY_STATUS.get(status, "api_error")
+    return _BY_ERROR.get(error_type, "invalid_request")

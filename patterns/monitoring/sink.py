@@ -1,0 +1,48 @@
+"""What receives the records of a `CallMonitor`: override what you need.
+
+    class Print(Sink):
+        def finished(self, record): print(record.outcome, record.cost_usd)
+
+What a sink raises is counted and never felt by the call. Not for slow work: a sink runs on the
+caller's thread. Chapter 4 teaches it.
+Take along: patterns/monitoring/sink.py, patterns/monitoring/record.py, patterns/pricing.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from patterns.monitoring.record import CallRecord
+
+__all__ = ["Sink", "model_label"]
+
+
+class Sink:
+    """Where records go. Each method is a place to listen; the default hears nothing."""
+
+    def started(self) -> None:
+        """A call began."""
+
+    def attempted(self, status: str) -> None:
+        """An HTTP attempt ended.
+
+        Args:
+            status: its status code; "timeout" or "connection" without one; "stopped" by our code.
+        """
+
+    def finished(self, record: CallRecord) -> None:
+        """A call ended. `started` came before it, except for the results of a batch."""
+
+    def failed(self, sink: str) -> None:
+        """A sink, by its class name, raised and lost what it was given."""
+
+
+def model_label(model: str, known: Container[str]) -> str:
+    """A model as a label: its own id, the alias of a dated id, or "other".
+
+    Whatever a request names ends up in a record, so a label must not take it as it is.
+    """
+    alias, _, date = model.rpartition("-")
+    if model in known:
+        return model
+    return alias if alias in known and len(date) == 8 and date.isdigit() else "other"

@@ -1,0 +1,146 @@
+"""The tap finds the usage in any cut of the bytes, and never gets in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from anthropic.types.beta import BetaUsage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patterns.monitoring.usage_tap import AsyncUsageTap, UsageReader, UsageTap
+
+START = {
+    "type": "message_start",
+    "message": {"usage": {"input_tokens": 7, "output_tokens": 3, "inference_geo": "us"}},
+}
+TEXT = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": '"usage" \u2028 é'}}
+END = {"type": "message_delta", "usage": {"input_tokens": None, "output_tokens": 42}}
+BODY = b"".join(
+    f"event: {event['type']}\r\ndata: {json.dumps(event, ensure_ascii=False)}\r\n\r\n".encode()
+    for event in (START, TEXT, END)
+)
+
+
+def read(chunks: list[bytes], coding: str = "") -> list[BetaUsage]:
+    """Every usage that a reader reports."""
+    seen: list[BetaUsage] = []
+    reader = UsageReader(seen.append, coding=coding)
+    for chunk in chunks:
+        reader.feed(chunk)
+    return seen
+
+
+@given(st.lists(st.integers(0, len(BODY)), max_size=20))
+def test_usage_is_found_in_any_cut_of_the_bytes(cuts: list[int]) -> None:
+    """Chunks end where the network likes."""
+    edges = [0, *sorted(cuts), len(BODY)]
+    first, last = read([BODY[a:b] for a, b in pairwise(edges)])
+    assert (first.input_tokens, first.output_tokens) == (7, 0)
+    assert (last.input_tokens, last.output_tokens, last.inference_geo) == (7, 42, "us")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_compressed_streams_are_read(coding: str) -> None:
+    """With what the standard library has."""
+    window = 31 if coding == "gzip" else 15
+    packer = zlib.compressobj(wbits=window)
+    packed = packer.compress(BODY) + packer.flush()
+    assert [usage.output_tokens for usage in read([packed[:40], packed[40:]], coding)] == [0, 42]
+
+
+@given(st.lists(st.binary(), max_size=10), st.sampled_from(["", "gzip", "br"]))
+def test_nonsense_is_ignored(chunks: list[bytes], coding: str) -> None:
+    """Whatever arrives, reading it is the SDK's business."""
+    assert read(chunks, coding) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'data: {"usage": 1}\n',
+        b'data: {"usage"\n',
+        b'data: "usage"\n',
+        b'data: {"type": "news", "usage": {}}\n',
+    ],
+)
+def test_line_that_only_looks_like_usage_is_skipped(line: bytes) -> None:
+    """And the stream goes on."""
+    assert [usage.output_tokens for usage in read([line, BODY])] == [0, 42]
+
+
+class Body:
+    """A body on the wire that measures itself."""
+
+    elapsed = timedelta(seconds=1)
+    closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield BODY
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield BODY
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class BareAsyncBody:
+    """An iterator that is no generator and cannot be closed."""
+
+    def __init__(self) -> None:
+        self.chunks = [BODY]
+
+    def __aiter__(self) -> BareAsyncBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self.chunks:
+            raise StopAsyncIteration
+        return self.chunks.pop()
+
+
+def test_tap_passes_everything_on() -> None:
+    """Bytes, closing and the time that the body took."""
+    body, seen = Body(), list[BetaUsage]()
+    tap = UsageTap(body, UsageReader(seen.append))
+    assert list(tap) == [BODY]
+    tap.close()
+    assert body.closed
+    assert (tap.elapsed, len(seen)) == (timedelta(seconds=1), 2)
+
+
+def test_async_tap_passes_everything_on() -> None:
+    """The same for a body that is awaited."""
+    body, seen = Body(), list[BetaUsage]()
+
+    async def main() -> list[bytes]:
+        tap = AsyncUsageTap(body, UsageReader(seen.append))
+        chunks = [chunk async for chunk in tap]
+        await tap.aclose()
+        assert tap.elapsed == timedelta(seconds=1)
+        return chunks
+
+    assert asyncio.run(main()) == [BODY]
+    assert body.closed
+    assert len(seen) == 2
+
+
+def test_async_tap_reads_any_iterator() -> None:
+    """A transport of one's own need not be a generator."""
+
+    async def main() -> list[bytes]:
+        tap = AsyncUsageTap(BareAsyncBody(), UsageReader(lambda usage: None))
+        assert tap.elapsed is None
+        return [chunk async for chunk in tap]
+
+    assert asyncio.run(main()) == [BODY]
