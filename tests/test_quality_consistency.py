@@ -16,7 +16,7 @@ from anthropic import (
     InternalServerError,
     Middleware,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -125,7 +125,9 @@ def test_a_model_with_its_steps_votes_on_the_total_alone() -> None:
 
     api = FakeAPI()
     api.enqueue(*(Reply(json={"steps": s, "total": 5}) for s in ("x + 100", "two unknowns")))
-    counted = self_consistent(api.client(), QUESTION, n=2, answer=Solved, key=lambda s: s.total)
+    counted = self_consistent(
+        api.client(), QUESTION, n=2, answer=Solved, key=lambda s: s.total, concurrency=1
+    )
     assert counted.answer == Solved(steps="x + 100", total=5)
     assert counted.agreement == 1
 
@@ -296,6 +298,7 @@ def test_threads_see_the_callers_context() -> None:
     assert seen == ["ada"] * 3
 
 
+@settings(max_examples=40)
 @given(
     votes=st.lists(st.integers(0, 3), min_size=1, max_size=9),
     concurrency=st.integers(1, 5),

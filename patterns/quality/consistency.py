@@ -75,7 +75,7 @@ def self_consistent(
         n: samples at most. An odd number avoids ties between two answers.
         answer: what an answer is: a pydantic model, or a type such as `int`, `date`, an enum or
             `Literal["yes", "no"]`.
-        concurrency: calls at the same time, at most.
+        concurrency: calls at the same time, at most; above 1 the sync client uses threads.
         stop_early: end as soon as the lead cannot be overtaken. It never asks for a sample that
             could turn out superfluous, so several short rounds may replace one long one.
         key: what makes two answers the same, such as `lambda solved: solved.total`.

@@ -85,7 +85,8 @@ def decompose_and_synthesize(
     Args:
         client: the SDK's client.
         task: what to do.
-        material: text to work on, from wherever; every subtask sees it, escaped, in a tag.
+        material: text to work on, from wherever; every subtask reads it, and pays for it,
+            escaped in a tag.
         max_subtasks: cap on the plan, checked here; a longer plan is sent back once.
         concurrency: calls at the same time, at most.
         settings: see `Settings`.

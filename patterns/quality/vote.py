@@ -15,6 +15,7 @@ from math import sqrt
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from patterns.quality.billing import Billed, InvalidInput, Lost
 
@@ -88,12 +89,12 @@ def vote(answers: Iterable[T], *, key: Callable[[T], Hashable] | None = None) ->
 
 
 def same(answer: Any) -> Hashable:
-    """The default key: text by its `plain` form, an object by its fields, the rest by itself."""
+    """The default key: text by its `plain` form, objects and lists as JSON, the rest as it is."""
     if isinstance(answer, str):
         return plain(answer)
-    if isinstance(answer, BaseModel):
-        return answer.model_dump_json()
-    return answer  # type: ignore[no-any-return]  # unhashable answers fail where they are counted
+    if isinstance(answer, BaseModel | list | dict):
+        return to_json(answer)
+    return answer  # type: ignore[no-any-return]  # anything else has to be hashable
 
 
 def plain(text: str) -> str:
