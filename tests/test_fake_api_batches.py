@@ -329,5 +329,5 @@ def test_memory_of_batches_is_modest() -> None:
 
 @pytest.mark.soak
 def test_memory_of_four_full_batches_is_modest() -> None:
-    """Four batches of 100,000: less than 700 MB at the peak, one parsed body included."""
-    assert memory_of(100_000, 4) < 700
+    """Four batches of 100,000: less than 300 MB at the peak, one parsed body included."""
+    assert memory_of(100_000, 4) < 300

@@ -198,7 +198,7 @@ class FakeAPI:
 
     def _plan(self, call: Call, body: Mapping[str, Any], minimum: int) -> Plan | None:
         """What the cache means for the request; None where it asks for neither."""
-        if b"cache_control" not in call.request.body and "diagnostics" not in body:
+        if not call.may_cache and "diagnostics" not in body:
             return None
         return self._cache.plan(body, minimum, call.workspace, call.at)
 

@@ -58,7 +58,7 @@ class BatchAnswers:
 
     def _plan(self, call: Call, params: Mapping[str, Any], minimum: int, n: int) -> Plan | None:
         """Cache hits in batches are best effort: some requests run where the entry is not."""
-        if b"cache_control" not in call.request.body:
+        if not call.may_cache:
             return None
         seed = f"{self._seed}|{call.ordinal}|{n}".encode()
         draw = int.from_bytes(blake2b(call.digest, digest_size=4, key=seed).digest(), "big") / 2**32

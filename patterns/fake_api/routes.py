@@ -41,6 +41,14 @@ class Call:
     at: float
     workspace: str = ""
     _packed: Packed | None = None
+    _may_cache: bool | None = None
+
+    @property
+    def may_cache(self) -> bool:
+        """Whether the body speaks of the cache at all; looked up once, batches are long."""
+        if self._may_cache is None:
+            self._may_cache = b"cache_control" in self.request.body
+        return self._may_cache
 
     @property
     def packed(self) -> Packed:
