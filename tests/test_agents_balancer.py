@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patterns.agents.balancer import POLL_S, Balancer, Gauge, RoundRobin, Size, read_gauges
+from patterns.agents.balancer import (
+    POLL_S,
+    Balancer,
+    Gauge,
+    RoundRobin,
+    Size,
+    Standby,
+    read_gauges,
+)
 from patterns.agents.plan import Agent, Task
 from tests.bench.agents_pools import World, measure
 
@@ -64,6 +72,25 @@ def test_a_fast_agent_gets_more_calls_than_a_slow_one() -> None:
 def test_priority_decides_among_equals() -> None:
     """Nothing is known of either yet."""
     assert Balancer().choose(TASK, [A, Agent("c", priority=1)], 0.0) == Agent("c", priority=1)
+
+
+def test_an_unknown_agent_is_tried() -> None:
+    """It counts as fast as the fastest until it has shown otherwise."""
+    balancer = Balancer()
+    called(balancer, A, seconds=4, used=Size(1, 1))
+    balancer.started(TASK, A, 5.0)
+    assert balancer.choose(TASK, [A, B], 5.0) is B
+
+
+def test_agents_on_standby_wait_for_the_first_to_be_busy() -> None:
+    """However fast they are."""
+    first = Agent("first", priority=1, max_concurrency=1)
+    balancer = Standby()
+    called(balancer, first, seconds=9, used=Size(1, 1))
+    called(balancer, A, seconds=1, used=Size(1, 1))
+    assert balancer.choose(TASK, [A, first], 9.0) is first
+    balancer.started(TASK, first, 9.0)
+    assert balancer.choose(TASK, [A, first], 9.0) is A
 
 
 def test_an_agent_at_its_cap_is_passed_over() -> None:

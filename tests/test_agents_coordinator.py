@@ -251,10 +251,16 @@ def test_a_partial_synthesis_is_told_what_is_missing() -> None:
     """And the result says so, whatever the text does."""
     api = FakeAPI()
     api.enqueue("Accounts only; the contracts could not be read.")
-    report = report_of(TaskResult("accounts", "ok", "fine"), TaskResult("contracts", "failed"))
+    report = report_of(
+        TaskResult("accounts", "ok", "fine"),
+        TaskResult("contracts", "failed"),
+        TaskResult("risks", "skipped"),
+    )
     made = asyncio.run(synthesize("Buy?", report, client=api.async_client()))
-    assert (made.partial, made.missing) == (True, ("contracts",))
-    assert '<missing task="contracts" status="failed">\nDo contracts.\n</missing>' in asked(api, 0)
+    assert (made.partial, made.missing) == (True, ("contracts", "risks"))
+    assert '<missing task="risks" status="skipped">\nDo risks.\n</missing>' in asked(api, 0)
+    assert '<missing task="contracts" status="failed">' in asked(api, 0)
+    assert "Do contracts." not in asked(api, 0)  # it may be what made the agents fail
     assert '<result task="accounts">' in asked(api, 0)
 
 

@@ -130,10 +130,12 @@ class Balancer:
     def order(self, agent: Agent) -> tuple[float, ...]:
         """What makes an agent come first: when it would be done, then its priority.
 
-        Least outstanding alone sends as much to a slow agent as to a fast one. The higher
-        priority wins among equals, such as agents that nothing is known of yet.
+        Least outstanding alone sends as much to a slow agent as to a fast one. An agent that
+        was never heard of counts as fast as the fastest, so that it is tried.
         """
-        return ((self.busy(agent) + 1) * self.latency.get(agent.name, 0.0), -agent.priority)
+        fastest = min(self.latency.values(), default=1.0)
+        done_in = (self.busy(agent) + 1) * self.latency.get(agent.name, fastest)
+        return (done_in, -agent.priority)
 
     def busy(self, agent: Agent) -> int:
         """How many calls of `agent` are under way."""
@@ -197,6 +199,14 @@ class Balancer:
 
     def _opens(self, task: Task, agent: Agent, now: float) -> float:
         return self.pool(agent).opens_at(self.size(task, agent), now)
+
+
+class Standby(Balancer):
+    """The highest priority that has headroom; the others stand by until it is full or fails."""
+
+    def order(self, agent: Agent) -> tuple[float, ...]:
+        """Priority first, then as in `Balancer`."""
+        return (-agent.priority, *super().order(agent))
 
 
 class RoundRobin(Balancer):

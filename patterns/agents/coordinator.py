@@ -233,15 +233,7 @@ async def synthesize(
     if not any(task_id in report.outputs for task_id in required or report.results):
         raise NothingToSynthesize(report)
     parts = [tag("goal", goal), *tagged("result", report.outputs, trim_at)]
-    parts += [
-        tag(
-            "missing",
-            report.plan[task_id].prompt,
-            task=task_id,
-            status=report.results[task_id].status,
-        )
-        for task_id in report.missing
-    ]
+    parts += [_missing(report, task_id) for task_id in report.missing]
     message = await client.messages.create(
         model=model,
         max_tokens=max_tokens,
@@ -250,6 +242,13 @@ async def synthesize(
     )
     spent = Spent((message.usage,), cost_usd(model, message.usage), ids_of(message))
     return Synthesis(text_of(message), report.partial, report.missing, spent)
+
+
+def _missing(report: RunReport, task_id: str) -> str:
+    """A gap. A failed task's prompt stays out: it may be what made two agents fail."""
+    status = report.results[task_id].status
+    text = "no result" if status == "failed" else report.plan[task_id].prompt
+    return tag("missing", text, task=task_id, status=status)
 
 
 def _plan_from(draft: Any) -> Plan:
