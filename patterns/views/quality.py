@@ -204,12 +204,16 @@ def draw_majority(
     n: int, percent: int, *, votes: Sequence[Strategy], client: AsyncAnthropic
 ) -> None:
     """The binomial curve over n for one chance, with the recorded votes of the study on it."""
-    fig, ax = figure(f"{n} votes: {majority_accuracy(percent / 100, n):.0%}", size=(6.6, 3.4))
+    fig, ax = figure(
+        f"{n} votes of {percent} % are right with {majority_accuracy(percent / 100, n):.1%}",
+        size=(6.6, 3.4),
+    )
     ax.plot(ODD, [majority_accuracy(percent / 100, k) for k in ODD], color=PALETTE[1])
     ax.plot([n], [majority_accuracy(percent / 100, n)], "o", color=PALETTE[1], markersize=9)
     sizes = [_size(each) for each in votes]
     ax.plot(sizes, [each.accuracy for each in votes], "s", color=PALETTE[0], label="the study")
     ax.set_ylim(0, 1.02)
+    ax.set_xticks(ODD[::2])
     ax.set_xlabel("samples")
     ax.set_ylabel("chance of a right vote")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
