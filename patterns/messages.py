@@ -29,7 +29,10 @@ class Refused(Exception):
         category: policy category of the refusal, or None when the API names none.
         explanation: the API's own words, not stable, or None.
         message: the whole response with usage and request id; None when it was streamed.
+        earlier: responses that led up to this one and were billed too, as in a re-ask.
     """
+
+    earlier: tuple[Message, ...] = ()
 
     def __init__(
         self,
@@ -52,7 +55,10 @@ class Truncated(Exception):
             ended without saying why.
         partial: the text up to the cut; empty when thinking used up the whole allowance.
         message: the whole response with usage and request id; None when it was streamed.
+        earlier: responses that led up to this one and were billed too, as in a re-ask.
     """
+
+    earlier: tuple[Message, ...] = ()
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ from anthropic.types import (
 from anthropic.types.thinking_config_param import ThinkingConfigParam
 from pydantic import BaseModel, ValidationError
 
-from patterns.messages import text_of
+from patterns.messages import Refused, Truncated, text_of
 from patterns.models import SONNET
 
 T = TypeVar("T", bound=BaseModel)
@@ -145,6 +145,8 @@ def structured(
     Raises:
         Refused: the model declined; nothing was parsed.
         Truncated: the answer ran into `max_tokens` or the context window.
+            When the re-ask ends so, or in an `anthropic.APIError`, the first answer is kept on
+            the exception as `earlier`: it was billed.
         InvalidOutput: the last answer does not validate.
         SchemaRefused: `output` cannot be put as a schema, or the API answered so with a 400.
     """
@@ -158,8 +160,9 @@ def structured(
         if not repairs:
             raise
         request = _ask_again(request, invalid)
-    second: Message = client.messages.create(**request)
-    return _read(output, first, second)
+    with _keeping(first):
+        second: Message = client.messages.create(**request)
+        return _read(output, first, second)
 
 
 async def structured_async(
@@ -185,8 +188,9 @@ async def structured_async(
         if not repairs:
             raise
         request = _ask_again(request, invalid)
-    second: Message = await client.messages.create(**request)
-    return _read(output, first, second)
+    with _keeping(first):
+        second: Message = await client.messages.create(**request)
+        return _read(output, first, second)
 
 
 @lru_cache(maxsize=512)
@@ -251,6 +255,16 @@ def _schema_errors(output: type[BaseModel]) -> Iterator[None]:
         if not any(word in reason.lower() for word in SCHEMA_WORDS):
             raise
         raise SchemaRefused(output, reason) from error
+
+
+@contextmanager
+def _keeping(first: Message) -> Iterator[None]:
+    """Leave the first answer, which was billed, on whatever ends the second call."""
+    try:
+        yield
+    except (Refused, Truncated, anthropic.APIError) as error:
+        setattr(error, "earlier", (first,))  # noqa: B010  # the SDK's errors have no field for it
+        raise
 
 
 def _read(output: type[T], *calls: Message) -> Structured[T]:

@@ -191,6 +191,14 @@ def test_lost_samples_never_turn_a_tie_into_a_win() -> None:
     assert (counted.answer, counted.tie, len(counted.lost)) == (None, (10, 5), 1)
 
 
+def test_a_sample_whose_re_ask_fails_is_billed_for_both_calls() -> None:
+    """The first answer was invalid, the second refused: two calls, one lost sample."""
+    api = FakeAPI()
+    api.enqueue(Reply(json={"answer": "five"}), Reply(refusal="bio"), *numbers(5, 5))
+    counted = self_consistent(api.client(), QUESTION, n=3, answer=int, concurrency=1)
+    assert (counted.answer, len(counted.lost), len(counted.calls)) == (5, 1, 4)
+
+
 def test_all_lost_raises_and_says_why() -> None:
     """No answer is never an answer: the error names every loss and keeps its cause and cost."""
     api = FakeAPI()

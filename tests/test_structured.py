@@ -152,6 +152,17 @@ def test_a_second_invalid_answer_ends_it_with_every_call_accounted_for(ask: Ask)
 
 
 @both
+@pytest.mark.parametrize("ending", [Reply(refusal="bio"), Error(400)], ids=["refused", "400"])
+def test_a_re_ask_that_fails_keeps_the_first_answer_for_the_bill(ask: Ask, ending: Any) -> None:
+    """It was paid for, so it must not be lost with the exception."""
+    api = answering(TOO_HIGH, ending)
+    with pytest.raises((Refused, anthropic.BadRequestError)) as caught:
+        ask(api, "Sort this.", Ticket)
+    (first,) = caught.value.earlier  # type: ignore[attr-defined]  # set on the SDK's error as well
+    assert first._request_id == api.journal[0].request_id
+
+
+@both
 def test_no_repair_means_one_call(ask: Ask) -> None:
     """`repairs=0` raises on the first invalid answer."""
     api = answering(TOO_HIGH)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import httpx2
 from anthropic import Anthropic, AsyncAnthropic
+from anthropic._base_client import get_platform
 
 from patterns.fake_api.answers import error_answer, json_answer, message_answer
 from patterns.fake_api.batch_answers import BatchAnswers
@@ -100,7 +101,10 @@ class FakeAPI:
         """The SDK's async client, talking to this API in process."""
         options.setdefault("api_key", "fake")
         http_client = httpx2.AsyncClient(transport=self.transport)
-        return AsyncAnthropic(http_client=http_client, **options)
+        client = AsyncAnthropic(http_client=http_client, **options)
+        # The SDK would look it up in a thread, and virtual time would run on meanwhile.
+        client._platform = get_platform()
+        return client
 
     def enqueue(self, *replies: Answering) -> None:
         """Answer the next requests for a message with these, first in, first out.

@@ -122,9 +122,9 @@ def calls_of(outcome: Outcome[Ask, Reply]) -> tuple[Call, ...]:
         case InvalidOutput(message=message, usage=usage, request_ids=ids):
             return _calls(message, usage, ids)
         case Refused(message=Message() as message) | Truncated(message=Message() as message):
-            return (_call(message),)
+            return (*map(_call, _earlier(outcome.error)), _call(message))
         case _:
-            return ()
+            return tuple(map(_call, _earlier(outcome.error)))
 
 
 def _check_concurrency(concurrency: int) -> None:
@@ -183,6 +183,11 @@ def _text(message: Message) -> Reply:
 
 def _object(answer: Structured[Any]) -> Reply:
     return Reply(answer.value, _calls(answer.message, answer.usage, answer.request_ids))
+
+
+def _earlier(error: Exception | None) -> tuple[Message, ...]:
+    """What a failed re-ask had been told before: `structured` leaves it on the error."""
+    return getattr(error, "earlier", ())
 
 
 def _call(message: Message) -> Call:
