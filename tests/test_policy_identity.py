@@ -132,7 +132,8 @@ def test_tasks_do_not_share_a_principal() -> None:
             return current_principal()
 
     async def both() -> tuple[Principal, Principal]:
-        return await asyncio.gather(who(ADA), who(BOB))
+        one, other = await asyncio.gather(who(ADA), who(BOB))
+        return one, other
 
     assert asyncio.run(both()) == (ADA, BOB)
 

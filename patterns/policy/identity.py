@@ -17,7 +17,15 @@ from typing import Any, Final
 
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
 
-from patterns.policy.wire import BATCH, CREATE, PolicyDenied, bodies_of, edited, endpoint_of
+from patterns.policy.wire import (
+    BATCH,
+    CREATE,
+    PolicyDenied,
+    bodies_of,
+    edited,
+    endpoint_of,
+    with_body,
+)
 
 SHORTEST_KEY: Final = 32
 """Bytes that a signing key needs at least: the size of a SHA-256 digest (RFC 7518, 3.2)."""
@@ -228,7 +236,7 @@ class Identify(Middleware):
         metadata = {"user_id": pseudonym(current_principal().id, self._key)}
         edits = {(*path, "metadata"): metadata for path, _ in bodies_of(request)}
         assert isinstance(request.json, Mapping)  # bodies_of has refused anything else
-        return request.copy(body=edited(request.json, edits))
+        return with_body(request, edited(request.json, edits))
 
     def __repr__(self) -> str:
         return "Identify"

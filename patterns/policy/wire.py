@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from anthropic import APIRequest
 
 Json = Mapping[str, Any]
 Path = tuple[str | int, ...]
+
 
 CREATE: Final = "messages.create"
 COUNT: Final = "messages.count_tokens"
@@ -34,22 +36,9 @@ SEALED: Final = frozenset(("thinking", "redacted_thinking", "compaction"))
 """Blocks that must go back to the API as they came: a changed one breaks its signature."""
 
 _NOT_TEXT: Final = frozenset(
-    [
-        "type",
-        "id",
-        "tool_use_id",
-        "role",
-        "name",
-        "model",
-        "media_type",
-        "signature",
-        "file_id",
-        "cache_control",
-        "custom_id",
-        "encrypted_content",
-        "encrypted_index",
-        "stop_reason",
-    ]
+    ("type", "id", "role", "name", "model", "media_type", "stop_reason", "cache_control")
+) | frozenset(
+    ("tool_use_id", "custom_id", "file_id", "signature", "encrypted_content", "encrypted_index")
 )
 _FREE_FORM: Final = frozenset(("input", "input_schema", "metadata", "output_config"))
 _LONG_NUMBER: Final = 10**8
@@ -85,12 +74,28 @@ Run = list[Slot]
 
 def endpoint_of(request: APIRequest) -> str:
     """`messages.create` and its kin, or `"METHOD /path"` for whatever else is asked."""
-    method, path = request.method.upper(), urlsplit(request.url).path
+    return _endpoint(request.method.upper(), request.url)
+
+
+@lru_cache(maxsize=1_024)
+def _endpoint(method: str, url: str) -> str:
+    path = urlsplit(url).path
     if method == "POST" and path in _POSTS:
         return _POSTS[path]
     if method == "GET" and path.startswith("/v1/messages/batches/") and path.endswith("/results"):
         return RESULTS
     return f"{method} {path}"
+
+
+def with_body(request: APIRequest, body: Json) -> APIRequest:
+    """The same request with another body; `request.copy` would copy the old one in depth first."""
+    return APIRequest(
+        options=request.options.model_copy(update={"json_data": body}),
+        cast_to=request.cast_to,
+        stream=request.stream,
+        stream_cls=request.stream_cls,
+        retries_taken=request.retries_taken,
+    )
 
 
 def bodies_of(request: APIRequest) -> list[tuple[Path, Json]]:
