@@ -11,7 +11,6 @@ import os
 import random
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from patterns.agents.durable import DBOSEngine
@@ -74,6 +73,5 @@ async def main(url: str, executor: str, log: str, run_id: str, seed: int) -> Non
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     url, executor, log, run_id, *rest = sys.argv[1:]
     asyncio.run(main(url, executor, log, run_id, int(rest[0]) if rest else 0))

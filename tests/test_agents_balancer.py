@@ -1,6 +1,7 @@
 """Balancing: who is asked next, what headroom is, and what it is worth under a limit."""
 
 import pytest
+from agents_pools import World, measure
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ from patterns.agents.balancer import (
     read_gauges,
 )
 from patterns.agents.plan import Agent, Task
-from tests.bench.agents_pools import World, measure
 
 A, B = Agent("a", pool="one"), Agent("b", pool="two")
 TASK = Task("t", "")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agents_worker import AGENTS, CAP, expected, plan_for
 from dbos import DBOSClient
 
 from patterns.agents.durable import (
@@ -30,7 +31,6 @@ from patterns.agents.durable import (
 from patterns.agents.plan import Agent, Plan, Task
 from patterns.agents.report import Context, RunReport
 from patterns.agents.scheduler import Interrupted, run_plan
-from tests.agents_worker import AGENTS, CAP, expected, plan_for
 
 WORKER = Path(__file__).parent / "agents_worker.py"
 PLAN = Plan(

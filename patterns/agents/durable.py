@@ -18,16 +18,19 @@ Take along: the folder patterns/agents, patterns/models.py. Needs: pip install d
 import argparse
 import asyncio
 import logging
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
+from sqlalchemy import make_url
 
 from patterns.agents.balancer import Balancer
 from patterns.agents.failures import one_line
@@ -144,6 +147,7 @@ class DBOSEngine:
         if _engine is not None:
             raise EngineBusy(f"an engine runs on {_engine.url!r} in this process; close it first")
         _engine = self
+        _write_ahead(self.url)
         DBOS(
             config={
                 "name": "patterns-agents",
@@ -183,8 +187,7 @@ class DBOSEngine:
         """
         self.calls[job.run_id] = call, balancer
         await self.serve(call, balancer)
-        await self._begin(job)
-        waiting = asyncio.create_task(self._result(job.run_id))
+        waiting = asyncio.create_task(_results(await self._begin(job)))
         try:
             results = await self._patiently(job.run_id, waiting)
         except asyncio.CancelledError:
@@ -197,21 +200,17 @@ class DBOSEngine:
             self.calls.pop(job.run_id, None)
         return RunReport(job.run_id, job.plan, {result.id: result for result in results})
 
-    async def _begin(self, job: Job) -> None:
+    async def _begin(self, job: Job) -> WorkflowHandleAsync[str]:
         text = _JOB.dump_json(job).decode()
         status = await DBOS.get_workflow_status_async(job.run_id)
         if status is None:
             with SetWorkflowID(job.run_id):
-                await DBOS.start_workflow_async(_run, text, self.clock())
-            return
+                return await DBOS.start_workflow_async(_run, text, self.clock())
         if status.input is None or _JOB.validate_json(status.input["args"][0]) != job:
             raise OtherPlan(job.run_id)
         if self.interrupted.pop(job.run_id, None) or status.status == "CANCELLED":
             await DBOS.resume_workflow_async(job.run_id)
-
-    async def _result(self, run_id: str) -> tuple[TaskResult, ...]:
-        handle: WorkflowHandleAsync[str] = await DBOS.retrieve_workflow_async(run_id)
-        return _RESULTS.validate_json(await handle.get_result(polling_interval_sec=POLL_S))
+        return await DBOS.retrieve_workflow_async(job.run_id)
 
     async def _patiently(
         self, run_id: str, waiting: "asyncio.Task[tuple[TaskResult, ...]]"
@@ -239,6 +238,17 @@ class DBOSEngine:
 
 
 _engine: DBOSEngine | None = None  # the one that DBOS serves in this process
+
+
+async def _results(handle: WorkflowHandleAsync[str]) -> tuple[TaskResult, ...]:
+    return _RESULTS.validate_json(await handle.get_result(polling_interval_sec=POLL_S))
+
+
+def _write_ahead(url: str) -> None:
+    """Give an SQLite file a write-ahead log: one flush a step instead of three, as durable."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(make_url(url).database or "")) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _working() -> DBOSEngine:
