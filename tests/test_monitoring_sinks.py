@@ -26,7 +26,7 @@ from patterns.monitoring.dogstatsd import DogStatsDSink
 from patterns.monitoring.event_log import EventLog, EventLogUnusable
 from patterns.monitoring.json_log import JsonLog, as_json
 from patterns.monitoring.prometheus import BUCKETS, PrometheusSink, RegistryInUse
-from patterns.monitoring.sink import Sink, model_label
+from patterns.monitoring.sink import Memory, Sink, model_label
 from patterns.pricing import Tokens
 from tests.monitoring_support import NOW, Kept, a_record, ask, watched
 
@@ -48,6 +48,14 @@ def test_default_sink_hears_nothing() -> None:
     ask(watched(api, monitor))
     Sink().failed("Other")
     assert monitor.sink_errors == {}
+
+
+def test_memory_keeps_records_and_attempts() -> None:
+    """How code that uses a monitor is tested."""
+    api, memory = FakeAPI(), Memory()
+    ask(watched(api, CallMonitor(memory)))
+    assert [record.outcome for record in memory.records] == ["ok"]
+    assert memory.attempts == ["200"]
 
 
 @pytest.mark.parametrize(

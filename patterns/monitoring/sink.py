@@ -14,7 +14,7 @@ from collections.abc import Container
 
 from patterns.monitoring.record import CallRecord
 
-__all__ = ["Sink", "model_label"]
+__all__ = ["Memory", "Sink", "model_label"]
 
 
 class Sink:
@@ -35,6 +35,24 @@ class Sink:
 
     def failed(self, sink: str) -> None:
         """A sink, by its class name, raised and lost what it was given."""
+
+
+class Memory(Sink):
+    """Keeps what it hears in lists: for tests, notebooks and small scripts. It never forgets."""
+
+    def __init__(self) -> None:
+        self.records: list[CallRecord] = []
+        """Calls that ended, in that order."""
+        self.attempts: list[str] = []
+        """The status of every HTTP attempt."""
+
+    def attempted(self, status: str) -> None:
+        """Keep the status."""
+        self.attempts.append(status)
+
+    def finished(self, record: CallRecord) -> None:
+        """Keep the record."""
+        self.records.append(record)
 
 
 def model_label(model: str, known: Container[str]) -> str:

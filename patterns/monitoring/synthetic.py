@@ -4,8 +4,8 @@ For learning, for dashboards before there is traffic, and for load tests of a si
 it is made up, except prices: those come from `patterns.pricing`. Not a model of your traffic, and
 no measurement of any model's speed; say so wherever you show it. Chapter 4 uses it.
 
-What is hidden in the week: seven features, one loud incident (a model is overloaded for ninety
-minutes), one silent one (a change breaks the cached prefix), work that could be batched, a cache
+What is hidden in the week: seven features, one loud incident (a model is overloaded for two
+hours), one silent one (a change breaks the cached prefix), work that could be batched, a cache
 that loses money, prompts that could be cached, and prompts just over a price step.
 Take along: patterns/monitoring/synthetic.py, patterns/monitoring/record.py, patterns/models.py,
 patterns/pricing.py.
@@ -29,7 +29,7 @@ __all__ = ["FEATURES", "MONDAY", "feedback_on", "labelled", "week"]
 MONDAY: Final = datetime(2026, 11, 9, tzinfo=UTC)
 """When the week begins."""
 
-LOUD: Final = (timedelta(days=2, hours=14), timedelta(days=2, hours=15, minutes=30))
+LOUD: Final = (timedelta(days=2, hours=14), timedelta(days=2, hours=16))
 """Wednesday afternoon: Sonnet is overloaded."""
 
 SILENT: Final = timedelta(days=4, hours=10)
@@ -161,7 +161,7 @@ def _call(name: str, feature: _Feature, rng: Random, at: datetime, tokens: Token
 
 def _overloaded(record: CallRecord, rng: Random) -> CallRecord:
     slow = (record.seconds or 0.0) * rng.uniform(2, 4)
-    if rng.random() < 0.4:
+    if rng.random() < 0.42:
         return _failed(record, "overloaded", "overloaded_error", slow, 2)
     return replace(record, seconds=slow, retries=rng.choice((0, 1, 2)))
 
