@@ -1,0 +1,187 @@
+"""Split any number of requests into batches that the API takes: by count and by true bytes.
+
+Requests are taken one by one, encoded as they will be sent, and kept on disk, where their ids are
+compared too: a million requests need no more memory than one. Not for requests that must answer
+while somebody waits: see `choose`.
+
+Take along: the folder patterns/batching. Taught in chapter 08.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from anthropic.types.messages.batch_create_params import Request
+from pydantic import BaseModel
+
+from patterns.batching.journal import CLOSING, OPENING, BatchShard, Journal
+
+MOST_REQUESTS: Final = 100_000
+"""Requests in one batch, by the Batches API's documentation."""
+MOST_BYTES: Final = 256_000_000
+"""Bytes in one batch: the documentation says 256 MB, and this holds for both kinds of megabyte."""
+CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
+
+
+class BadRequest(ValueError):
+    """A request that no batch can hold. Nothing was planned.
+
+    Attributes:
+        position: its place in the input, from 0.
+        custom_id: its id, if it has one that can be read.
+    """
+
+    def __init__(self, position: int, custom_id: str | None, problem: str) -> None:
+        self.position, self.custom_id = position, custom_id
+        super().__init__(f"request {position}: {problem}")
+
+
+class InvalidCustomId(BadRequest):
+    """The id is not 1 to 64 letters, digits, underscores or hyphens."""
+
+
+class DuplicateCustomId(BadRequest):
+    """Two requests of the job have one id, so their results could not be told apart."""
+
+
+class RequestTooLarge(BadRequest):
+    """One request alone is more than a batch may be.
+
+    Attributes:
+        size: its bytes, as sent.
+    """
+
+    def __init__(self, position: int, custom_id: str, size: int, most: int) -> None:
+        self.size = size
+        problem = f"{custom_id!r} has {size:,} bytes and a batch at most {most:,}; shorten it."
+        super().__init__(position, custom_id, problem)
+
+
+class NothingToSend(ValueError):
+    """There is no request at all; a batch holds 1 or more."""
+
+    def __init__(self) -> None:
+        super().__init__("there are no requests; a batch holds 1 to 100,000 of them.")
+
+
+class PlanChanged(BadRequest):
+    """A job was started again with other requests than its journal holds."""
+
+
+def plan_batches(
+    requests: Iterable[Request],
+    *,
+    most_requests: int = MOST_REQUESTS,
+    most_bytes: int = MOST_BYTES,
+) -> Iterator[BatchShard]:
+    """How requests would be cut into batches; nothing is sent, and nothing is kept.
+
+    Args:
+        requests: the SDK's own shape, `{"custom_id": …, "params": {…}}`, taken lazily.
+        most_requests: requests in one batch.
+        most_bytes: bytes in one batch.
+
+    Raises:
+        BadRequest: a request that no batch can hold: InvalidCustomId, DuplicateCustomId,
+            RequestTooLarge, or one that is no request.
+        NothingToSend: there is none.
+    """
+    journal = Journal()
+    try:
+        with journal.step():
+            yield from fill(journal, requests, most_requests, most_bytes)
+    finally:
+        journal.close()
+
+
+def fill(
+    journal: Journal, requests: Iterable[Request], most_requests: int, most_bytes: int
+) -> Iterator[BatchShard]:
+    """Write requests and shards to a journal, inside the caller's step."""
+    cutter = Cutter(journal, most_requests, most_bytes)
+    for position, request in enumerate(requests):
+        custom_id, body = encode(position, request)
+        if len(body) + len(OPENING) + len(CLOSING) > most_bytes:
+            raise RequestTooLarge(position, custom_id, len(body), most_bytes)
+        yield from cutter.cut(len(body))
+        if not journal.add_request(custom_id, cutter.number, body):
+            problem = f"custom_id {custom_id!r} comes twice; results are told apart by it."
+            raise DuplicateCustomId(position, custom_id, problem)
+    yield from cutter.rest()
+    if cutter.number == 1 and not cutter.count:
+        raise NothingToSend
+
+
+class Cutter:
+    """Decides where one shard ends and the next begins."""
+
+    def __init__(self, journal: Journal, most_requests: int, most_bytes: int) -> None:
+        self._journal, self._most, self._most_bytes = journal, most_requests, most_bytes
+        self.number = len(journal.shards()) + 1
+        self.count, self._size = 0, 0
+
+    def cut(self, size: int) -> Iterator[BatchShard]:
+        """Make room for a request of `size` bytes; gives the shard that this closes."""
+        added = size + (1 if self.count else len(OPENING) + len(CLOSING))
+        if self.count == self._most or self._size + added > self._most_bytes:
+            yield self._journal.add_shard(self.number, self.count, self._size)
+            self.number, self.count, self._size = self.number + 1, 0, 0
+            added = size + len(OPENING) + len(CLOSING)
+        self.count, self._size = self.count + 1, self._size + added
+
+    def rest(self) -> Iterator[BatchShard]:
+        """The last shard, if it holds anything."""
+        if self.count:
+            yield self._journal.add_shard(self.number, self.count, self._size)
+
+
+def encode(position: int, request: Request) -> tuple[str, bytes]:
+    """Id and body of one request, checked as far as that is possible without the API.
+
+    Raises:
+        BadRequest: it is no request, or its id is none.
+    """
+    custom_id = request.get("custom_id") if isinstance(request, Mapping) else None
+    if not isinstance(custom_id, str) or not CUSTOM_ID.match(custom_id):
+        problem = f"custom_id is {custom_id!r}; it must be 1 to 64 of a-z, A-Z, 0-9, _ and -."
+        raise InvalidCustomId(position, custom_id if isinstance(custom_id, str) else None, problem)
+    if wrong := _problem(request):
+        raise BadRequest(position, custom_id, f"{custom_id!r} {wrong}")
+    try:
+        text = json.dumps(
+            {"custom_id": custom_id, "params": request["params"]},
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+            default=_plain,
+        )
+        return custom_id, text.encode()
+    except (TypeError, ValueError) as error:
+        problem = f"{custom_id!r} cannot be sent as JSON: {error}"
+        raise BadRequest(position, custom_id, problem) from None
+
+
+def _problem(request: Mapping[str, Any]) -> str | None:
+    """What the API would say no to, as far as it is certain."""
+    params = request.get("params")
+    if not isinstance(params, Mapping):
+        return f"has params of type {type(params).__name__}; give those of messages.create."
+    if more := request.keys() - {"custom_id", "params"}:
+        return f"has the field {min(more)!r}; a request holds custom_id and params only."
+    if params.get("stream"):
+        return "asks for a stream; results of a batch are read when all of it has ended."
+    if params.get("max_tokens") == 0:
+        return "has max_tokens 0; a batch cannot warm the cache."
+    return None
+
+
+def _plain(value: object) -> object:
+    """Blocks of an earlier answer may be sent back as they came."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True, by_alias=True)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,169 @@
+"""patterns.batching.plan: lazily, by count and true bytes, ids checked on disk."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from anthropic.types import TextBlock
+from batching_worker import job_on, request, requests_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patterns.batching import (
+    BadRequest,
+    DuplicateCustomId,
+    InvalidCustomId,
+    NothingToSend,
+    PlanChanged,
+    RequestTooLarge,
+    plan_batches,
+)
+from patterns.batching.journal import BatchShard, Journal
+from patterns.batching.plan import fill
+from patterns.fake_api import FakeAPI, VirtualClock
+
+
+def changed(**fields: Any) -> Any:
+    """A request that is not quite one."""
+    return {**request(1), **fields}
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+@settings(max_examples=40, deadline=None)
+@given(contents=st.lists(texts, min_size=1, max_size=20), most=st.integers(1, 6))
+def test_shards_hold_every_request_once_and_say_their_true_size(
+    contents: list[str], most: int
+) -> None:
+    """What is sent is JSON of exactly that many bytes, in the order of the input."""
+    asked = [request(n, system=text) for n, text in enumerate(contents)]
+    longest = max(len(json.dumps(each, ensure_ascii=False).encode()) for each in asked)
+    journal = Journal()
+    shards = list(fill(journal, asked, most, 2 * longest))
+    bodies = [b"".join(journal.body(shard)) for shard in shards]
+    assert [len(body) for body in bodies] == [shard.size for shard in shards]
+    assert max(shard.size for shard in shards) <= 2 * longest
+    assert [len(json.loads(body)["requests"]) for body in bodies] == [s.requests for s in shards]
+    assert max(shard.requests for shard in shards) <= most
+    assert [each for body in bodies for each in json.loads(body)["requests"]] == asked
+    journal.close()
+
+
+def test_plan_is_lazy_and_sends_nothing() -> None:
+    """A shard comes as soon as it is full, from an endless iterator too."""
+    taken = 0
+
+    def endless() -> Iterator[Any]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield request(taken)
+
+    shards = plan_batches(endless(), most_requests=10)
+    assert next(shards).requests == 10
+    assert next(shards) == BatchShard(2, 10, next(plan_batches(map(request, range(11, 21)))).size)
+    assert taken == 21
+    shards.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+def test_bytes_decide_where_the_count_does_not() -> None:
+    """A large request closes the shard before it."""
+    asked = [request(1), request(2, system="x" * 5_000), request(3)]
+    assert [shard.requests for shard in plan_batches(asked, most_bytes=5_300)] == [2, 1]
+    assert [shard.requests for shard in plan_batches(asked, most_bytes=5_200)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("custom_id", ["", "a b", "ü", "x" * 65, "a\n", None, 7])
+def test_ids_that_the_api_refuses_are_refused_before_anything_is_sent(custom_id: Any) -> None:
+    """With the place in the input."""
+    with pytest.raises(InvalidCustomId, match="request 1: custom_id is") as caught:
+        list(plan_batches([request(0), changed(custom_id=custom_id)]))
+    assert caught.value.position == 1
+
+
+@pytest.mark.parametrize("wrong", [None, "text", 5])
+def test_what_is_no_request_is_refused(wrong: Any) -> None:
+    """Neither is one without an id."""
+    with pytest.raises(InvalidCustomId):
+        list(plan_batches([wrong]))
+
+
+def test_an_id_that_comes_twice_is_refused_also_in_another_shard() -> None:
+    """Results of the whole job are joined on it."""
+    asked = [*requests_of(25), request(3)]
+    with pytest.raises(DuplicateCustomId, match="'job-3' comes twice") as caught:
+        list(plan_batches(asked, most_requests=10))
+    assert caught.value.position == 25
+
+
+def test_a_request_larger_than_a_batch_is_refused() -> None:
+    """It would fit nowhere."""
+    with pytest.raises(RequestTooLarge, match="at most 1,000") as caught:
+        list(plan_batches([request(1, system="x" * 2_000)], most_bytes=1_000))
+    assert caught.value.size > 2_000
+
+
+def test_nothing_to_send_is_an_error() -> None:
+    """An empty batch is a 400 at the API."""
+    with pytest.raises(NothingToSend):
+        list(plan_batches([]))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"params": None}, "params of type NoneType"),
+        ({"priority": 1}, "the field 'priority'"),
+        ({"params": {"stream": True}}, "asks for a stream"),
+        ({"params": {"max_tokens": 0}}, "cannot warm the cache"),
+        ({"params": {"x": float("nan")}}, "cannot be sent as JSON"),
+        ({"params": {"x": object()}}, "object is not JSON"),
+        ({"params": {"x": "\ud800"}}, "cannot be sent as JSON"),
+    ],
+)
+def test_what_the_api_surely_refuses_is_refused_at_once(change: Any, problem: str) -> None:
+    """Otherwise it would come back as errored after an hour."""
+    with pytest.raises(BadRequest, match=problem):
+        list(plan_batches([changed(**change)]))
+
+
+def test_blocks_of_an_earlier_answer_can_be_sent_back() -> None:
+    """As the SDK itself allows; other mappings and iterables as well."""
+    block = TextBlock(type="text", text="Hello", citations=None)
+    turn = {"role": "assistant", "content": (each for each in [block])}
+    journal = Journal()
+    asked = request(1, messages=[turn], metadata=MappingProxyType({"user_id": "7"}))
+    (shard,) = fill(journal, [asked], 10, 10_000)
+    (sent,) = json.loads(b"".join(journal.body(shard)))["requests"]
+    assert sent["params"]["messages"][0]["content"][0]["text"] == "Hello"
+    assert sent["params"]["metadata"] == {"user_id": "7"}
+    journal.close()
+
+
+def test_a_bad_request_plans_nothing_and_a_good_list_can_follow(tmp_path: Path) -> None:
+    """All or none."""
+    api = FakeAPI(clock=VirtualClock())
+    with job_on(api, tmp_path / "j") as job:
+        with pytest.raises(DuplicateCustomId):
+            job.submit([request(1), request(2), request(1)])
+        assert (job.shards, api.journal) == ((), [])
+        assert [shard.requests for shard in job.submit(requests_of(3))] == [3]
+
+
+def test_the_same_requests_go_on_and_others_are_refused(tmp_path: Path) -> None:
+    """A script that is run again must not mix two jobs."""
+    api = FakeAPI(clock=VirtualClock())
+    with job_on(api, tmp_path / "j") as job:
+        job.submit(requests_of(3))
+        assert job.submit(requests_of(3)) == job.submit() == job.shards
+        with pytest.raises(PlanChanged, match="'job-1' is not what the journal holds"):
+            job.submit([request(0), request(1, max_tokens=9), request(2)])
+        with pytest.raises(PlanChanged, match="only 2 requests come again, the journal holds 3"):
+            job.submit(requests_of(2))
+        with pytest.raises(PlanChanged, match="job-3"):
+            job.submit(requests_of(4))
+    assert len(api.journal) == 1
