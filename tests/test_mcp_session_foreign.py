@@ -52,7 +52,7 @@ def everything() -> str | None:
     return str(entry) if entry.exists() else None
 
 
-@pytest.fixture(params=["stdio", "http"])
+@pytest.fixture(scope="module", params=["stdio", "http"])
 def foreign(request: pytest.FixtureRequest) -> Iterator[Connect]:
     """The server over one of its transports."""
     entry = everything()

@@ -4,12 +4,19 @@ import asyncio
 import gc
 import os
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from patterns.mcp_session import CallTimeout, ServerUnavailable, ToolSession, http_server
+from patterns.mcp_session import (
+    CallTimeout,
+    ServerUnavailable,
+    SessionClosed,
+    ToolSession,
+    http_server,
+)
 from tests.mcp_session_support import (
     ERAS,
     QUICK,
@@ -224,18 +231,38 @@ async def _kill_often(times: int, mode: str) -> None:
         assert session.history[-1].connection == times + 1
 
 
+async def _kill_often_over_http(times: int, mode: str) -> None:
+    port = free_port()
+    server = http_server(f"http://127.0.0.1:{port}/mcp")
+    session = ToolSession(server, mode=mode, retry=QUICK)
+    for number in range(times + 1):
+        with bare_http(port) as child:
+            await session.open()
+            assert text(await session.call_tool("count")) == "1"
+            if number % 2:
+                hanging = asyncio.create_task(session.call_tool("hang"))
+                await asyncio.sleep(0.01)
+                child.kill()
+                with pytest.raises(ServerUnavailable):
+                    await hanging
+    await session.aclose()
+
+
 @pytest.mark.parametrize(
-    "times", [4, pytest.param(100, marks=pytest.mark.soak)], ids=["small", "soak"]
+    "times", [2, pytest.param(100, marks=pytest.mark.soak)], ids=["small", "soak"]
 )
+@pytest.mark.parametrize("kill_often", [_kill_often, _kill_often_over_http])
 @by_era
-def test_kills_leave_no_process_task_or_file_behind(mode: str, times: int) -> None:
-    """Half of them during a call, half in between."""
+def test_kills_leave_no_process_task_socket_or_file_behind(
+    mode: str, kill_often: Callable[[int, str], Awaitable[None]], times: int
+) -> None:
+    """Half of them during a call, half in between; sockets are among the open files."""
     children = _children()
 
     async def run() -> None:
-        await _kill_often(1, mode)  # warm up whatever the first connection opens for good
+        await kill_often(1, mode)  # warm up whatever the first connection opens for good
         files, tasks = _open_files(), len(asyncio.all_tasks())
-        await _kill_often(times, mode)
+        await kill_often(times, mode)
         gc.collect()
         await until(lambda: _open_files() <= files)
         assert len(asyncio.all_tasks()) == tasks
@@ -272,5 +299,22 @@ def test_errors_come_within_the_timeout() -> None:
             await session.open()
         assert time.perf_counter() - started < 2
         await session.aclose()
+
+    asyncio.run(run())
+
+
+def test_closing_during_the_handshake_ends_it_at_once() -> None:
+    """Nobody waits for a server that may never answer."""
+
+    async def run() -> None:
+        session = ToolSession(bare("--silent"), retry=QUICK)
+        opening = asyncio.create_task(session.open())
+        await asyncio.sleep(0.05)
+        started = time.perf_counter()
+        await session.aclose()
+        with pytest.raises(SessionClosed):
+            await opening
+        assert time.perf_counter() - started < 8
+        assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(run())

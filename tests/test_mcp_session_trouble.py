@@ -5,15 +5,17 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx2
+import jwt
 import pytest
 from mcp import Client, MCPError
 from mcp.client.auth import OAuthFlowError
 from mcp.server.auth.provider import AccessToken
 from mcp.types import INTERNAL_ERROR, Tool, ToolAnnotations
-from servers.shop import ListedTokens, Shop, build_shop
+from servers.shop import ListedTokens, Shop, SignedTokens, build_shop
 
 from patterns.mcp_session import (
     AccessDenied,
@@ -28,6 +30,7 @@ from patterns.mcp_session import (
     serving,
     stdio_server,
 )
+from patterns.policy.identity import verify_token
 from tests.mcp_session_support import ERAS, QUICK, bare, text
 
 TOKENS = {
@@ -308,6 +311,32 @@ def test_a_bad_token_is_access_denied_with_the_servers_challenge(
         await session.aclose()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"roles": ["shop"]}, 200),
+        ({"roles": ["browse"]}, 403),
+        ({"roles": ["shop"], "exp": 1}, 401),
+    ],
+)
+def test_the_signed_tokens_of_chapter_01_open_the_door(claims: Any, status: int) -> None:
+    """Its `verify_token` is the server's token verifier; roles are scopes."""
+    key = "k" * 32
+    far = 4_000_000_000
+    token = jwt.encode({"sub": "me", "aud": "tea-shop", "exp": far, **claims}, key)
+    verifier = SignedTokens(partial(verify_token, key=key, audience="tea-shop"))
+
+    async def run() -> int:
+        session = ToolSession(serve_http(build_shop(verifier=verifier), token=token))
+        try:
+            async with session:
+                return 200 if await session.list_tools() else 204
+        except AccessDenied as denied:
+            return denied.status
+
+    assert asyncio.run(run()) == status
 
 
 @by_era

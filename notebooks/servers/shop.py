@@ -8,9 +8,9 @@ its own, and a door that wants a token.
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from mcp import MCPError
 from mcp.server import MCPServer
@@ -201,6 +201,13 @@ def _add_trouble(server: MCPServer, shop: Shop) -> None:
             raise MCPError(CONNECTION_CLOSED, "the supplier's line is busy")
         return shop.find(tea).cents_per_100g // 2
 
+    @server.tool(annotations=ONCE)
+    async def order_by_phone(tea: str, grams: int, seconds: float) -> Receipt:
+        """Sell some tea at once, and confirm it only after a while: the line is slow."""
+        receipt = shop.sell(tea, grams)
+        await asyncio.sleep(seconds)
+        return receipt
+
     @server.tool()
     async def nap(seconds: float) -> str:
         """Do nothing for a while."""
@@ -263,6 +270,33 @@ class ListedTokens:
 
     async def verify_token(self, token: str) -> AccessToken | None:
         return self.tokens.get(token)
+
+
+class Named(Protocol):
+    """Whoever a token stands for."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def roles(self) -> frozenset[str]: ...
+
+
+@dataclass(frozen=True)
+class SignedTokens:
+    """A verifier around a function such as chapter 01's `verify_token`; roles become scopes.
+
+    `verify` returns the principal of a good token and raises for every other.
+    """
+
+    verify: Callable[[str], Named]
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        try:
+            principal = self.verify(token)
+        except Exception:
+            return None  # whatever is wrong with it, it opens no door
+        return AccessToken(token=token, client_id=principal.id, scopes=sorted(principal.roles))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -77,6 +77,7 @@ class StdioServer:
 
     @property
     def stderr(self) -> str:
+        """The last lines it wrote, while it runs and after."""
         return self._last_words if self._log is None else _tail(self._log)
 
     @asynccontextmanager
@@ -137,6 +138,7 @@ class HTTPServer:
 
     @property
     def name(self) -> str:
+        """How errors call it."""
         return self.url
 
     @asynccontextmanager
@@ -211,6 +213,7 @@ class LoopbackServer:
 
     @property
     def name(self) -> str:
+        """How errors call it."""
         return self.server.name
 
     @asynccontextmanager

@@ -152,10 +152,11 @@ class Connection:
             self._leave.set()
 
     async def close(self) -> None:
-        """Leave now; what still holds on after `CLOSE_TIMEOUT` seconds is cancelled."""
+        """Leave now; a handshake, or what holds on after `CLOSE_TIMEOUT` seconds, is cancelled."""
         self.retired = True
         self._leave.set()
-        await asyncio.wait([self.owner], timeout=CLOSE_TIMEOUT)
+        if self._opened.is_set():
+            await asyncio.wait([self.owner], timeout=CLOSE_TIMEOUT)
         if not self.owner.done():
             self.owner.cancel()
             await asyncio.wait([self.owner], timeout=CLOSE_TIMEOUT)

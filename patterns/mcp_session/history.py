@@ -4,7 +4,7 @@ Take along: patterns/mcp_session/ (the whole folder).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 CORRELATION_KEY = "com.claude-patterns/correlationId"
@@ -38,9 +38,26 @@ class ToolCall:
 
 @dataclass(slots=True)
 class Trace:
-    """What happened to one request so far."""
+    """What happened to one request so far; becomes a `ToolCall` when somebody asks."""
 
+    number: int = 0
+    name: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 0
     connection: int = 0
     outcome: Outcome = "failed"
     error: str = ""
+    seconds: float = 0.0
+
+    def as_tool_call(self, session_id: str) -> ToolCall:
+        """The record of a finished call."""
+        return ToolCall(
+            f"{session_id}-{self.number}",
+            self.name,
+            self.arguments,
+            self.outcome,
+            self.error,
+            self.attempts,
+            self.connection,
+            self.seconds,
+        )

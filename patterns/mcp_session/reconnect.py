@@ -41,12 +41,18 @@ class Reconnector:
             raise SessionClosed(name_of(self._connect))
         return self._current
 
+    @property
+    def ready(self) -> Connection | None:
+        """The connection in use if it can take a request right now."""
+        current = self._current
+        return current if self._is_open and current and not current.retired else None
+
     async def connection(self) -> Connection:
         """The connection in use, or a new one; all callers share one attempt to open it."""
         if not self._is_open:
             raise SessionClosed(name_of(self._connect))
-        if self._current is not None and not self._current.retired:
-            return self._current
+        if self.ready is not None:
+            return self.ready
         if self._opening is None:
             self._opening = asyncio.create_task(self._open_next())
             self._opening.add_done_callback(self._opening_done)

@@ -34,6 +34,7 @@ from pydantic import ValidationError
 from patterns.mcp_session.claude import DEFAULT_RESULT_LIMIT, as_claude_tools
 from patterns.mcp_session.connect import Connect, name_of
 from patterns.mcp_session.connection import ClientOptions, Connection
+from patterns.mcp_session.deadlines import Deadlines
 from patterns.mcp_session.errors import (
     CallTimeout,
     ServerUnavailable,
@@ -92,9 +93,10 @@ class ToolSession:
         self.timeout = timeout
         patience = timeout if connect_timeout is None else connect_timeout
         self._connections = Reconnector(connect, client_options, patience)
+        self._deadlines = Deadlines()
         self._retry_tools = retry_tools
         self._sleep, self._clock, self._rng = sleep, clock, rng
-        self._history: deque[ToolCall] = deque(maxlen=remember)
+        self._history: deque[Trace] = deque(maxlen=remember)
         self._numbers = count(1)
         self._tools: dict[str, Tool] = {}
 
@@ -109,6 +111,7 @@ class ToolSession:
     async def aclose(self) -> None:
         """Disconnect and end the server if it is a child; the session can be opened again."""
         await self._connections.close()
+        self._deadlines.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -129,7 +132,7 @@ class ToolSession:
     @property
     def history(self) -> tuple[ToolCall, ...]:
         """The latest tool calls, oldest first."""
-        return tuple(self._history)
+        return tuple(trace.as_tool_call(self.session_id) for trace in self._history)
 
     async def connection(self) -> Connection:
         """The connection in use, or a new one if it was lost."""
@@ -185,14 +188,15 @@ class ToolSession:
         seconds: float,
         trace: Trace,
     ) -> T:
-        connection = await self.connection()
+        connection = self._connections.ready or await self.connection()
         trace.connection = connection.number
         connection.calls += 1
+        limit = self._deadlines.limit(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            with limit:
                 result = await send(connection.client)
         except TimeoutError:
-            if not limit.expired():
+            if not limit.expired:
                 raise
             self._silent(connection)
             raise CallTimeout(self.name, what, seconds) from None
@@ -252,11 +256,11 @@ class ToolSession:
             ResultValidationError: The result breaks the tool's output schema.
             MCPError: Any other error the server answered with.
         """
-        call_id = f"{self.session_id}-{next(self._numbers)}"
-        stamped: Any = {**(meta or {}), CORRELATION_KEY: call_id}
+        trace = Trace(next(self._numbers), name, arguments or {})
+        stamped: Any = {**(meta or {}), CORRELATION_KEY: f"{self.session_id}-{trace.number}"}
 
-        async def send(client: Client) -> CallToolResult:
-            return await client.call_tool(
+        def send(client: Client) -> Awaitable[CallToolResult]:
+            return client.call_tool(
                 name,
                 arguments,
                 None,
@@ -266,9 +270,10 @@ class ToolSession:
                 meta=stamped,
             )
 
-        trace, started = Trace(), self._clock()
+        rule = self._retry_tools
+        started = self._clock()
         try:
-            repeat = await self._may_repeat(name)
+            repeat = await self._rule_allows(rule, name) if callable(rule) else name in rule
             result = await self._run(send, name, read_timeout_seconds, repeat, trace)
             trace.outcome = "tool_error" if result.is_error else "ok"
         except asyncio.CancelledError:
@@ -278,26 +283,14 @@ class ToolSession:
             trace.error = str(error)
             raise
         finally:
-            self._history.append(
-                ToolCall(
-                    call_id,
-                    name,
-                    arguments or {},
-                    trace.outcome,
-                    trace.error,
-                    trace.attempts,
-                    trace.connection,
-                    self._clock() - started,
-                )
-            )
+            trace.seconds = self._clock() - started
+            self._history.append(trace)
         return result
 
-    async def _may_repeat(self, name: str) -> bool:
-        if not callable(self._retry_tools):
-            return name in self._retry_tools
+    async def _rule_allows(self, rule: Callable[[Tool], bool], name: str) -> bool:
         if name not in self._tools:
             await self.list_tools()
-        return name in self._tools and self._retry_tools(self._tools[name])
+        return name in self._tools and rule(self._tools[name])
 
     async def list_tools(self) -> list[Tool]:
         """All tools, page after page."""
