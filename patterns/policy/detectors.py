@@ -15,6 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, Literal, get_args
 
 from patterns.policy.folding import fold
@@ -197,15 +198,14 @@ def _cards(text: str, context: _Text, strictness: Strictness) -> Spans:
 
 def _grouped(groups: list[str], context: _Text, start: int, strictness: Strictness) -> int:
     """How long the card number is that begins with these groups of digits; 0 if none does."""
-    counts = [count for count in range(3, len(groups) + 1) if 12 <= _size(groups, count) <= 19]
-    for count in sorted(counts, key=lambda count: (_size(groups, count) != 16, -count)):
-        if _is_card("".join(groups[:count]), context, start, strictness, grouped=True):
-            return _size(groups, count) + count - 1
+    digits, sizes = "".join(groups), list(accumulate(map(len, groups)))
+    fitting = [size for size in sizes[2:] if 12 <= size <= 19]
+    if 16 in fitting[1:]:
+        fitting.insert(0, 16)
+    for size in fitting:
+        if _is_card(digits[:size], context, start, strictness, grouped=True):
+            return size + sizes.index(size)
     return 0
-
-
-def _size(groups: list[str], count: int) -> int:
-    return sum(map(len, groups[:count]))
 
 
 def _is_card(
@@ -221,16 +221,17 @@ def _is_card(
             return strictness != "strict"
     if strictness == "strict" or not 13 <= len(digits) <= 19:
         return False
-    words, others = context.before(start, _CARD_WORDS), context.before(start, _NUMBER_WORDS)
-    return strictness == "loose" or words > others
+    words = context.before(start, _CARD_WORDS)
+    named = words >= 0 and words > context.before(start, _NUMBER_WORDS)
+    return strictness == "loose" or named
 
 
-_DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_DOUBLED: Final = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 
 
 def _luhn(digits: str) -> bool:
-    single, double = digits[-1::-2], digits[-2::-2]
-    return (sum(map(int, single)) + sum(map(_DOUBLED.__getitem__, map(int, double)))) % 10 == 0
+    single, double = digits[-1::-2].encode(), digits[-2::-2].encode()
+    return (sum(single) - 48 * len(single) + sum(double.translate(_DOUBLED))) % 10 == 0
 
 
 # IBAN -------------------------------------------------------------------------------------------
