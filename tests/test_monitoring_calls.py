@@ -666,7 +666,7 @@ def test_record_carries_the_trace_of_the_application() -> None:
 
 
 def test_middleware_that_hides_the_span_costs_only_detail() -> None:
-    """With a span of its own in between, tokens come from the attributes."""
+    """With a span of its own in between, tokens come from the attributes, and say so."""
     watch = Watch()
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("app")
 
@@ -680,6 +680,7 @@ def test_middleware_that_hides_the_span_costs_only_detail() -> None:
     record = watch.kept.only()
     assert record.cost_usd == cost_usd(SONNET, message.usage)
     assert record.tokens.output == message.usage.output_tokens
+    assert record.cost_is_lower_bound  # geography and speed are not on the span
 
 
 def test_own_middleware_that_refuses_is_a_client_error() -> None:

@@ -87,7 +87,9 @@ def record_of_span(span: ReadableSpan, call: OpenCall, *, now: float) -> CallRec
     if usage is None:
         bill = _without_usage(outcome, a.get(ERROR_TYPE))
     else:
-        bill = _bill(model, usage, at, complete=OUTPUT in a or not streamed)
+        # From attributes alone neither geography nor speed is known, and either may cost more.
+        ended = OUTPUT in a or not streamed
+        bill = _bill(model, usage, at, complete=ended and call.usage is not None)
     first_chunk = a.get(FIRST_CHUNK)
     identity = span.get_span_context()
     return CallRecord(
