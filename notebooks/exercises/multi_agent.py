@@ -174,11 +174,11 @@ def start_worker(url: str) -> "subprocess.Popen[bytes]":
 async def recorded(url: str, expected: int) -> list[str]:
     """The tasks that the database holds, once there are as many as expected."""
     names: list[str] = []
-    for _ in range(600):
+    for _ in range(300):
         names = await asyncio.to_thread(_recorded_now, url)
         if len(names) >= expected:
             break
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
     return names
 
 

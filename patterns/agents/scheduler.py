@@ -243,7 +243,7 @@ class _Run:
     async def attempt(
         self, task: Task, context: Context, seat: Seat, attempts: list[Attempt]
     ) -> tuple[Reply, Exception | None]:
-        """One call, timed and counted; the seat is free again afterwards."""
+        """One call, timed and counted; after a failure the seat is free again."""
         agent, started = seat.agent, self.now()
         try:
             reply, error = await self.ask_agent(agent, task, context)
@@ -263,7 +263,9 @@ class _Run:
             )
         )
         self.count(attempts[-1:])
-        seat.leave(reply, error)
+        seat.settle(reply, error)
+        if error is not None:
+            seat.leave()
         return reply, error
 
     async def ask_agent(

@@ -91,10 +91,14 @@ class Seats:
 
 
 class Seat:
-    """One task's seat: taken, left between attempts, and taken again."""
+    """One task's seat: taken, left between attempts, and taken again.
+
+    After a good answer it is kept until the engine has recorded the result, so that no more
+    tasks than the cap are ever without a record.
+    """
 
     def __init__(self, seats: Seats, ticket: Ticket) -> None:
-        self.seats = seats
+        self.seats, self.taken = seats, True
         self.ticket: Ticket | None = ticket
 
     @property
@@ -105,14 +109,14 @@ class Seat:
 
     async def take(self, task: Task, capable: tuple[Agent, ...]) -> None:
         """Wait for a seat, unless there is one already."""
-        if self.ticket is not None:
+        if self.taken:
             return
         granted: asyncio.Future[Ticket] = self.seats.loop.create_future()
         self.seats.ask(task, capable, granted.set_result)
-        self.ticket = await granted
+        self.ticket, self.taken = await granted, True
 
-    def leave(self, reply: Reply | None = None, error: Exception | None = None) -> None:
-        """Free the seat and tell the balancer how the call went."""
+    def settle(self, reply: Reply | None = None, error: Exception | None = None) -> None:
+        """Tell the balancer how the call went."""
         if self.ticket is None:
             return
         usage = (reply.usage if reply else ()) or usage_of(error)
@@ -124,8 +128,14 @@ class Seat:
             wait_s=retry_after(error),
         )
         self.ticket = None
-        self.seats.taken -= 1
-        self.seats.wake.set()
+
+    def leave(self) -> None:
+        """Free the place, if it is still held."""
+        self.settle()
+        if self.taken:
+            self.taken = False
+            self.seats.taken -= 1
+            self.seats.wake.set()
 
 
 def _size(usage: Iterable[Usage]) -> Size:
