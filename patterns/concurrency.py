@@ -2,13 +2,15 @@
 
 `asyncio.gather` over everything starts everything at once, keeps everything in memory and loses
 the other results on the first error. Use `fan_out` for calls to Claude that do not depend on each
-other. For tasks with dependencies see `patterns.agents`; for offline volume the Batches API costs
-half (`patterns.batching`).
+other, with an `AdaptiveLimit` where there are many: it runs at the rate that the API allows. For
+tasks with dependencies see `patterns.agents`; for offline volume the Batches API costs half
+(`patterns.batching`).
 
 Take along: nothing. Taught in chapters 06 and 08.
 """
 
 import asyncio
+import math
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -17,8 +19,12 @@ from collections.abc import (
     Callable,
     Iterable,
 )
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from anthropic import APIRequest, AsyncAPIResponse, AsyncCallNext, Middleware
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -162,3 +168,243 @@ async def _each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[It
     else:
         for item in items:
             yield item
+
+
+BUCKETS: Final = ("requests", "input-tokens", "output-tokens")
+"""What the API limits per minute, as its `anthropic-ratelimit-*` headers name it."""
+
+
+@dataclass
+class _Bucket:
+    """An allowance as the API keeps it: a minute's worth at most, filled continuously."""
+
+    limit: int
+    level: float
+    at: float
+
+    def fill(self, now: float) -> float:
+        """What is there now."""
+        added = max(0.0, now - self.at) * self.limit / 60
+        self.level, self.at = min(float(self.limit), self.level + added), max(now, self.at)
+        return self.level
+
+    def share(self, now: float) -> float:
+        """What is there now, as a share of a full bucket."""
+        return self.fill(now) / self.limit
+
+
+@dataclass
+class _Mean:
+    """A running mean, and the largest value, that forget what is long past."""
+
+    value: float = 0.0
+    most: float = 0.0
+    count: int = 0
+
+    def add(self, value: float) -> None:
+        self.count = min(self.count + 1, 50)
+        self.value += (value - self.value) / self.count
+        self.most = max(value, 0.99 * self.most)
+
+
+@dataclass
+class _Slot:
+    """What one call has set aside."""
+
+    limit: "AdaptiveLimit"
+    amounts: dict[str, float]
+    is_sent: bool = False
+
+
+# `fan_out` starts a call's task right after `acquire`, and a task copies the context of its
+# maker: so the middleware, deep inside the call, finds the slot that was acquired for it.
+_SLOT: ContextVar[_Slot | None] = ContextVar("_SLOT", default=None)
+
+
+class AdaptiveLimit:
+    """Starts calls as fast as the API allows and no faster, whatever that is.
+
+    It keeps the API's three token buckets (requests, input, output) on this side, learns their
+    size and level from the headers of every answer, and sets aside for each call what calls have
+    used on average, while there is enough for the largest. After a 429 it is still until
+    `retry-after`. Before the first answers it starts few calls, and more with every answer. Time
+    is the running loop's.
+
+        limit = AdaptiveLimit()
+        client = AsyncAnthropic(middleware=[limit.middleware])
+        async for outcome in fan_out(items, ask, limit=limit): ...
+
+    Limits hold per model line (Sonnet, Opus, ...): one `AdaptiveLimit` for each. Several processes
+    on one organisation see each other in the headers only; give each a larger margin.
+
+    Args:
+        margin: share of a minute's allowance (0 to 1) that is never touched, for what other
+            programs send and for estimates that were too low. It costs no throughput: a bucket
+            that is kept at 5 % fills as fast as an empty one.
+        start: calls at once before any answer.
+        most: calls at once in all.
+
+    Raises:
+        ValueError: a number that makes no sense.
+    """
+
+    def __init__(self, *, margin: float = 0.05, start: int = 10, most: int = 1_000) -> None:
+        if not (0 <= margin < 1 and 1 <= start <= most):
+            raise ValueError(
+                f"margin is {margin}, start {start}, most {most}; "
+                "margin must be 0 to below 1, and start 1 to most."
+            )
+        self.refused = 0
+        """How many answers were 429 so far."""
+        self.middleware: Middleware = _Watch(self)
+        """For the client that makes the calls: it reads the headers."""
+        self._margin, self._most, self._window = margin, most, float(start)
+        self._open = 0
+        self._blocked_until = -math.inf
+        self._buckets: dict[str, _Bucket] = {}
+        self._reserved = dict.fromkeys(BUCKETS, 0.0)
+        self._means = {name: _Mean() for name in BUCKETS[1:]}
+        self._turn, self._news = asyncio.Lock(), asyncio.Event()
+
+    async def acquire(self) -> None:
+        """Wait until one more call may start."""
+        await self._admit(lambda: self._open < min(self._most, self._window))
+        self._open += 1
+        _SLOT.set(self._reserve())
+
+    def release(self, error: Exception | None) -> None:
+        """Take back a slot; what was set aside for a call that was never sent is free again."""
+        slot = _SLOT.get()
+        if slot is not None and slot.limit is self and not slot.is_sent:
+            self._give_back(slot.amounts)
+            slot.is_sent = True
+        self._open -= 1
+        self._news.set()
+
+    async def _admit(self, has_room: Callable[[], bool]) -> None:
+        """Wait for room and for an allowance, first come, first served."""
+        async with self._turn:
+            while (seconds := self._wait() if has_room() else math.inf) > 0:
+                self._news.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(None if seconds == math.inf else seconds):
+                        await self._news.wait()
+
+    def _wait(self) -> float:
+        """Seconds until every bucket holds what a call needs; 0 for now."""
+        now = asyncio.get_running_loop().time()
+        waits = [self._blocked_until - now]
+        for name, bucket in self._buckets.items():
+            most = 1.0 if name == "requests" else self._means[name].most
+            need = min(most + self._margin * bucket.limit, bucket.limit)
+            waits.append((need - bucket.fill(now)) * 60 / bucket.limit)
+        longest = max(waits)
+        return max(longest, 0.001) if longest > 1e-9 else 0.0
+
+    def _expected(self, name: str) -> float:
+        """What a call takes from a bucket."""
+        return 1.0 if name == "requests" else self._means[name].value
+
+    def _reserve(self) -> _Slot:
+        amounts = {name: self._expected(name) for name in BUCKETS}
+        for name, amount in amounts.items():
+            self._reserved[name] += amount
+        self._charge(amounts)
+        return _Slot(self, amounts)
+
+    def _charge(self, amounts: dict[str, float]) -> None:
+        now = asyncio.get_running_loop().time()
+        for name, amount in amounts.items():
+            if name in self._buckets:
+                self._buckets[name].fill(now)
+                self._buckets[name].level -= amount
+
+    def _give_back(self, amounts: dict[str, float]) -> None:
+        self._charge({name: -amount for name, amount in amounts.items()})
+
+    async def attempt(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
+        """One HTTP attempt: the middleware's work. A retry waits for an allowance of its own."""
+        slot = _SLOT.get()
+        if slot is None or slot.limit is not self or slot.is_sent:
+            await self._admit(lambda: True)
+            slot = self._reserve()
+        slot.is_sent = True
+        before = dict(self._reserved)
+        response = await call_next(request)
+        if response.http_response.is_success:
+            self._settle(slot, await _usage_of(response, request))
+        self._learn(response, before)
+        if response.status_code == 429:
+            self._give_back(slot.amounts)
+            self._block(response)
+        self._news.set()
+        return response
+
+    def _block(self, response: AsyncAPIResponse[Any]) -> None:
+        """Be still until `retry-after`; the bucket that was empty is so until then."""
+        self.refused += 1
+        now = asyncio.get_running_loop().time()
+        asked = (
+            _number(response, "retry-after-ms", 1_000) or _number(response, "retry-after") or 1.0
+        )
+        self._blocked_until = max(self._blocked_until, now + asked)
+        if self._buckets:
+            name = min(self._buckets, key=lambda name: self._buckets[name].share(now))
+            bucket = self._buckets[name]
+            # The headers say 0 for a bucket that is overdrawn as well: the wait tells how far.
+            bucket.level = min(bucket.level, self._expected(name) - asked * bucket.limit / 60)
+
+    def _settle(self, slot: _Slot, used: dict[str, float]) -> None:
+        """Replace the estimate by what was used, and let more calls run at once."""
+        self._window = min(self._window + 1, self._most)
+        for name, amount in used.items():
+            self._means[name].add(amount)
+            self._charge({name: amount - slot.amounts[name]})
+
+    def _learn(self, response: AsyncAPIResponse[Any], before: dict[str, float]) -> None:
+        """Correct each level by what the API says is left.
+
+        The figure is as old as the answer took. It may or may not contain what was sent since, so
+        the truth lies between it and it less all of that; a level outside is moved to the edge.
+        """
+        now = asyncio.get_running_loop().time()
+        for name in BUCKETS:
+            limit = _number(response, f"anthropic-ratelimit-{name}-limit")
+            left = _number(response, f"anthropic-ratelimit-{name}-remaining")
+            if not limit or left is None:
+                continue
+            spare = self._margin * limit / 2  # for the estimates among what was sent since
+            least = left - (self._reserved[name] - before[name]) - spare
+            bucket = self._buckets.setdefault(name, _Bucket(int(limit), least, now))
+            bucket.limit = int(limit)
+            bucket.level = min(max(bucket.fill(now), least), left)
+
+
+class _Watch(Middleware):
+    """Shows an `AdaptiveLimit` every attempt at a message."""
+
+    def __init__(self, limit: AdaptiveLimit) -> None:
+        self._limit = limit
+
+    async def handle_async(
+        self, request: APIRequest, call_next: AsyncCallNext
+    ) -> AsyncAPIResponse[Any]:
+        if not request.options.url.partition("?")[0].endswith("/messages"):
+            return await call_next(request)  # counting tokens and batches have limits of their own
+        return await self._limit.attempt(request, call_next)
+
+
+def _number(response: AsyncAPIResponse[Any], name: str, unit: float = 1) -> float | None:
+    with suppress(KeyError, ValueError):
+        return float(response.headers[name]) / unit
+    return None
+
+
+async def _usage_of(response: AsyncAPIResponse[Any], request: APIRequest) -> dict[str, float]:
+    """What an answer took from the token buckets; nothing is known of a stream before its end."""
+    usage = None if request.stream else getattr(await response.parse(), "usage", None)
+    if usage is None:
+        return {}
+    written = getattr(usage, "cache_creation_input_tokens", None) or 0
+    fresh = usage.input_tokens + written  # what is read from the cache does not count
+    return {"input-tokens": float(fresh), "output-tokens": float(usage.output_tokens)}

@@ -1,13 +1,19 @@
-"""patterns.concurrency: bounded, lazy, failures as data, clean cancellation."""
+"""patterns.concurrency: bounded, lazy, failures as data, clean cancellation, the allowed rate."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
+from anthropic import AsyncAnthropic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.concurrency import FixedLimit, Outcome, fan_out
+from patterns.concurrency import AdaptiveLimit, FixedLimit, Outcome, fan_out
+from patterns.fake_api import FakeAPI, Fault, Latency, RateLimits, VirtualClock
+from patterns.models import SONNET
+from patterns.views.batching import QUICK, SLOW, measure
 
 
 async def double(x: int) -> int:
@@ -179,3 +185,190 @@ def test_a_limit_of_ones_own_takes_the_place_of_a_number() -> None:
 
     assert asyncio.run(collect()) == 2
     assert sorted(type(each).__name__ for each in heard) == ["NoneType", "ValueError"]
+
+
+async def grown_by(count: int) -> int:
+    """Bytes of the peak above the start while `fan_out` goes over so many items."""
+    tracemalloc.start()
+    start = tracemalloc.get_traced_memory()[0]
+    async for _ in fan_out(range(count), double, limit=50):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak - start
+
+
+def test_memory_does_not_grow_with_the_number_of_items() -> None:
+    """Neither tasks nor outcomes pile up."""
+    assert asyncio.run(grown_by(8_000)) < 3_000_000
+
+
+@pytest.mark.soak
+def test_a_million_items_need_no_more_memory() -> None:
+    """At most 50 MB above the start."""
+    assert asyncio.run(grown_by(1_000_000)) < 50_000_000
+
+
+SMALL = {
+    "requests": RateLimits(rpm=120, itpm=10**7, otpm=10**7),
+    "input": RateLimits(rpm=10**5, itpm=20_000, otpm=10**7),
+    "output": RateLimits(rpm=10**5, itpm=10**7, otpm=30_000),
+}
+LARGE = {
+    "requests": RateLimits(rpm=240, itpm=10**7, otpm=10**7),
+    "input": RateLimits(rpm=10**5, itpm=40_000, otpm=10**7),
+    "output": RateLimits(rpm=10**5, itpm=10**7, otpm=60_000),
+}
+
+
+@pytest.mark.parametrize("limits", SMALL.values(), ids=SMALL)
+def test_adaptive_limit_runs_at_the_allowed_rate(limits: RateLimits) -> None:
+    """Whichever bucket is the tightest, with next to no 429."""
+    load = measure("adaptive", limits, seconds=200, warm_up=100)
+    assert load.rate >= 0.95
+    assert load.refused <= 0.005
+    assert load.lost == 0
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("latency", [QUICK, SLOW], ids=["quick", "slow"])
+@pytest.mark.parametrize("limits", LARGE.values(), ids=LARGE)
+def test_adaptive_limit_runs_at_the_allowed_rate_for_long(
+    limits: RateLimits, latency: Latency
+) -> None:
+    """Three limits, two shapes of latency."""
+    load = measure("adaptive", limits, latency, seconds=300, warm_up=120)
+    assert load.rate >= 0.95
+    assert load.refused <= 0.005
+
+
+async def ask(client: AsyncAnthropic, **options: Any) -> Any:
+    """One small call."""
+    options = {"max_tokens": 20, "messages": [{"role": "user", "content": "Hi"}], **options}
+    return await client.messages.create(model=SONNET, **options)
+
+
+Work = Callable[[AsyncAnthropic, AdaptiveLimit], Coroutine[Any, Any, Any]]
+
+
+def in_virtual_time(work: Work, **options: Any) -> tuple[Any, FakeAPI, VirtualClock]:
+    """Run `work(client, limit)` on the fake API; its result, the API and the clock."""
+    clock = VirtualClock()
+    api = FakeAPI(clock=clock, **options)
+
+    async def main() -> Any:
+        limit = AdaptiveLimit(start=2)
+        return await work(api.async_client(middleware=[limit.middleware]), limit)
+
+    return clock.run(main()), api, clock
+
+
+def test_adaptive_limit_starts_slowly_and_grows_where_no_limit_is_known() -> None:
+    """A server without rate limit headers gets two calls, then four, ..."""
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> None:
+        async for outcome in fan_out(range(14), lambda _: ask(client), limit=limit):
+            outcome.unwrap()
+
+    latency = Latency(1.0, 10**9, input_tokens_per_second=10**9, jitter=0)
+    _, api, clock = in_virtual_time(work, latency=latency)
+    waves = [round(entry.at - clock.start, 3) for entry in api.journal]
+    assert [waves.count(float(second)) for second in range(3)] == [2, 4, 8]
+
+
+def test_adaptive_limit_is_still_until_a_429_has_passed() -> None:
+    """Nothing goes out before `retry-after`, with limits known or not."""
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> int:
+        async for outcome in fan_out(range(6), lambda _: ask(client), limit=limit):
+            outcome.unwrap()
+        return limit.refused
+
+    for limits in (None, RateLimits()):
+        busy = Fault.status(429, requests={2}, retry_after=30)
+        refused, api, clock = in_virtual_time(work, limits=limits, faults=[busy], latency=Latency())
+        later = [entry.at - clock.start for entry in api.journal[2:]]
+        assert refused == 1
+        assert min(later) >= 30
+
+
+def test_a_429_without_a_wait_blocks_for_a_second() -> None:
+    """And a fraction of a second is taken as it is."""
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> None:
+        for _ in range(3):
+            await limit.acquire()
+            await ask(client)
+            limit.release(None)
+
+    def headerless(answer: Any) -> None:
+        answer.headers.pop("retry-after", None)
+
+    faults = [Fault.status(429, requests=1), Fault(headerless)]
+    _, api, clock = in_virtual_time(work, faults=faults)
+    assert api.journal[1].at - clock.start >= 1
+    short = [Fault.status(429, requests=1, retry_after=0.3)]
+    _, api, clock = in_virtual_time(work, faults=short)
+    assert 0.299 < api.journal[1].at - clock.start < 1
+
+
+def test_a_slot_that_sent_nothing_is_free_again() -> None:
+    """A call that fails before its request costs no allowance."""
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> float:
+        async for outcome in fan_out([1], lambda _: ask(client), limit=limit):
+            outcome.unwrap()
+        before = limit._buckets["requests"].level
+        async for failed in fan_out(range(50), int_of, limit=limit):
+            assert not failed.ok
+        return before - limit._buckets["requests"].level
+
+    async def int_of(_: int) -> int:
+        raise ValueError
+
+    assert in_virtual_time(work, limits=RateLimits(rpm=100))[0] == pytest.approx(0, abs=0.01)
+
+
+def test_calls_outside_of_a_fan_out_and_second_calls_wait_for_an_allowance_too() -> None:
+    """The middleware alone keeps to the limit, also for retries and for calls that call twice."""
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> int:
+        for _ in range(12):
+            await ask(client)
+        return limit.refused
+
+    refused, api, clock = in_virtual_time(work, limits=RateLimits(rpm=10))
+    assert refused == 0
+    assert api.journal[-1].at - clock.start >= 12
+
+
+def test_streams_and_other_endpoints_pass_through() -> None:
+    """A stream's usage is not known when its head arrives; counting has a limit of its own."""
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> tuple[int, int]:
+        messages: Any = [{"role": "user", "content": "Hi"}]
+        await client.messages.count_tokens(model=SONNET, messages=messages)
+        async for _ in await ask(client, stream=True):
+            pass
+        return limit._means["input-tokens"].count, len(limit._buckets)
+
+    assert in_virtual_time(work, limits=RateLimits())[0] == (0, 3)
+
+
+def test_an_error_that_is_no_429_settles_nothing() -> None:
+    """The headers, where there are any, stay the truth."""
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> int:
+        async for outcome in fan_out([1], lambda _: ask(client), limit=limit):
+            outcome.unwrap()
+        return limit.refused
+
+    api_error = Fault.status(500, requests=1)
+    assert in_virtual_time(work, faults=[api_error])[0] == 0
+
+
+@pytest.mark.parametrize("options", [{"margin": 1.0}, {"margin": -0.1}, {"start": 0}, {"most": 1}])
+def test_numbers_that_make_no_sense_are_refused(options: Any) -> None:
+    """With what is allowed."""
+    with pytest.raises(ValueError, match="margin must be 0 to below 1, and start 1 to most"):
+        AdaptiveLimit(**options)
