@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -385,19 +386,19 @@ def lose_one_of_two(url: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL cluster of its own on a free loopback port."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     found = str(debian[-1]) if debian else shutil.which("initdb")
     if found is None:
         pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    bin_folder, data = Path(found).parent, tmp_path_factory.mktemp("postgres") / "data"
+    # Not under pytest's own folder, which only its owner may enter.
+    home = Path(tempfile.mkdtemp(prefix="patterns-postgres-"))
+    bin_folder, data = Path(found).parent, home / "data"
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         user = pwd.getpwnam("postgres")
-        for folder in (data.parent, data.parent.parent, data.parent.parent.parent):
-            folder.chmod(0o755)
-        os.chown(data.parent, user.pw_uid, user.pw_gid)
+        os.chown(home, user.pw_uid, user.pw_gid)
         as_user = {"user": "postgres", "group": user.pw_gid, "extra_groups": []}
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **as_user}
     options = ["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8"]
@@ -424,6 +425,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+        shutil.rmtree(home)
 
 
 def test_kill_9_loses_nothing_and_repeats_only_what_was_under_way(url: str, tmp_path: Path) -> None:
