@@ -167,14 +167,17 @@ class _Judged:
         self._usage: dict[str, Any] = {}
 
     def feed(self, chunk: bytes) -> bytes:
+        """What the caller shall see in place of `chunk`."""
         for line in self._lines.feed(chunk):
             self._see(event_of(line) or {})
         return chunk
 
     def end(self) -> bytes:
+        """What remains after the last chunk."""
         return b""
 
     def stop(self, how: How, error: BaseException | None = None) -> Any:
+        """Reading is over; called once or more."""
         return None
 
     def _see(self, event: dict[str, Any]) -> None:

@@ -99,13 +99,16 @@ class CleanBody(ABC):
         self._notes = notes()  # those of the call: the stream is read after it returned
 
     def feed(self, chunk: bytes) -> bytes:
+        """What the caller shall see in place of `chunk`."""
         return self._told(b"".join(map(self.line, self.lines.feed(chunk))))
 
     def end(self) -> bytes:
+        """What remains after the last chunk."""
         rest = self.lines.rest()
         return self._told((self.line(rest) if rest else b"") + self.flush())
 
     def stop(self, how: How, error: BaseException | None = None) -> Any:
+        """Reading is over; called once or more."""
         return None
 
     @abstractmethod

@@ -96,15 +96,18 @@ class Watch:
         self._lines, self._ending, self._done = Lines(), Ending(), False
 
     def feed(self, chunk: bytes) -> bytes:
+        """What the caller shall see in place of `chunk`."""
         for line in self._lines.feed(chunk):
             self._see(line)
         return chunk
 
     def end(self) -> bytes:
+        """What remains after the last chunk."""
         self._see(self._lines.rest())
         return b""
 
     def stop(self, how: How, error: BaseException | None = None) -> Any:
+        """Reading is over; called once or more."""
         if self._done:
             return None
         self._done, self._ending.how = True, how

@@ -90,8 +90,12 @@ def plot_buckets(shared: Traffic, apart: Traffic, *, otpm: float, processes: int
     title = f"{processes} buckets in {processes} processes let {excess:.1f} times the limit through"
     fig, axes = figure(title, size=(8.4, 3.8), panels=2)
     left, right = axes
-    left.plot(shared.times, [one / 1_000 for one in shared.levels], color=PALETTE[0])
-    left.set_title("level of the shared bucket", fontsize=10, color=INK, loc="left")
+    settled, unsettled = (simulate(calls_per_second=0.8, settle=how) for how in (True, False))
+    for traffic, colour, label in ((settled, 0, "settled"), (unsettled, 5, "never settled")):
+        levels = [one / 1_000 for one in traffic.levels]
+        left.plot(traffic.times, levels, color=PALETTE[colour], label=label)
+    left.legend(frameon=False, fontsize=9)
+    left.set_title("level of one bucket, 48 calls a minute", fontsize=10, color=INK, loc="left")
     left.set_ylabel("thousand output tokens")
     allowed = [otpm * (1 + one / 60) / 1_000 for one in shared.times]
     right.plot(shared.times, allowed, color=MUTED, linestyle="--", label="the limit")
@@ -110,10 +114,13 @@ def plot_buckets(shared: Traffic, apart: Traffic, *, otpm: float, processes: int
 
 
 def _alt(shared: Traffic, apart: Traffic, allowed: float, processes: int) -> str:
+    low = min(simulate(calls_per_second=0.8).levels) / 1_000
     one, each = shared.admitted[-1] / 1_000, apart.admitted[-1] / 1_000
     return (
         f"After {shared.times[-1]:.0f} s the limit allows {allowed:,.0f} thousand output tokens. "
-        f"One shared bucket admitted {one:,.0f} thousand, {processes} separate ones {each:,.0f}."
+        f"One shared bucket admitted {one:,.0f} thousand, {processes} separate ones {each:,.0f}. "
+        f"At 48 calls a minute a settled bucket never falls under {low:,.0f} thousand tokens; one "
+        "that is never settled runs dry."
     )
 
 
