@@ -82,7 +82,7 @@ $(BENCH)/.ready: tests/bench/requirements.lock | setup
 
 bench: $(BENCH)/.ready  ## measure beside peers, then the long trials   [CHAPTER=slug]
 	@for file in tests/bench/bench_$(or $(CHAPTER),*).py; do \
-		echo "== $$file"; $(BENCH)/bin/python $$file || exit 1; done
+		echo "== $$file"; PYTHONPATH=.:tests $(BENCH)/bin/python $$file || exit 1; done
 	@$(BIN)/python -m pytest -q -m soak $(if $(CHAPTER),-k $(CHAPTER))
 
 clean:  ## remove the environments and everything generated

@@ -3,6 +3,12 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# No deadline: a slow machine is no failure. Derandomised in CI, so that a red run can be repeated.
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 for _name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "PATTERNS_"))]:
     del os.environ[_name]
