@@ -417,6 +417,6 @@ def test_an_async_stream_without_a_last_line_end_is_read_to_its_end() -> None:
         http = httpx2.AsyncClient(transport=transport)
         client = AsyncAnthropic(api_key="t", http_client=http, middleware=[PIIMiddleware()])
         stream = await client.messages.create(**ASK, stream=True)
-        return await stream.response.aread()
+        return bytes(await stream.response.aread())
 
     assert asyncio.run(run()) == body

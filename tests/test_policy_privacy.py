@@ -118,6 +118,12 @@ def test_strictness_is_the_knob_between_recall_and_precision() -> None:
     assert found("api key is a1b2c3d4e5f6g7h8", strictness="strict") == []
 
 
+def test_a_card_in_a_table_of_numbers_is_found() -> None:
+    """Among many groups of digits; only a very long run of them is searched in larger steps."""
+    assert [kind for kind, _ in found("1234 " * 40 + CARD)] == ["card"]
+    assert [kind for kind, _ in found("1234 " * 400 + "and " + CARD)] == ["card"]
+
+
 def test_strict_trusts_the_shape_after_many_numbers_in_one_text() -> None:
     """Asking the numbering plans five hundred times is enough for one text."""
     assert len(found("(000) 000-0001, " * 502, strictness="strict")) == 2

@@ -215,9 +215,10 @@ class AuditLog:
 
     def _append_later(self, row: Row) -> None:
         with self._lock:
-            self._pending.append(row)
-            with suppress(AuditUnavailable), self._writing():
-                self._insert_pending()
+            try:
+                self._append(row)
+            except AuditUnavailable:
+                self._pending.append(row)
 
     @property
     def kept(self) -> int:

@@ -183,7 +183,7 @@ _NUMBER_WORDS = _words(
 
 
 def _cards(text: str, context: _Text, strictness: Strictness) -> Spans:
-    match = _CARD.search(text)
+    match, last, misses = _CARD.search(text), -1, 0
     while match is not None:
         start, first = match.start(), match.end()
         if match[1] is None:
@@ -193,7 +193,13 @@ def _cards(text: str, context: _Text, strictness: Strictness) -> Spans:
             size, first = _grouped(groups, context, start, strictness), start + len(groups[0])
         if size:
             yield start, start + size
-        match = _CARD.search(text, start + size if size else first)
+        misses = 0 if size or start != last + 1 else misses + 1
+        last = first if misses < _COLUMN else match.end()
+        match = _CARD.search(text, start + size if size else last)
+
+
+_COLUMN: Final = 50
+"""Groups in a row without a card, after which a table of numbers is searched in larger steps."""
 
 
 def _grouped(groups: list[str], context: _Text, start: int, strictness: Strictness) -> int:
@@ -211,7 +217,7 @@ def _grouped(groups: list[str], context: _Text, start: int, strictness: Strictne
 def _is_card(
     digits: str, context: _Text, start: int, strictness: Strictness, *, grouped: bool = False
 ) -> bool:
-    if len(set(digits)) == 1:
+    if digits == digits[0] * len(digits):
         return False
     if _luhn(digits):
         if _ISSUERS.fullmatch(digits):
