@@ -221,8 +221,9 @@ def test_who_only_waits_for_a_run_may_stop_waiting(url: str) -> None:
         await stop_in(engine, Script(hang="slow"))
 
     async def waits(engine: DBOSEngine) -> None:
+        await engine.serve(Script())  # so that only the waiting is left to do
         job = asyncio.create_task(start(engine, Script()))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         job.cancel()
         with pytest.raises(asyncio.CancelledError) as raised:
             await job
@@ -411,11 +412,9 @@ def postgres() -> Iterator[str]:
         "unix_socket_directories=",
         "fsync=off",
     ]
-    server = subprocess.Popen(
-        [str(bin_folder / "postgres"), "-D", str(data), *(f"--{each}" for each in settings)],
-        cwd="/",
-        **quiet,
-    )
+    command = [str(bin_folder / "postgres"), "-D", str(data), *(f"--{each}" for each in settings)]
+    with (data.parent / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd="/", **{**quiet, "stderr": log})
     ready = [str(bin_folder / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
     try:
         while subprocess.run(ready, check=False, **quiet).returncode:
