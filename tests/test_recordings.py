@@ -95,7 +95,8 @@ def check_shape(exchange: Exchange, where: str) -> None:
         return
     check_request(place, exchange, where)
     if "events" in exchange.body:
-        event = BetaRawMessageStreamEvent if "beta" in place[1] else RawMessageStreamEvent
+        beta = "beta" in place[1]
+        event: Any = BetaRawMessageStreamEvent if beta else RawMessageStreamEvent
         adapter = TypeAdapter[Any](event)
         for each in exchange.body["events"]:
             if each["event"] != "ping":

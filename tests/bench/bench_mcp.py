@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import fastmcp  # type: ignore[import-not-found]
-from harness import interleaved, write_results  # type: ignore[import-not-found]
+import fastmcp
+from harness import interleaved, write_results
 from mcp import Client
 from mcp.server import MCPServer
 

@@ -27,6 +27,8 @@ import pyrate_limiter
 import redis
 import throttled
 from anthropic import Anthropic, AsyncAnthropic
+from harness import interleaved, write_results
+from policy_texts import HELD_OUT, TUNING, measure, positives
 
 from patterns.models import HAIKU
 from patterns.policy.audit_log import AuditLog
@@ -36,8 +38,6 @@ from patterns.policy.guard import guarded
 from patterns.policy.identity import Principal, acting_as
 from patterns.policy.rate_limit import Cost, Limits, MemoryStore, RedisStore
 from patterns.policy.screening import injection_score
-from tests.bench.bench_policy_texts import HELD_OUT, TUNING, measure, positives
-from tests.bench.harness import interleaved, write_results
 
 KEY = b"k" * 32
 PLENTY = 10**12

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import anthropic
 import httpx2
-import instructor  # type: ignore[import-not-found]
-from harness import interleaved, write_results  # type: ignore[import-not-found]
+import instructor
+from harness import interleaved, write_results
 from pydantic import BaseModel, Field
-from pydantic_ai import Agent, NativeOutput  # type: ignore[import-not-found]
-from pydantic_ai.models.anthropic import AnthropicModel  # type: ignore[import-not-found]
-from pydantic_ai.providers.anthropic import AnthropicProvider  # type: ignore[import-not-found]
+from pydantic_ai import Agent, NativeOutput
+from pydantic_ai.models.anthropic import AnthropicModel
+from pydantic_ai.providers.anthropic import AnthropicProvider
 
 from patterns.models import SONNET
 from patterns.structured import structured
