@@ -24,6 +24,16 @@ from mcp.types import (
     TextContent,
     Tool,
 )
+from mcp_session_support import (
+    ERAS,
+    QUICK,
+    bare,
+    content_text,
+    kill,
+    shop_child,
+    text,
+    until,
+)
 from servers import bare as bare_server
 from servers.shop import RestockParams, RestockRequest, RestockResult, Shop, build_shop
 from servers.shop import main as shop_main
@@ -37,16 +47,6 @@ from patterns.mcp_session import (
     http_server,
     serve_http,
     serving,
-)
-from tests.mcp_session_support import (
-    ERAS,
-    QUICK,
-    bare,
-    content_text,
-    kill,
-    shop_child,
-    text,
-    until,
 )
 
 TRANSPORTS: dict[str, Callable[[], Connect]] = {

@@ -23,6 +23,7 @@ from mcp.types import (
     TextContent,
     TextResourceContents,
 )
+from mcp_session_support import QUICK, bare
 from servers.shop import build_shop
 
 from patterns.fake_api import FakeAPI, Reply, ToolUse
@@ -37,7 +38,6 @@ from patterns.mcp_session import (
 )
 from patterns.mcp_session.claude import told_to_claude
 from patterns.models import SONNET
-from tests.mcp_session_support import QUICK, bare
 
 
 async def converse(client: AsyncAnthropic, tools: list[Any], prompt: str) -> Any:

@@ -22,6 +22,7 @@ from mcp.types import (
     PromptReference,
     TextContent,
 )
+from mcp_session_support import QUICK, free_port, kill, text, until, wait_for_port
 
 from patterns.mcp_session import (
     Connect,
@@ -31,7 +32,6 @@ from patterns.mcp_session import (
     http_server,
     stdio_server,
 )
-from tests.mcp_session_support import QUICK, free_port, kill, text, until, wait_for_port
 
 VERSION = "2026.8.31"
 PACKAGE = "@modelcontextprotocol/server-everything"

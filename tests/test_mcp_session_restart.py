@@ -9,15 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-
-from patterns.mcp_session import (
-    CallTimeout,
-    ServerUnavailable,
-    SessionClosed,
-    ToolSession,
-    http_server,
-)
-from tests.mcp_session_support import (
+from mcp_session_support import (
     ERAS,
     QUICK,
     bare,
@@ -27,6 +19,14 @@ from tests.mcp_session_support import (
     kill,
     text,
     until,
+)
+
+from patterns.mcp_session import (
+    CallTimeout,
+    ServerUnavailable,
+    SessionClosed,
+    ToolSession,
+    http_server,
 )
 
 by_era = pytest.mark.parametrize("mode", ERAS)

@@ -15,6 +15,7 @@ from mcp import Client, MCPError
 from mcp.client.auth import OAuthFlowError
 from mcp.server.auth.provider import AccessToken
 from mcp.types import INTERNAL_ERROR, Tool, ToolAnnotations
+from mcp_session_support import ERAS, QUICK, bare, text
 from servers.shop import ListedTokens, Shop, SignedTokens, build_shop
 
 from patterns.mcp_session import (
@@ -31,7 +32,6 @@ from patterns.mcp_session import (
     stdio_server,
 )
 from patterns.policy.identity import verify_token
-from tests.mcp_session_support import ERAS, QUICK, bare, text
 
 TOKENS = {
     "good": AccessToken(token="good", client_id="me", scopes=["shop"]),

@@ -16,11 +16,11 @@ from mcp.types import (
     SubscriptionsListenResult,
     TextResourceContents,
 )
+from mcp_session_support import ERAS, QUICK, content_text, until
 from servers.shop import Shop, build_shop
 
 from patterns.mcp_session import ServerUnavailable, ToolSession
 from patterns.mcp_session import connection as connection_module
-from tests.mcp_session_support import ERAS, QUICK, content_text, until
 
 URI = "stock://assam"
 

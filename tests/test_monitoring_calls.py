@@ -18,6 +18,7 @@ import httpx2
 import pytest
 from anthropic import Anthropic, AsyncAnthropic, beta_tool
 from anthropic.types.messages import MessageBatchIndividualResponse
+from monitoring_support import ASK, NOW, OVERLOADED, Broken, Kept, ask, watched
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from pydantic import BaseModel
@@ -30,7 +31,6 @@ from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.json_log import JsonLog
 from patterns.monitoring.prometheus import PrometheusSink
 from patterns.pricing import cost_usd
-from tests.monitoring_support import ASK, NOW, OVERLOADED, Broken, Kept, ask, watched
 
 FREE = Decimal(0)
 

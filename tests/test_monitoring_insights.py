@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from monitoring_support import NOW, a_record
 
 from patterns.models import HAIKU, OPUS, SONNET
 from patterns.monitoring.calibration import judge_agreement, wilson
@@ -17,7 +18,6 @@ from patterns.monitoring.slo import ErrorBudget, burn_rate
 from patterns.monitoring.summary import Quantiles, summarize, timeline
 from patterns.monitoring.synthetic import FEATURES, MONDAY, SILENT, feedback_on, labelled, week
 from patterns.pricing import Tokens
-from tests.monitoring_support import NOW, a_record
 
 
 def logged(*records: CallRecord) -> EventLog:

@@ -19,6 +19,7 @@ import promql_parser
 import pytest
 import yaml
 from anthropic import RateLimitError
+from monitoring_support import Broken, a_record, ask, watched
 from prometheus_client import start_http_server
 from prometheus_client.openmetrics import exposition
 
@@ -28,7 +29,6 @@ from patterns.models import SONNET
 from patterns.monitoring.calls import CallMonitor
 from patterns.monitoring.prometheus import PrometheusSink
 from patterns.monitoring.slo import BURNS, IGNORED, POLICIES
-from tests.monitoring_support import Broken, a_record, ask, watched
 
 OPS = Path(patterns.monitoring.__file__).parent / "ops"
 RULES = (OPS / "rules.yml").read_text()

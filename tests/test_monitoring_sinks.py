@@ -16,6 +16,7 @@ import pytest
 from datadog.dogstatsd.base import DogStatsd
 from hypothesis import given
 from hypothesis import strategies as st
+from monitoring_support import NOW, Kept, a_record, ask, watched
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import exposition
 
@@ -28,7 +29,6 @@ from patterns.monitoring.json_log import JsonLog, as_json
 from patterns.monitoring.prometheus import BUCKETS, PrometheusSink, RegistryInUse
 from patterns.monitoring.sink import Memory, Sink, model_label
 from patterns.pricing import Tokens
-from tests.monitoring_support import NOW, Kept, a_record, ask, watched
 
 
 def scrape(sink: PrometheusSink) -> bytes:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from monitoring_support import a_record
 
 from patterns.models import SONNET
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import insights
 from patterns.monitoring.summary import summarize
 from patterns.views import monitoring
-from tests.monitoring_support import a_record
 
 
 @pytest.fixture(scope="module")

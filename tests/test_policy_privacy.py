@@ -12,6 +12,7 @@ import pytest
 from anthropic import Anthropic, AsyncAnthropic, Stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from policy_texts import HELD_OUT, TUNING, measure, positives
 
 from patterns.fake_api import FakeAPI, Fault, Reply, ToolUse
 from patterns.messages import text_of
@@ -22,7 +23,6 @@ from patterns.policy.privacy import Match, PIIFound, PIIMiddleware, presidio, re
 from patterns.policy.redaction import Cleaner, cut, joined_matches, replacer
 from patterns.policy.redaction_stream import HeldText, safe_end
 from patterns.policy.wire import Slot, noting
-from tests.bench.bench_policy_texts import HELD_OUT, TUNING, measure, positives
 
 KEY = b"k" * 32
 MAIL, CARD, IBAN = "ada@example.com", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00"
