@@ -84,8 +84,11 @@ def test_every_id_comes_once_in_the_order_of_the_requests() -> None:
     job.close()
 
 
-def test_a_cut_connection_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    """What was stored is kept; lines that come again are no duplicates."""
+def test_a_cut_connection_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was stored is kept; lines that come again are no duplicates, in chunks of any size."""
+    monkeypatch.setattr("patterns.batching.results.CHUNK", 2_000)
     api = FakeAPI(clock=VirtualClock())
     job = ended(api, tmp_path / "j")
     api.add_faults(Fault.disconnect(after=30, path=RESULTS, requests=2))

@@ -28,8 +28,8 @@ OUTCOMES: Final = frozenset(get_args(Outcome))
 TRANSIENT: Final = frozenset(("api_error", "overloaded_error", "rate_limit_error", "timeout_error"))
 """Error types that the same request may not meet again."""
 
-CHUNK: Final = 1_000
-"""Results in one transaction."""
+CHUNK: Final = 4 * 2**20
+"""Bytes of results in one transaction."""
 PASSES: Final = 5
 """How often a stream may break off in a row without a new result."""
 
@@ -219,14 +219,16 @@ class Collector:
         begun = self._journal.count_missing(self._shard)
         decoder = self._patience(self._open)
         chunk: list[tuple[Any, ...]] = []
-        whole = True
+        whole, size = True, 0
         try:
             for line in lines_of(decoder.http_response.iter_bytes()):
                 report.lines += 1
+                size += len(line)
                 if (row := self._row(line)) is not None:
                     chunk.append(row)
-                if len(chunk) == CHUNK:
+                if size >= CHUNK:
                     self._store(chunk)
+                    size = 0
         except (httpx2.HTTPError, APIConnectionError):
             whole = False
         finally:
@@ -299,7 +301,7 @@ def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def parse(line: bytes) -> tuple[str, Outcome, str | None] | None:
     """Id, outcome and error type of a line; None where it is no result."""
     try:
-        entry = json.loads(line)
+        entry = json.loads(line.decode())
         custom_id, result = entry["custom_id"], entry["result"]
         outcome = result["type"]
         error = result["error"]["error"]["type"] if outcome == "errored" else None

@@ -71,7 +71,7 @@ def measure(
 
     Args:
         way: a number of calls at once, `"adaptive"`, or `"naive"`: a hundred at once, in a loop
-            that asks again after five seconds when it is refused.
+            that asks again after ten seconds when it is refused.
         limits: of the fake API.
         latency: of its answers.
         calls: how many calls there are; None for as many as the seconds allow.
@@ -85,7 +85,8 @@ def measure(
     prompts = islice(_prompts(clock, seconds, seed), calls)
     lost = clock.run(_run(way, api, prompts))
     last = min(seconds, clock.elapsed)
-    after = [each for each in api.journal if warm_up <= each.at - clock.start <= last]
+    asked = [each for each in api.journal if each.method == "POST"]
+    after = [each for each in asked if warm_up <= each.at - clock.start <= last]
     return _load(str(way), after, limits, last - warm_up, lost)
 
 
@@ -93,7 +94,12 @@ async def _run(way: int | str, api: FakeAPI, prompts: Iterator[str]) -> int:
     adaptive = AdaptiveLimit()
     options: dict[str, Any] = {"middleware": [adaptive.middleware]} if way == "adaptive" else {}
     limit: int | Limit = adaptive if way == "adaptive" else 100 if way == "naive" else int(way)
+    if way == "naive":
+        options = {"max_retries": 0}
     client = api.async_client(**options)
+    await (
+        client.models.list()
+    )  # the SDK looks at the platform in a thread first: not in virtual time
     ask = partial(_insist if way == "naive" else _send, client)
     return sum([not outcome.ok async for outcome in fan_out(prompts, ask, limit=limit)])
 
@@ -113,11 +119,10 @@ async def _send(client: AsyncAnthropic, prompt: str) -> None:
 
 async def _insist(client: AsyncAnthropic, prompt: str) -> None:
     """The loop that is written in a hurry."""
-    impatient = client.with_options(max_retries=0)
     while True:
         with suppress(RateLimitError):
-            return await _send(impatient, prompt)
-        await asyncio.sleep(5)
+            return await _send(client, prompt)
+        await asyncio.sleep(10)
 
 
 def _load(name: str, after: Sequence[Entry], limits: RateLimits, seconds: float, lost: int) -> Load:
@@ -142,19 +147,21 @@ def load_table(loads: Sequence[Load]) -> Table:
             f"{each.answered:,}",
             f"{each.lost:,}",
             f"{each.seconds:.0f} s",
+            f"{each.attempts:,}",
             f"{each.refused:.1%}",
             f"{each.in_vain:,}",
         )
         for each in loads
     ]
-    return Table(("way", "answered", "lost", "took", "429s", "tokens in vain"), rows)
+    return Table(("way", "answered", "lost", "took", "sent", "429s", "tokens in vain"), rows)
 
 
 def plot_loads(loads: Sequence[Load]) -> None:
     """Answers a minute, calls lost and attempts refused of each way, as bars side by side."""
     adaptive = next(each for each in loads if each.name == "adaptive")
-    title = f"The adaptive limit loses {adaptive.lost} calls, "
-    fig, axes = figure(f"{title}with {adaptive.refused:.1%} refused", panels=3, sharey=True)
+    title = f"Adaptive: {60 * adaptive.answered / adaptive.seconds:.0f} answers a minute, "
+    title += f"{adaptive.refused:.1%} refused, {adaptive.lost or 'none'} lost"
+    fig, axes = figure(title, panels=3, sharey=True)
     names = [each.name for each in loads]
     colours = [PALETTE[0] if name == "adaptive" else MUTED for name in names]
     panels = (
