@@ -226,15 +226,16 @@ def test_a_refusal_is_counted_and_passed_to_another_pool() -> None:
     assert (second.agent, report.outputs) == ("b", {"t": "fine"})
 
 
-def test_the_sdk_does_not_retry_on_top() -> None:
-    """One request for each attempt of the scheduler."""
+@pytest.mark.parametrize("retries", [0, 2])
+def test_the_sdk_does_not_retry_on_top(retries: int) -> None:
+    """One request for each attempt of the scheduler, whatever the client would do."""
     api = FakeAPI()
     api.enqueue(Error(529), "fine")
     report = asyncio.run(
         run_plan(
             Plan((Task("a", "Do a.", frozenset({"law"}), max_attempts=1),)),
             TEAM,
-            caller(api.async_client()),
+            caller(api.async_client(max_retries=retries)),
             max_concurrency=1,
         )
     )

@@ -126,7 +126,7 @@ def rush(balancer: Balancer, calls: int = 60) -> tuple[RunReport, int]:
     tasks = [Task(f"page-{n:02}", f"{text} Page {n}.", max_attempts=9) for n in range(calls)]
 
     async def run() -> RunReport:
-        call = caller(api.async_client())
+        call = caller(api.async_client(max_retries=0))  # a copy would start a thread first
         return await run_plan(
             Plan(tuple(tasks)), agents, call, max_concurrency=8, balancer=balancer
         )

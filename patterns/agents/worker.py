@@ -37,7 +37,8 @@ def caller(client: AsyncAnthropic, *, max_tokens: int = 4_096, trim_at: int = 8_
         max_tokens: ceiling of an answer, thinking included.
         trim_at: characters of one input that are passed on.
     """
-    asks = client.with_options(max_retries=0).messages.with_raw_response
+    once = client if client.max_retries == 0 else client.with_options(max_retries=0)
+    asks = once.messages.with_raw_response
 
     async def call(agent: Agent, task: Task, context: Context) -> Reply:
         prompt = prompt_for(task, context, trim_at)
