@@ -329,11 +329,11 @@ class AdaptiveLimit:
             await self._admit(lambda: True)
             slot = self._reserve()
         slot.is_sent = True
-        before = dict(self._reserved)
+        before, sent_at = dict(self._reserved), asyncio.get_running_loop().time()
         response = await call_next(request)
         if response.http_response.is_success:
             self._settle(slot, await _usage_of(response, request))
-        self._learn(response, before)
+        self._learn(response, before, sent_at)
         if response.status_code == 429:
             self._give_back(slot.amounts)
             self._block(response)
@@ -361,11 +361,14 @@ class AdaptiveLimit:
             self._means[name].add(amount)
             self._charge({name: amount - slot.amounts[name]})
 
-    def _learn(self, response: AsyncAPIResponse[Any], before: dict[str, float]) -> None:
+    def _learn(
+        self, response: AsyncAPIResponse[Any], before: dict[str, float], sent_at: float
+    ) -> None:
         """Correct each level by what the API says is left.
 
-        The figure is as old as the answer took. It may or may not contain what was sent since, so
-        the truth lies between it and it less all of that; a level outside is moved to the edge.
+        The figure is up to as old as the answer took. It may or may not contain what was sent and
+        what was filled up since, so the truth lies between it less all of the one and it plus what
+        the other is more; a level outside is moved to the edge.
         """
         now = asyncio.get_running_loop().time()
         for name in BUCKETS:
@@ -374,10 +377,11 @@ class AdaptiveLimit:
             if not limit or left is None:
                 continue
             spare = self._margin * limit / 2  # for the estimates among what was sent since
-            least = left - (self._reserved[name] - before[name]) - spare
+            since, filled = self._reserved[name] - before[name], (now - sent_at) * limit / 60
+            least, most = left - since - spare, left + max(0.0, filled - since)
             bucket = self._buckets.setdefault(name, _Bucket(int(limit), least, now))
             bucket.limit = int(limit)
-            bucket.level = min(max(bucket.fill(now), least), left)
+            bucket.level = min(max(bucket.fill(now), least), most)
 
 
 class _Watch(Middleware):

@@ -8,7 +8,6 @@ import asyncio
 import math
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
@@ -97,9 +96,8 @@ async def _run(way: int | str, api: FakeAPI, prompts: Iterator[str]) -> int:
     if way == "naive":
         options = {"max_retries": 0}
     client = api.async_client(**options)
-    await (
-        client.models.list()
-    )  # the SDK looks at the platform in a thread first: not in virtual time
+    # The SDK's first request looks at the platform in a thread, outside of virtual time.
+    await client.models.list()
     ask = partial(_insist if way == "naive" else _send, client)
     return sum([not outcome.ok async for outcome in fan_out(prompts, ask, limit=limit)])
 
@@ -120,9 +118,10 @@ async def _send(client: AsyncAnthropic, prompt: str) -> None:
 async def _insist(client: AsyncAnthropic, prompt: str) -> None:
     """The loop that is written in a hurry."""
     while True:
-        with suppress(RateLimitError):
+        try:
             return await _send(client, prompt)
-        await asyncio.sleep(10)
+        except RateLimitError:
+            await asyncio.sleep(10)
 
 
 def _load(name: str, after: Sequence[Entry], limits: RateLimits, seconds: float, lost: int) -> Load:
