@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def check_shape(exchange: Exchange, where: str) -> None:
     if "events" in exchange.body:
         beta = "beta" in place[1]
         event: Any = BetaRawMessageStreamEvent if beta else RawMessageStreamEvent
-        adapter = TypeAdapter[Any](event)
+        adapter = adapter_of(event)
         for each in exchange.body["events"]:
             if each["event"] != "ping":
                 adapter.validate_json(json.dumps(each["data"]), strict=True)
@@ -124,7 +125,13 @@ def check_request(place: tuple[str, str], exchange: Exchange, where: str) -> Non
         return
     unknown = set(body) - set(params.__annotations__) - inherited(params)
     assert not unknown, f"{where}: the SDK has no parameter {unknown}"
-    TypeAdapter(params).validate_json(json.dumps(body))
+    adapter_of(params).validate_json(json.dumps(body))
+
+
+@cache
+def adapter_of(kind: Any) -> TypeAdapter[Any]:
+    """The validator of a type: slow to build, and the same for every exchange."""
+    return TypeAdapter(kind)
 
 
 def inherited(params: Any) -> set[str]:
