@@ -73,7 +73,12 @@ def test_the_widget_runs_the_simulation(monkeypatch: pytest.MonkeyPatch) -> None
     """With the values of its controls, and again when one is turned."""
     asked: list[dict[str, Any]] = []
     traffic = policy.simulate(seconds=1)
-    monkeypatch.setattr(policy, "simulate", lambda **values: asked.append(values) or traffic)
+
+    def note(**values: Any) -> policy.Traffic:
+        asked.append(values)
+        return traffic
+
+    monkeypatch.setattr(policy, "simulate", note)
     box = policy.limit_knobs()
     box.children[0].children[0].value = 5
     assert [each["calls_per_second"] for each in asked] == [2, 5]
