@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents_worker import AGENTS, CAP, expected, plan_for
+from agents_worker import AGENTS, CAP, expected, plan_for, value
 from dbos import DBOSClient
 
 from patterns.agents.durable import (
@@ -356,7 +356,7 @@ def kill_and_resume(url: str, tmp_path: Path, seed: int) -> None:
 
 
 def lose_one_of_two(url: str, tmp_path: Path) -> None:
-    """Two workers, one is killed: the waiting process is told, and the other finishes its run."""
+    """Two workers, one is killed: who waits is told, and a living one finishes the run."""
     trial, plan = Trial(url, tmp_path / "log-two"), plan_for(7)[0]
     try:
         living = trial.start("w2", "-", 7)
@@ -366,10 +366,13 @@ def lose_one_of_two(url: str, tmp_path: Path) -> None:
         dead.kill()
         dead.wait()
 
+        async def call(agent: Agent, task: Task, context: Context) -> str:
+            return value(task.id, context.inputs)  # whoever waits may be given the run as well
+
         async def wait_for_it(engine: DBOSEngine) -> None:
             async def join() -> RunReport:
                 return await run_plan(
-                    plan, AGENTS, Script(), max_concurrency=CAP, engine=engine, run_id="run-7"
+                    plan, AGENTS, call, max_concurrency=CAP, engine=engine, run_id="run-7"
                 )
 
             with pytest.raises(RunStalled, match="held by 'w1'"):

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -104,9 +104,9 @@ async def _run(way: int | str, api: FakeAPI, prompts: Iterator[str]) -> int:
 
 def _prompts(clock: VirtualClock, seconds: float, seed: int) -> Iterator[str]:
     rng = random.Random(seed)
-    for number in count(1):
-        if clock.elapsed >= seconds:
-            return
+    number = 0
+    while clock.elapsed < seconds:
+        number += 1
         yield f"{number} size {rng.choice(LENGTHS)}." + " word" * rng.choice(WORDS)
 
 
