@@ -32,7 +32,7 @@ def test_a_journal_of_another_version_is_left_alone(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 9")
     db.close()
     before = (tmp_path / "j").read_bytes()
-    with pytest.raises(JournalVersion, match="version 9 of the journal, this code reads 1") as it:
+    with pytest.raises(JournalVersion, match="version 9 of the journal, this code reads 2") as it:
         Journal(tmp_path / "j")
     assert it.value.found == 9
     assert (tmp_path / "j").read_bytes() == before

@@ -15,13 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-VERSION: Final = 1
+VERSION: Final = 2
 APPLICATION: Final = 0x42A7C4  # tells our files from other people's SQLite files
+CACHE: Final = 16_384
+"""Kilobytes of the file that stay in memory: ids are looked up in any order."""
 OPENING, CLOSING = b'{"requests":[', b"]}"
 
 State = Literal["planned", "sending", "submitted", "ended", "collected"]
 """`sending`: a create went out and its answer is not known. `collected`: every result is stored."""
 
+# Results are kept in the order in which they come, which is any: sorted by `n`, every chunk of them
+# would rewrite most pages of the file.
 _SCHEMA = """
 CREATE TABLE shards(
     number INTEGER PRIMARY KEY, requests INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -32,8 +36,8 @@ CREATE TABLE requests(
     body BLOB NOT NULL);
 CREATE INDEX requests_of_shard ON requests(shard, n);
 CREATE TABLE results(
-    n INTEGER PRIMARY KEY, outcome TEXT NOT NULL, error TEXT, batch_id TEXT NOT NULL,
-    pass INTEGER NOT NULL, line BLOB NOT NULL);
+    place INTEGER PRIMARY KEY, n INTEGER NOT NULL UNIQUE, outcome TEXT NOT NULL, error TEXT,
+    batch_id TEXT NOT NULL, pass INTEGER NOT NULL, line BLOB NOT NULL);
 CREATE TABLE foreign_batches(batch_id TEXT PRIMARY KEY);
 """
 
@@ -154,6 +158,7 @@ class Journal:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute(f"PRAGMA cache_size = -{CACHE}")
         with self.step():
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             (kind,) = self._db.execute("PRAGMA application_id").fetchone()

@@ -149,13 +149,7 @@ def encode(position: int, request: Request) -> tuple[str, bytes]:
     if wrong := _problem(request):
         raise BadRequest(position, custom_id, f"{custom_id!r} {wrong}")
     try:
-        text = json.dumps(
-            {"custom_id": custom_id, "params": request["params"]},
-            ensure_ascii=False,
-            allow_nan=False,
-            separators=(",", ":"),
-            default=_plain,
-        )
+        text = _compact({"custom_id": custom_id, "params": request["params"]})
         return custom_id, text.encode()
     except (TypeError, ValueError) as error:
         problem = f"{custom_id!r} cannot be sent as JSON: {error}"
@@ -185,3 +179,8 @@ def _plain(value: object) -> object:
     if isinstance(value, Iterable):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_compact: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+).encode

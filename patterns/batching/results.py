@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, cast, get_args
 import httpx2
 from anthropic import Anthropic, AnthropicError, APIConnectionError, APIError, NotFoundError
 from anthropic.types import Message, Usage
+from pydantic_core import from_json
 
 from patterns.batching.journal import BatchShard, Journal, ResultRow
 from patterns.batching.patience import Patience
@@ -28,7 +29,7 @@ OUTCOMES: Final = frozenset(get_args(Outcome))
 TRANSIENT: Final = frozenset(("api_error", "overloaded_error", "rate_limit_error", "timeout_error"))
 """Error types that the same request may not meet again."""
 
-CHUNK: Final = 4 * 2**20
+CHUNK: Final = 2**20
 """Bytes of results in one transaction."""
 PASSES: Final = 5
 """How often a stream may break off in a row without a new result."""
@@ -124,7 +125,7 @@ class BatchResult:
 
     @cached_property
     def _result(self) -> dict[str, Any]:
-        return cast(dict[str, Any], json.loads(self.line)["result"])
+        return cast(dict[str, Any], _value(self.line)["result"])
 
     @cached_property
     def message(self) -> Message | None:
@@ -275,12 +276,12 @@ class Collector:
     def _store(self, chunk: list[tuple[Any, ...]]) -> None:
         """Keep a chunk; what was not kept is a duplicate or no request of this shard."""
         fresh = self._journal.store(self._shard, self._pass, chunk)
-        if fresh != len(chunk):
-            own = [row for row in chunk if self._journal.holds(self._shard, row[3])]
-            self.report.duplicates += len(own) - fresh
-            for row in chunk:
-                if not self._journal.holds(self._shard, row[3]):
-                    self._reject(row[2])
+        strangers = []
+        if fresh != len({row[3] for row in chunk}):  # equal where an id only came twice in it
+            strangers = [row for row in chunk if not self._journal.holds(self._shard, row[3])]
+        for row in strangers:
+            self._reject(row[2])
+        self.report.duplicates += len(chunk) - len(strangers) - fresh
         chunk.clear()
 
 
@@ -298,10 +299,18 @@ def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield line
 
 
+def _value(line: bytes) -> Any:
+    """The JSON of a line; the standard library has the last word on what is none."""
+    try:
+        return from_json(line)
+    except ValueError:  # half characters and deep nesting, for instance
+        return json.loads(line.decode())
+
+
 def parse(line: bytes) -> tuple[str, Outcome, str | None] | None:
     """Id, outcome and error type of a line; None where it is no result."""
     try:
-        entry = json.loads(line.decode())
+        entry = _value(line)
         custom_id, result = entry["custom_id"], entry["result"]
         outcome = result["type"]
         error = result["error"]["error"]["type"] if outcome == "errored" else None
