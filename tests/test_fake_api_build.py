@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from patterns.fake_api import Error, FakeAPI, Fault, Reply, ToolUse, VirtualClock
+from patterns.fake_api.jsons import from_bytes, quick_bytes, to_bytes
 from patterns.fake_api.schemas import DEEPEST, check_schema, example_of
 from patterns.fake_api.tokens import (
     IMAGE,
@@ -324,3 +325,29 @@ def test_body_too_deep_to_walk_is_refused() -> None:
     answer = api.handle(Request("POST", "/v1/messages", {}, HEADERS, json.dumps(ASK).encode()))
     assert answer.status == 400
     assert b"nested too deeply" in bytes(answer.body)  # type: ignore[arg-type]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_quick_json_says_the_same(value: Any) -> None:
+    """And what it says is read again as it was."""
+    assert json.loads(quick_bytes(value)) == json.loads(to_bytes(value))
+    assert from_bytes(quick_bytes(value)) == json.loads(to_bytes(value))
+
+
+def test_json_that_only_the_standard_library_takes_is_taken() -> None:
+    """Half characters in and out, and more depth than the quick parser's."""
+    deep = b"[" * 250 + b"]" * 250
+    assert to_bytes(from_bytes(deep)) == quick_bytes(from_bytes(deep)) == deep
+    assert from_bytes(b'"\\ud800"') == "\ud800"
+    assert quick_bytes("\ud800") == to_bytes("\ud800") == b'"?"'

@@ -17,6 +17,7 @@ import pytest
 from patterns.fake_api import FakeAPI, Fault, Latency, Reply, VirtualClock
 from patterns.fake_api.__main__ import api_of, main, parser
 from patterns.fake_api.server import HOST, listen, serve
+from patterns.fake_api.wire import Cut, Step, pieces
 from patterns.messages import text_of
 from patterns.models import SONNET
 
@@ -261,3 +262,33 @@ def test_command_names_the_missing_extra(
     monkeypatch.setitem(sys.modules, "patterns.fake_api.server", None)
     assert main([]) == 2
     assert "fake-api" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("steps", "sent"),
+    [
+        ([b"a", b"b", b"c"], [b"ab", b"c"]),
+        ([b"abc", b"d"], [b"abc", b"d"]),
+        ([b"a", 1.5, b"b"], [b"a", 1.5, b"b"]),
+        ([b"ab", Cut.CLOSE], [b"ab", Cut.CLOSE]),
+        ([], []),
+    ],
+)
+def test_small_steps_are_sent_together_and_waits_keep_their_place(
+    steps: list[Step], sent: list[Step]
+) -> None:
+    """In pieces of two bytes and more."""
+    assert list(pieces(steps, 2)) == sent
+
+
+@pytest.mark.parametrize("fault", [None, Fault.chunked(7)], ids=["together", "chunked"])
+def test_results_by_socket_are_the_lines_of_the_transport(
+    api: FakeAPI, client: anthropic.Anthropic, fault: Fault | None
+) -> None:
+    """Sent together, or in the pieces that a fault makes of them."""
+    requests: Any = [{"custom_id": f"r{n}", "params": ASK} for n in range(20)]
+    batch = client.messages.batches.create(requests=requests)
+    api.clock.sleep(60)
+    in_process = list(api.client(api_key="any").messages.batches.results(batch.id))
+    api.add_faults(*[fault] if fault else [])
+    assert list(client.messages.batches.results(batch.id)) == in_process

@@ -4,12 +4,16 @@ Take along: the folder patterns/fake_api.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from patterns.fake_api.answers import json_answer
 from patterns.fake_api.batch_answers import BatchAnswers
 from patterns.fake_api.batches import Batch, Batches
 from patterns.fake_api.routes import Call, parse
 from patterns.fake_api.wire import Answer
+
+PIECE: Final = 65_536
+"""Bytes of results that are sent at once; line by line, a socket would have most of the work."""
 
 
 class BatchRoutes:
@@ -57,7 +61,7 @@ class BatchRoutes:
         batch = self._batches.get(batch_id, call.workspace)
         render = self._answers.render
         lines = self._batches.results(batch, call.at, lambda *each: render(batch_id, *each))
-        return Answer(200, {"content-type": "application/x-jsonl"}, lines)
+        return Answer(200, {"content-type": "application/x-jsonl"}, lines, piece=PIECE)
 
 
 def _show(batch: Batch, call: Call) -> Answer:

@@ -22,7 +22,7 @@ from patterns.fake_api.build import make_id
 from patterns.fake_api.catalogue import page
 from patterns.fake_api.errors import APIError
 from patterns.fake_api.journal import Packed
-from patterns.fake_api.jsons import from_bytes, to_bytes
+from patterns.fake_api.jsons import from_bytes, quick_bytes
 from patterns.fake_api.limits import rfc3339
 from patterns.fake_api.routes import Call
 
@@ -220,4 +220,4 @@ def _lines(batch: Batch, render: Render) -> Iterator[bytes]:
             result = render(request["params"], n, batch.outcomes[n])
         else:
             result = {"type": batch.left_over()}
-        yield to_bytes({"custom_id": request["custom_id"], "result": result}) + b"\n"
+        yield quick_bytes({"custom_id": request["custom_id"], "result": result}) + b"\n"

@@ -66,8 +66,9 @@ def build(
     blocks = _blocks(body, reply, message_id)
     kept, natural = _within(blocks, body)
     stop_reason, stop_sequence = _stop(reply, kept, natural)
-    thinking = sum(block_tokens(block) for block in kept if block["type"] == "thinking")
-    output = _output_tokens(body, reply, kept)
+    sizes = [(block["type"], block_tokens(block)) for block in kept]
+    thinking = sum([size for kind, size in sizes if kind == "thinking"])
+    output = _output_tokens(body, reply, sum([size for _, size in sizes]))
     message = {
         "id": message_id,
         "type": "message",
@@ -123,7 +124,7 @@ def _blocks(body: Mapping[str, Any], reply: Reply, message_id: str) -> list[dict
     text = compact(reply.json) if reply.json is not None else reply.text
     if text:
         blocks.append({"type": "text", "text": text})
-    blocks.extend(_call(call, message_id, n) for n, call in enumerate(reply.calls))
+    blocks += [_call(call, message_id, n) for n, call in enumerate(reply.calls)]
     return blocks
 
 
@@ -145,9 +146,10 @@ def _within(
 ) -> tuple[list[dict[str, Any]], tuple[str, str | None] | None]:
     """The blocks that fit `max_tokens` and end before a stop sequence, and why they end."""
     left: int = body["max_tokens"]
+    sequences = body.get("stop_sequences")
     kept: list[dict[str, Any]] = []
     for block in blocks:
-        stopped = _stop_at(block, body.get("stop_sequences") or ())
+        stopped = _stop_at(block, sequences) if sequences else None
         size = block_tokens(block)
         if size > left:
             _keep_part(kept, block, left)
@@ -160,7 +162,7 @@ def _within(
     return kept, None
 
 
-def _stop_at(block: dict[str, Any], sequences: list[str] | tuple[str, ...]) -> str | None:
+def _stop_at(block: dict[str, Any], sequences: list[str]) -> str | None:
     """Cut a text block before the first stop sequence in it, and say which that is."""
     if block["type"] != "text":
         return None
@@ -192,7 +194,7 @@ def _stop(
         return "refusal", None
     if reply.stop_reason is not None:
         return reply.stop_reason, None
-    if any(block["type"] == "tool_use" for block in kept):
+    if "tool_use" in [block["type"] for block in kept]:
         return "tool_use", None
     return "end_turn", None
 
@@ -204,12 +206,12 @@ def _stop_details(reply: Reply, stop_reason: str) -> dict[str, Any] | None:
     return {"type": "refusal", "category": reply.refusal, "explanation": explanation}
 
 
-def _output_tokens(body: Mapping[str, Any], reply: Reply, kept: list[dict[str, Any]]) -> int:
+def _output_tokens(body: Mapping[str, Any], reply: Reply, counted: int) -> int:
     if body["max_tokens"] == 0:
         return 0
     if reply.output_tokens is not None:
         return min(reply.output_tokens, int(body["max_tokens"]))
-    return max(1, sum(map(block_tokens, kept)))
+    return max(1, counted)
 
 
 def echo_of(body: Mapping[str, Any], last_text: str) -> Reply:

@@ -134,15 +134,21 @@ class Fault:
                 else:
                     yield step
 
-        return cls(_on_stream(cut), **when)
+        return cls(_on_stream(cut, whole=False), **when)
 
 
-def _on_stream(change: Callable[[Iterable[Step]], Iterator[Step]]) -> Damage:
-    """Damage that changes the steps of a stream and leaves other answers alone."""
+def _on_stream(change: Callable[[Iterable[Step]], Iterator[Step]], *, whole: bool = True) -> Damage:
+    """Damage that changes the steps of a stream and leaves other answers alone.
+
+    Args:
+        change: from the steps to those that are sent.
+        whole: whether steps may be sent together.
+    """
 
     def damage(answer: Answer) -> None:
         if not isinstance(answer.body, bytes):
             answer.body = change(answer.body)
+            answer.piece = answer.piece if whole else 0
 
     return damage
 

@@ -7,6 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
+from pydantic_core import from_json, to_json
+
 compact: Final[Callable[[object], str]] = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":")
 ).encode
@@ -16,6 +18,14 @@ compact: Final[Callable[[object], str]] = json.JSONEncoder(
 def to_bytes(value: object) -> bytes:
     """A value as JSON in UTF-8; half characters, which UTF-8 has no form for, become `?`."""
     return compact(value).encode("utf-8", "replace")
+
+
+def quick_bytes(value: object) -> bytes:
+    """The same JSON, made four times as fast; floats may be written in another way (1e-7)."""
+    try:
+        return to_json(value)
+    except ValueError:  # half characters
+        return to_bytes(value)
 
 
 def _no_constant(name: str) -> float:
@@ -32,4 +42,8 @@ def from_bytes(data: bytes) -> Any:
         ValueError: it is no JSON, or holds NaN or Infinity.
         RecursionError: it is nested too deeply.
     """
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError:  # it takes less than JSON allows, and says less about what is wrong
+        pass
     return _DECODER.decode(data.decode("utf-8"))

@@ -76,10 +76,11 @@ class Reply:
             )
         if self.content is not None and not all("type" in block for block in self.content):
             raise ValueError("each content block of a Reply needs a type.")
-        calls = tuple(
-            call if isinstance(call, ToolUse) else ToolUse(**call) for call in self.tool_use
-        )
-        object.__setattr__(self, "tool_use", calls)
+        if self.tool_use != ():
+            calls = [
+                call if isinstance(call, ToolUse) else ToolUse(**call) for call in self.tool_use
+            ]
+            object.__setattr__(self, "tool_use", tuple(calls))
 
     @property
     def calls(self) -> tuple[ToolUse, ...]:

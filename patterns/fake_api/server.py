@@ -25,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from patterns.fake_api.routes import most_bytes
 from patterns.fake_api.transport import Handler
-from patterns.fake_api.wire import Answer, Cut, Request
+from patterns.fake_api.wire import Answer, Cut, Request, pieces
 
 HOST: Final = "127.0.0.1"
 CLOSE: Final = "fake_api_close"
@@ -77,7 +77,7 @@ class _Endpoint:
 
     async def _data(self, answer: Answer, receive: Receive) -> AsyncGenerator[bytes | None, None]:
         """The pieces of a stream in time; None where the connection is to be closed."""
-        for step in answer.body:
+        for step in pieces(answer.body, answer.piece):
             if isinstance(step, bytes):
                 yield step
             elif step is Cut.CLOSE:

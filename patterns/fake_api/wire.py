@@ -6,8 +6,8 @@ back and play it: wait, send the head, then send its steps. All decisions are in
 Take along: the folder patterns/fake_api.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -52,4 +52,22 @@ class Answer:
     usage: Mapping[str, Any] | None = None
     reply: str | None = None
     """Which reply answered: a script's entry, the queue, the echo, or None for an error."""
-    request_body: Any = field(default=None, repr=False)
+    piece: int = 0
+    """Bytes that a socket collects before it sends, where steps are many and small."""
+
+
+def pieces(steps: Iterable[Step], size: int) -> Iterator[Step]:
+    """The same stream in pieces of at least `size` bytes; waits and cuts keep their place."""
+    held = bytearray()
+    for step in steps:
+        if isinstance(step, bytes):
+            held += step
+            if len(held) < size:
+                continue
+        if held:
+            yield bytes(held)
+            held.clear()
+        if not isinstance(step, bytes):
+            yield step
+    if held:
+        yield bytes(held)

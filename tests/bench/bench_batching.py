@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -50,32 +50,12 @@ def server() -> None:
             assert broken is not None
             broken(answer)
 
-    def buffer(answer: Any) -> None:
-        """Send results in pieces of 64 KB, as servers do, and not line by line."""
-        if not isinstance(answer.body, bytes):
-            answer.body = buffered(answer.body)
-
     done: list[int] = []
     repeat = Fault.duplicated(every=100, path=lines)
-    faults = [Fault(cut, path=lines), repeat, Fault(buffer, path=lines)]
-    api = FakeAPI(batch_seconds=1.0, faults=faults)
+    api = FakeAPI(batch_seconds=1.0, faults=[Fault(cut, path=lines), repeat])
     listener = listen()
     print(url_of(listener), flush=True)
     server_of(api).run([listener])
-
-
-def buffered(steps: Iterable[Any]) -> Iterator[Any]:
-    """The same steps in larger pieces."""
-    piece = bytearray()
-    for step in steps:
-        if isinstance(step, bytes):
-            piece += step
-        if not isinstance(step, bytes) or len(piece) >= 65_536:
-            yield bytes(piece)
-            piece.clear()
-        if not isinstance(step, bytes):
-            yield step
-    yield bytes(piece)
 
 
 def client(url: str, journal: str) -> None:
