@@ -1,6 +1,7 @@
 """Run, record and audit the chapters: what `make` calls.
 
-    python -m patterns.course run [CHAPTER]             execute from recordings, store nothing
+    python -m patterns.course run [CHAPTER]             execute from recordings, store nothing;
+                                                        two at a time, or as --workers says
     python -m patterns.course record CHAPTER [--live]   make the recording, then the outputs
     python -m patterns.course audit FOLDER              what a nbval run left unused or unanswered
 
@@ -8,6 +9,7 @@ Not part of any pattern: nothing else imports it.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import re
@@ -16,15 +18,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.output_widget import OutputWidget
 
 from patterns.client import dollars, estimate_usd
+from patterns.concurrency import fan_out
 from patterns.recordings import Recording
 from patterns.replay import REPLAY_LOG
 
@@ -32,6 +35,10 @@ NOTEBOOKS: Final = Path(__file__).parents[1] / "notebooks"
 WIDGET: Final = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT: Final = 120
 """Seconds after which a cell is taken to hang."""
+WORKERS: Final = min(2, os.cpu_count() or 1)
+"""Chapters that `run` executes at a time: more than two make each of them slow."""
+FAILURES: Final = (CellExecutionError, CellTimeoutError, DeadKernelError)
+"""How a chapter fails: a cell raised, hung, or took the kernel along."""
 
 
 def chapters(asked: str = "") -> list[Path]:
@@ -50,44 +57,64 @@ def chapters(asked: str = "") -> list[Path]:
     return matching
 
 
-def execute(notebook: Path, environment: Mapping[str, str]) -> tuple[Any, float]:
-    """Run a notebook from top to bottom in a kernel of its own.
+class _Output(OutputWidget):
+    """Keeps what a widget shows without telling the kernel, where nobody asks for it.
+
+    nbclient would send it on the socket on which it waits for the cell's reply, and pyzmq may then
+    miss that reply: one drawing in ten ended only with CELL_TIMEOUT.
+    """
+
+    def send(self, *_: Any, **__: Any) -> None:
+        """Send nothing."""
+
+
+async def execute(notebook: Path, environment: Mapping[str, str]) -> tuple[Any, float]:
+    """Run a notebook from top to bottom in a kernel and an environment of its own.
 
     Returns:
         The executed notebook, and the seconds it took.
 
     Raises:
         CellExecutionError: a cell failed that is not tagged `raises-exception`.
+        CellTimeoutError: a cell took longer than CELL_TIMEOUT.
+        DeadKernelError: the kernel ended in the middle of a cell.
     """
     book = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    client = NotebookClient(
+        book,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+    )
+    client.widget_registry = {"@jupyter-widgets/output": {"OutputModel": _Output}}
     began = time.perf_counter()
-    with _environment(environment):
-        client = NotebookClient(
-            book,
-            timeout=CELL_TIMEOUT,
-            kernel_name="python3",
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
-        )
-        client.execute(cwd=str(notebook.parent))
+    await client.async_execute(cwd=str(notebook.parent), env={**os.environ, **environment})
     return book, time.perf_counter() - began
 
 
-def run(asked: str = "") -> int:
-    """Execute chapters from their recordings; print a line for each; 1 if one failed."""
+def run(asked: str = "", *, workers: int = WORKERS) -> int:
+    """Execute chapters from their recordings; print a line for each, in order; 1 if one failed."""
+    return asyncio.run(_run(chapters(asked), workers))
+
+
+async def _run(notebooks: Sequence[Path], workers: int) -> int:
     failed = 0
-    for notebook in chapters(asked):
-        with tempfile.TemporaryDirectory() as folder:
-            environment = {"PATTERNS_MODE": "replay", REPLAY_LOG: folder}
-            try:
-                book, seconds = execute(notebook, environment)
-            except CellExecutionError as error:
-                failed = 1
-                _say(f"✗ {notebook.stem}\n{_plain(str(error))}")
-                continue
-            uses = list(replay_uses(Path(folder), notebook.stem))
-        cells = sum(cell.cell_type == "code" for cell in book.cells)
-        _say(f"✓ {notebook.stem:<26} {cells:3} cells  {len(uses):4} exchanges  {seconds:5.1f} s")
+    async for chapter in fan_out(notebooks, _replayed, limit=workers, ordered=True):
+        if isinstance(chapter.error, FAILURES):
+            failed = 1
+            _say(f"✗ {chapter.item.stem}\n{_plain(str(chapter.error))}")
+        else:
+            _say(chapter.unwrap())
     return failed
+
+
+async def _replayed(notebook: Path) -> str:
+    """Execute a chapter from its recording, and say in a line how that went."""
+    with tempfile.TemporaryDirectory() as folder:
+        book, seconds = await execute(notebook, {"PATTERNS_MODE": "replay", REPLAY_LOG: folder})
+        uses = list(replay_uses(Path(folder), notebook.stem))
+    cells = sum(cell.cell_type == "code" for cell in book.cells)
+    return f"✓ {notebook.stem:<26} {cells:3} cells  {len(uses):4} exchanges  {seconds:5.1f} s"
 
 
 def record(asked: str, *, live: bool) -> int:
@@ -109,10 +136,10 @@ def record(asked: str, *, live: bool) -> int:
             "PATTERNS_RECORDINGS": str(draft),
         }
         try:
-            execute(notebook, settings)
+            asyncio.run(execute(notebook, settings))
             settings = {"PATTERNS_MODE": "replay", "PATTERNS_RECORDINGS": str(draft)}
-            book, seconds = execute(notebook, settings)
-        except CellExecutionError as error:
+            book, seconds = asyncio.run(execute(notebook, settings))
+        except FAILURES as error:
             _say(f"✗ {notebook.stem}: nothing was replaced\n{_plain(str(error))}")
             return 1
         shutil.copyfile(draft / target.name, target)
@@ -169,17 +196,6 @@ def _announce(path: Path) -> str:
     return f"going live: {about} by recorded usage; stops at ${budget} (PATTERNS_BUDGET_USD)"
 
 
-@contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
 def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
@@ -193,14 +209,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m patterns.course")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run").add_argument("chapter", nargs="?", default="")
+    running = commands.add_parser("run")
+    running.add_argument("chapter", nargs="?", default="")
+    running.add_argument("--workers", type=int, default=WORKERS, help="chapters at a time")
     recording = commands.add_parser("record")
     recording.add_argument("chapter")
     recording.add_argument("--live", action="store_true")
     commands.add_parser("audit").add_argument("folder", type=Path)
     given = parser.parse_args(arguments)
     if given.command == "run":
-        return run(given.chapter)
+        return run(given.chapter, workers=given.workers)
     if given.command == "record":
         return record(given.chapter, live=given.live)
     return audit(given.folder)

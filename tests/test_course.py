@@ -1,12 +1,15 @@
 """patterns.course: run, record and audit the chapters."""
 
+import asyncio
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from nbclient.output_widget import OutputWidget
 
 from patterns import client as client_module
 from patterns import course
@@ -78,14 +81,91 @@ def test_a_failed_recording_replaces_nothing(
     assert "nothing was replaced" in capsys.readouterr().out
 
 
-def test_a_failing_chapter_fails_the_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the cell and its error, without colour codes."""
+def test_failing_chapters_fail_the_run_and_not_each_other(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the cell and its error, without colour codes; also when the kernel died.
+
+    Settings are those of a kernel, and not of this process.
+    """
     notebook(folder / "01_x.ipynb", "1 / 0")
+    notebook(folder / "02_y.ipynb", "import os\nos._exit(1)")
+    notebook(folder / "03_z.ipynb", "import os\nassert os.environ['PATTERNS_MODE'] == 'replay'")
     assert course.main(["run"]) == 1
     out = capsys.readouterr().out
+    assert [line.split()[1] for line in out.splitlines() if line[:1] in ("✓", "✗")] == [
+        "01_x",
+        "02_y",
+        "03_z",
+    ]
     assert "✗ 01_x" in out
     assert "ZeroDivisionError" in out
+    assert "✗ 02_y\nKernel died" in out
+    assert "✓ 03_z" in out
     assert "\x1b" not in out
+    assert "PATTERNS_MODE" not in os.environ
+
+
+class Kernels:
+    """Stands in for `execute`: later chapters end sooner; notes who ran and with what."""
+
+    def __init__(self) -> None:
+        self.running = self.most = 0
+        self.ended: list[str] = []
+        self.logs: set[str] = set()
+
+    async def __call__(self, path: Path, environment: Mapping[str, str]) -> tuple[Any, float]:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.logs.add(environment["PATTERNS_REPLAY_LOG"])
+        for _ in range(20 - 5 * int(path.stem[:2])):
+            await asyncio.sleep(0)
+        self.running -= 1
+        self.ended.append(path.stem)
+        return nbformat.v4.new_notebook(), 1.0  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("workers", "ended"), [("1", ["01_x", "02_y", "03_z"]), ("3", ["03_z", "02_y", "01_x"])]
+)
+def test_chapters_run_side_by_side_and_are_reported_in_order(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    workers: str,
+    ended: list[str],
+) -> None:
+    """As many at a time as asked for, each with a log of its own."""
+    notebook(folder / "02_y.ipynb", "1")
+    notebook(folder / "03_z.ipynb", "1")
+    kernels = Kernels()
+    monkeypatch.setattr(course, "execute", kernels)
+    assert course.main(["run", "--workers", workers]) == 0
+    assert (kernels.most, kernels.ended, len(kernels.logs)) == (int(workers), ended, 3)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in said] == ["01_x", "02_y", "03_z"]
+
+
+DRAWING = """\
+import ipywidgets
+
+ipywidgets.interactive_output(lambda n: print(n), {"n": ipywidgets.IntSlider(7)})"""
+
+
+def test_a_drawn_widget_tells_the_kernel_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one drawing in ten hangs until the time is up; what it shows is kept all the same."""
+
+    def told(*_: Any, **__: Any) -> None:
+        raise AssertionError("sent while the reply is awaited")
+
+    monkeypatch.setattr(OutputWidget, "_publish_msg", told)
+    notebook(folder / "01_x.ipynb", DRAWING)
+    book, _ = asyncio.run(course.execute(folder / "01_x.ipynb", {}))
+    (states,) = book.metadata.widgets.values()
+    (shown,) = [each.state.outputs for each in states.state.values() if "outputs" in each.state]
+    assert shown[0]["text"] == "7\n"
 
 
 def test_an_unknown_chapter_lists_the_known_ones(folder: Path) -> None:
@@ -136,11 +216,3 @@ def test_cleaning_takes_out_what_changes_from_run_to_run() -> None:
     assert "widgets" not in book.metadata
     assert book.cells[0].metadata == {}
     assert book.cells[0].outputs[0]["data"] == {"text/plain": "(run this cell to see the widget)"}
-
-
-def test_the_environment_is_put_back() -> None:
-    """Settings of one chapter do not leak into the next."""
-    before = dict(os.environ)
-    with course._environment({"PATTERNS_MODE": "live"}):
-        assert os.environ["PATTERNS_MODE"] == "live"
-    assert dict(os.environ) == before
