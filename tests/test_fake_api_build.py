@@ -110,6 +110,12 @@ def test_stop_sequence_ends_the_text() -> None:
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "STOP")
 
 
+def test_stop_sequence_is_looked_for_in_text_only() -> None:
+    """Thinking may say it."""
+    message = get(Reply("one STOP two", thinking="STOP?"), stop_sequences=["STOP"])
+    assert [block.type for block in message.content] == ["thinking", "text"]
+
+
 def test_stop_sequence_at_the_start_leaves_no_text() -> None:
     """An empty answer, which still counts a token."""
     message = get(Reply("STOP"), stop_sequences=["STOP"])
