@@ -1,6 +1,7 @@
 """What every chapter and every module has in common; a new slug is told here what it lacks."""
 
 import ast
+import json
 import re
 import statistics
 import subprocess
@@ -261,10 +262,47 @@ TOPS = sorted(
 )
 
 
-@pytest.mark.parametrize("top", TOPS)
-def test_a_pattern_works_when_copied_out(top: str, tmp_path: Path) -> None:
-    """Copied with what its docstrings say to take along, it imports, and stays light."""
-    home = tmp_path / "patterns"
+HEAVY = ("matplotlib", "ipywidgets", "IPython", "mcp", "dbos", "redis")
+IMPORT_EACH = """\
+import importlib, json, os, sys
+import anthropic, pydantic  # once for all: most of each import's time otherwise
+sys.path = [each for each in sys.path if not os.path.isdir(os.path.join(each, "patterns"))]
+for top, home in json.loads(sys.argv[1]):
+    if not os.fork():
+        sys.path.insert(0, home)
+        try:
+            found = importlib.import_module("patterns." + top).__file__
+        except Exception as error:
+            found = repr(error)
+        loaded = [name for name in sys.modules if "." not in name]
+        print(json.dumps([top, loaded, found]), flush=True)
+        os._exit(0)  # without taking down what the parent loaded
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def imports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[str], str]]:
+    """Each pattern copied out and imported by a process of its own: what that loaded, from where.
+
+    Where the import failed, its error stands in place of the file.
+    """
+    folders = [(top, str(copied_out(top, tmp_path_factory.mktemp(top)))) for top in TOPS]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_EACH, json.dumps(folders)],
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        env={"PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {top: (loaded, found) for top, loaded, found in lines}
+
+
+def copied_out(top: str, folder: Path) -> Path:
+    """Copy a pattern with all that docstrings say to take along."""
+    home = folder / "patterns"
     home.mkdir()
     copied: set[str] = set()
     todo = [top]
@@ -282,20 +320,16 @@ def test_a_pattern_works_when_copied_out(top: str, tmp_path: Path) -> None:
             (target / file.name).write_text(text, "utf-8")
             said = (ast.get_docstring(ast.parse(text)) or "").partition("Take along:")[2]
             todo += [each for each in TOPS if re.search(rf"\b{each}\b", said)]
-    heavy = ("matplotlib", "ipywidgets", "IPython", "mcp", "dbos", "redis")
-    allowed = {"mcp_session": {"mcp"}, "agents": set()}.get(top, set())
-    loud = sorted(set(heavy) - allowed)
-    code = (
-        f"import sys, patterns.{top}; "
-        f"print([name for name in {loud!r} if name in sys.modules], patterns.__path__[0])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("[] "), done.stdout
+    return folder
+
+
+@pytest.mark.parametrize("top", TOPS)
+def test_a_pattern_works_when_copied_out(
+    top: str, imports: dict[str, tuple[list[str], str]]
+) -> None:
+    """Copied with what its docstrings say to take along, it imports, and stays light."""
+    loaded, found = imports[top]
+    assert found.endswith((f"/patterns/{top}.py", f"/patterns/{top}/__init__.py")), found
+    assert ROOT not in Path(found).parents
+    allowed = {"mcp_session": {"mcp"}}.get(top, set())
+    assert set(HEAVY) & set(loaded) <= allowed
