@@ -264,11 +264,16 @@ class AdaptiveLimit:
         self._buckets: dict[str, _Bucket] = {}
         self._reserved = dict.fromkeys(BUCKETS, 0.0)
         self._means = {name: _Mean() for name in BUCKETS[1:]}
-        self._turn, self._news = asyncio.Lock(), asyncio.Event()
+        # Two queues: whoever waits for room must not stand before retries, which make it.
+        self._starting, self._turn = asyncio.Lock(), asyncio.Lock()
+        self._news = asyncio.Event()
 
     async def acquire(self) -> None:
         """Wait until one more call may start."""
-        await self._admit(lambda: self._open < min(self._most, self._window))
+        async with self._starting:
+            while self._open >= min(self._most, self._window):
+                await self._change()
+            await self._admit()
         self._open += 1
         _SLOT.set(self._reserve())
 
@@ -281,14 +286,18 @@ class AdaptiveLimit:
         self._open -= 1
         self._news.set()
 
-    async def _admit(self, has_room: Callable[[], bool]) -> None:
-        """Wait for room and for an allowance, first come, first served."""
+    async def _admit(self) -> None:
+        """Wait for an allowance, first come, first served: calls that start, and retries."""
         async with self._turn:
-            while (seconds := self._wait() if has_room() else math.inf) > 0:
-                self._news.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(None if seconds == math.inf else seconds):
-                        await self._news.wait()
+            while (seconds := self._wait()) > 0:
+                await self._change(seconds)
+
+    async def _change(self, seconds: float | None = None) -> None:
+        """Wait until something has happened, or so many seconds have passed."""
+        self._news.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
 
     def _wait(self) -> float:
         """Seconds until every bucket holds what a call needs; 0 for now."""
@@ -326,7 +335,7 @@ class AdaptiveLimit:
         """One HTTP attempt: the middleware's work. A retry waits for an allowance of its own."""
         slot = _SLOT.get()
         if slot is None or slot.limit is not self or slot.is_sent:
-            await self._admit(lambda: True)
+            await self._admit()
             slot = self._reserve()
         slot.is_sent = True
         before, sent_at = dict(self._reserved), asyncio.get_running_loop().time()

@@ -292,6 +292,18 @@ def test_adaptive_limit_is_still_until_a_429_has_passed() -> None:
         assert min(later) >= 30
 
 
+@pytest.mark.parametrize("status", [429, 529])
+def test_calls_that_all_fail_at_first_are_sent_again(status: int) -> None:
+    """Retries do not queue behind calls that wait for one of them to end."""
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> int:
+        async with asyncio.timeout(3_600):
+            outcomes = fan_out(range(6), lambda _: ask(client), limit=limit)
+            return sum([outcome.ok async for outcome in outcomes])
+
+    assert in_virtual_time(work, faults=[Fault.status(status, requests={1, 2})])[0] == 6
+
+
 def test_a_429_without_a_wait_blocks_for_a_second() -> None:
     """And a fraction of a second is taken as it is."""
 
