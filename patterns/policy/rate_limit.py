@@ -106,10 +106,14 @@ def estimate_tokens(body: Json) -> int:
 
 
 def _attachments(value: Any) -> int:
-    if isinstance(value, Mapping):
-        own = value.get("type") in ("base64", "url", "file")
-        return own + sum(map(_attachments, value.values()))
-    return sum(map(_attachments, value)) if isinstance(value, list) else 0
+    if isinstance(value, str):
+        return 0
+    if isinstance(value, list):
+        return sum(map(_attachments, value))
+    if not isinstance(value, Mapping):
+        return 0
+    own = value.get("type") in ("base64", "url", "file")
+    return own + sum(map(_attachments, value.values()))
 
 
 def per_model(request: APIRequest) -> str:

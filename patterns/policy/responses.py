@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import httpx2
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse
+from pydantic_core import from_json
 
 AnyResponse = APIResponse[Any] | AsyncAPIResponse[Any]
 Reply = TypeVar("Reply", APIResponse[Any], AsyncAPIResponse[Any])
@@ -77,13 +78,7 @@ class Lines:
 
 def event_of(line: bytes) -> dict[str, Any] | None:
     """The JSON object of a `data:` line of an event stream; None for any other line."""
-    if not line.startswith(b"data:"):
-        return None
-    try:
-        event = json.loads(line[5:])
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
+    return _object(line[5:]) if line.startswith(b"data:") else None
 
 
 class Watch:
@@ -234,11 +229,18 @@ def through(response: Reply, body: Body) -> Reply:
 
 def json_of(response: AnyResponse) -> dict[str, Any] | None:
     """The body as a JSON object, None if it is something else; it must have been read."""
+    return _object(http_of(response).content)
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
     try:
-        payload = json.loads(http_of(response).content)
+        value = from_json(text)
     except ValueError:
-        return None
-    return payload if isinstance(payload, dict) else None
+        try:
+            value = json.loads(text)  # slower, and as lenient as the SDK: half surrogate pairs
+        except ValueError:
+            return None
+    return value if isinstance(value, dict) else None
 
 
 def with_json(response: Reply, payload: Mapping[str, Any]) -> Reply:

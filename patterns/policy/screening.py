@@ -140,7 +140,10 @@ def hits(text: str) -> list[Hit]:
 
 
 def _phrases(text: str) -> Iterator[tuple[str, float, int, int]]:
-    if not any(word in text for word in _NEEDED):
+    for word in _NEEDED:
+        if word in text:
+            break
+    else:
         return
     for trick, weight, pattern in _PATTERNS:
         for match in pattern.finditer(text):
