@@ -18,6 +18,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Mapping,
 )
 from contextlib import suppress
 from contextvars import ContextVar
@@ -200,11 +201,12 @@ class _Mean:
     value: float = 0.0
     most: float = 0.0
     count: int = 0
+    keeps: float = 0.99
 
     def add(self, value: float) -> None:
         self.count = min(self.count + 1, 50)
         self.value += (value - self.value) / self.count
-        self.most = max(value, 0.99 * self.most)
+        self.most = max(value, self.keeps * self.most)
 
 
 @dataclass
@@ -225,8 +227,9 @@ class AdaptiveLimit:
     """Starts calls as fast as the API allows and no faster, whatever that is.
 
     It keeps the API's three token buckets (requests, input, output) on this side, learns their
-    size and level from the headers of every answer, and sets aside for each call what calls have
-    used on average, while there is enough for the largest. After a 429 it is still until
+    size and level from the headers of every answer, and sets aside for each call what a request
+    of its size takes and what answers have taken on average, while there is enough for the
+    largest. After a 429 it is still until
     `retry-after`. Before the first answers it starts few calls, and more with every answer. Time
     is the running loop's.
 
@@ -263,7 +266,9 @@ class AdaptiveLimit:
         self._blocked_until = -math.inf
         self._buckets: dict[str, _Bucket] = {}
         self._reserved = dict.fromkeys(BUCKETS, 0.0)
-        self._means = {name: _Mean() for name in BUCKETS[1:]}
+        self._held = dict.fromkeys(BUCKETS, 0.0)  # set aside by calls that wait for more
+        self._means = {"input-tokens": _Mean(keeps=0.999), "output-tokens": _Mean()}
+        self._density = _Mean()  # input tokens per character of a request
         # Two queues: whoever waits for room must not stand before retries, which make it.
         self._starting, self._turn = asyncio.Lock(), asyncio.Lock()
         self._news = asyncio.Event()
@@ -286,11 +291,20 @@ class AdaptiveLimit:
         self._open -= 1
         self._news.set()
 
-    async def _admit(self) -> None:
-        """Wait for an allowance, first come, first served: calls that start, and retries."""
+    async def _admit(self, needs: Mapping[str, float] | None = None) -> None:
+        """Wait for an allowance, first come, first served: calls that start, retries, the rest."""
         async with self._turn:
-            while (seconds := self._wait()) > 0:
+            while (seconds := self._wait(needs or self._needs())) > 0:
                 await self._change(seconds)
+
+    def _needs(self) -> dict[str, float]:
+        """What must be there for a call whose request is not known yet."""
+        means = self._means
+        return {
+            "requests": 1.0,
+            "input-tokens": means["input-tokens"].value,  # see `_fit` for those that need more
+            "output-tokens": means["output-tokens"].most,
+        }
 
     async def _change(self, seconds: float | None = None) -> None:
         """Wait until something has happened, or so many seconds have passed."""
@@ -299,13 +313,14 @@ class AdaptiveLimit:
             async with asyncio.timeout(seconds):
                 await self._news.wait()
 
-    def _wait(self) -> float:
+    def _wait(self, needs: Mapping[str, float]) -> float:
         """Seconds until every bucket holds what a call needs; 0 for now."""
         now = asyncio.get_running_loop().time()
         waits = [self._blocked_until - now]
         for name, bucket in self._buckets.items():
-            most = 1.0 if name == "requests" else self._means[name].most
-            need = min(most + self._margin * bucket.limit, bucket.limit)
+            if name not in needs:
+                continue
+            need = min(needs[name] + self._margin * bucket.limit, bucket.limit)
             waits.append((need - bucket.fill(now)) * 60 / bucket.limit)
         longest = max(waits)
         return max(longest, 0.001) if longest > 1e-9 else 0.0
@@ -338,10 +353,12 @@ class AdaptiveLimit:
             await self._admit()
             slot = self._reserve()
         slot.is_sent = True
+        size = _length(request.json)
+        await self._fit(slot, size)
         before, sent_at = dict(self._reserved), asyncio.get_running_loop().time()
         response = await call_next(request)
         if response.http_response.is_success:
-            self._settle(slot, await _usage_of(response, request))
+            self._settle(slot, await _usage_of(response, request), size)
         self._learn(response, before, sent_at)
         if response.status_code == 429:
             self._give_back(slot.amounts)
@@ -363,9 +380,35 @@ class AdaptiveLimit:
             # The headers say 0 for a bucket that is overdrawn as well: the wait tells how far.
             bucket.level = min(bucket.level, self._expected(name) - asked * bucket.limit / 60)
 
-    def _settle(self, slot: _Slot, used: dict[str, float]) -> None:
+    async def _fit(self, slot: _Slot, size: int) -> None:
+        """Set aside what a request of this size takes; one above the average waits for the rest.
+
+        At most as much as the largest so far: images and cached text are fewer tokens.
+        """
+        name = "input-tokens"
+        mean = self._means[name]
+        more = min(self._density.most * size, mean.most) - slot.amounts[name]
+        if more > 0 and self._wait({name: more}):
+            self._move(slot.amounts, self._reserved, self._held)
+            try:
+                await self._admit({name: more})
+            finally:
+                self._move(slot.amounts, self._held, self._reserved)
+        self._charge({name: more})
+        self._reserved[name] += more
+        slot.amounts[name] += more
+
+    @staticmethod
+    def _move(amounts: dict[str, float], source: dict[str, float], to: dict[str, float]) -> None:
+        for name, amount in amounts.items():
+            source[name] -= amount
+            to[name] += amount
+
+    def _settle(self, slot: _Slot, used: dict[str, float], size: int) -> None:
         """Replace the estimate by what was used, and let more calls run at once."""
         self._window = min(self._window + 1, self._most)
+        if used:
+            self._density.add(used["input-tokens"] / max(1, size))
         for name, amount in used.items():
             self._means[name].add(amount)
             self._charge({name: amount - slot.amounts[name]})
@@ -387,6 +430,7 @@ class AdaptiveLimit:
                 continue
             spare = self._margin * limit / 2  # for the estimates among what was sent since
             since, filled = self._reserved[name] - before[name], (now - sent_at) * limit / 60
+            left -= self._held[name]
             least, most = left - since - spare, left + max(0.0, filled - since)
             bucket = self._buckets.setdefault(name, _Bucket(int(limit), least, now))
             bucket.limit = int(limit)
@@ -411,6 +455,15 @@ def _number(response: AsyncAPIResponse[Any], name: str, unit: float = 1) -> floa
     with suppress(KeyError, ValueError):
         return float(response.headers[name]) / unit
     return None
+
+
+def _length(value: object) -> int:
+    """Characters of all strings in a request's body."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_length, value.values()))
+    return sum(map(_length, value)) if isinstance(value, list | tuple) else 0
 
 
 async def _usage_of(response: AsyncAPIResponse[Any], request: APIRequest) -> dict[str, float]:

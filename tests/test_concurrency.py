@@ -230,6 +230,21 @@ def test_adaptive_limit_runs_at_the_allowed_rate(limits: RateLimits) -> None:
     assert load.lost == 0
 
 
+TINY = {
+    "5 requests": RateLimits(rpm=5, itpm=10**7, otpm=10**7),
+    "600 input tokens": RateLimits(rpm=10**5, itpm=600, otpm=10**7),
+    "1,000 output tokens": RateLimits(rpm=10**5, itpm=10**7, otpm=1_000),
+}
+
+
+@pytest.mark.parametrize("limits", TINY.values(), ids=TINY)
+def test_adaptive_limit_runs_at_a_rate_of_a_few_calls_a_minute(limits: RateLimits) -> None:
+    """Also where one request is most of what a minute allows."""
+    load = measure("adaptive", limits, seconds=2_400, warm_up=600)
+    assert load.rate >= 0.95
+    assert load.refused <= 0.005
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("latency", [QUICK, SLOW], ids=["quick", "slow"])
 @pytest.mark.parametrize("limits", LARGE.values(), ids=LARGE)
