@@ -7,8 +7,10 @@ import gc
 import gzip
 import json
 import logging
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from decimal import Decimal
 from threading import Barrier
 from typing import Any
@@ -18,6 +20,7 @@ import httpx2
 import pytest
 from anthropic import Anthropic, AsyncAnthropic, beta_tool
 from anthropic.types.messages import MessageBatchIndividualResponse
+from datadog.dogstatsd.base import DogStatsd
 from monitoring_support import ASK, NOW, OVERLOADED, Broken, Kept, ask, watched
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -27,6 +30,7 @@ from patterns.fake_api import Error, FakeAPI, Fault, Reply
 from patterns.models import OPUS, SONNET
 from patterns.monitoring import spans
 from patterns.monitoring.calls import CallMonitor, MonitoringDisabled, call_context, pseudonym
+from patterns.monitoring.dogstatsd import DogStatsDSink
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.json_log import JsonLog
 from patterns.monitoring.prometheus import PrometheusSink
@@ -717,11 +721,20 @@ def test_requests_carry_no_trace_headers() -> None:
 
 
 def test_content_reaches_no_sink(caplog: pytest.LogCaptureFixture) -> None:
-    """A canary in prompt, answer, tool result and error is in no metric, row or line."""
+    """A canary in prompt, answer, tool result and error is in no metric, row, line or datagram."""
     canary = "canary-7f3a"
     sink, log = PrometheusSink(), EventLog()
-    logger = logging.getLogger("test.calls")
-    monitor = CallMonitor(sink, log, JsonLog(logger), features={"chat"}, user_key=b"k")
+    agent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    agent.bind(("127.0.0.1", 0))
+    statsd = DogStatsd(
+        host="127.0.0.1",
+        port=agent.getsockname()[1],
+        disable_telemetry=True,
+        disable_buffering=True,
+    )
+    lines = JsonLog(logging.getLogger("test.calls"))
+    sinks = (sink, log, lines, DogStatsDSink(statsd))
+    monitor = CallMonitor(*sinks, features={"chat"}, user_key=b"k")
     api = FakeAPI()
     api.enqueue(f"{canary} answer", Error(400, message=canary), f"{canary} again")
     client = watched(api, monitor)
@@ -740,8 +753,15 @@ def test_content_reaches_no_sink(caplog: pytest.LogCaptureFixture) -> None:
         read_events(client)
     everything = [tuple(row) for row in log.query("SELECT * FROM calls")]
     metrics = [sample for family in sink.registry.collect() for sample in family.samples]
+    statsd.close_socket()
+    agent.setblocking(False)  # loopback delivers before it returns
+    datagrams: list[str] = []
+    with agent, suppress(BlockingIOError):
+        while True:
+            datagrams.append(agent.recv(4096).decode())
     assert len(everything) == 3
-    assert canary not in repr(everything) + repr(metrics) + caplog.text
+    assert sum(one.startswith("claude.calls:") for one in datagrams) == 3
+    assert canary not in repr(everything) + repr(metrics) + caplog.text + repr(datagrams)
 
 
 def test_span_names_are_those_that_the_code_expects() -> None:

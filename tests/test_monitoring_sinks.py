@@ -196,6 +196,7 @@ def test_json_log_that_nobody_reads_writes_nothing(caplog: pytest.LogCaptureFixt
     JsonLog(logger).finished(a_record())
     assert caplog.records == []
     assert json.loads(as_json(a_record(cost_usd=None)))["cost_usd"] is None
+    assert as_json(a_record(model="m\u2028ö")).isascii()
 
 
 def test_dogstatsd_datagrams_arrive_over_udp() -> None:

@@ -13,6 +13,8 @@ import logging
 from dataclasses import fields
 from typing import Any
 
+from pydantic_core import to_json
+
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.sink import Sink
 from patterns.pricing import Tokens
@@ -47,4 +49,5 @@ def as_json(record: CallRecord) -> str:
     line["at"] = record.at.isoformat()
     line["tokens"] = {kind: getattr(record.tokens, kind) for kind in _KINDS}
     line["cost_usd"] = None if record.cost_usd is None else str(record.cost_usd)
-    return json.dumps(line)
+    text = to_json(line).decode()  # several times as fast as json.dumps
+    return text if text.isascii() else json.dumps(line)  # nothing that could break a line

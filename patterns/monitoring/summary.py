@@ -9,7 +9,7 @@ patterns/pricing.py.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -101,7 +101,7 @@ def summarize(
     """Sums, counts and percentiles of a period; everything that is logged by default."""
     period = period_of(since, until)
     total, by_model, by_feature = _Sum(), dict[str, _Sum](), dict[str, _Sum]()
-    for row in log.query(_SUMS, period):
+    for row in _sums(log, period):
         for part in (
             total,
             by_model.setdefault(row["model"], _Sum()),
@@ -193,8 +193,11 @@ _SUMS: Final = f"""
 SELECT model, feature, outcome, count(*) AS calls,
        {", ".join(f"sum({kind}) AS {kind}" for kind in _KINDS)},
        sum(cost_pico) AS cost, count(*) - count(cost_pico) AS unpriced
-FROM calls WHERE {PERIOD} GROUP BY model, feature, outcome
+FROM calls WHERE rowid > ? AND rowid <= ? AND {PERIOD} GROUP BY model, feature, outcome
 """
+_AT_A_TIME: Final = 10_000
+"""Rows that are grouped together: a sort that fits SQLite's page cache takes half the time."""
+
 _STEPS: Final = """
 SELECT CAST(at / ? AS INTEGER) AS step, outcome, count(*) AS calls,
        coalesce(sum(cost_pico), 0) AS cost
@@ -203,6 +206,12 @@ FROM calls GROUP BY step, outcome
 _STEP_SECONDS: Final = """
 SELECT CAST(at / ? AS INTEGER), seconds FROM calls WHERE seconds IS NOT NULL
 """
+
+
+def _sums(log: EventLog, period: tuple[float, float]) -> Iterator[Row]:
+    ((last,),) = log.query("SELECT coalesce(max(rowid), 0) FROM calls")
+    for start in range(0, last, _AT_A_TIME):
+        yield from log.query(_SUMS, (start, start + _AT_A_TIME, *period))
 
 
 def _values(log: EventLog, column: str, period: tuple[float, float]) -> array[float]:
