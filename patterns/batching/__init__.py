@@ -6,6 +6,7 @@ nothing lost when the process dies. Taught in chapter 08.
 Take along: the folder patterns/batching, patterns/pricing.py, patterns/models.py.
 """
 
+from patterns.batching.async_job import AsyncBatchJob
 from patterns.batching.choose import Allowance, Choice, Option, choose
 from patterns.batching.job import BatchJob, JobCost, JobStatus, NotSubmitted, StillRunning
 from patterns.batching.journal import (
@@ -42,6 +43,7 @@ from patterns.batching.submission import Window
 __all__ = [
     "TRANSIENT",
     "Allowance",
+    "AsyncBatchJob",
     "BadRequest",
     "BatchError",
     "BatchGone",

@@ -8,7 +8,7 @@
 
 Run the same lines again after a crash: the journal knows how far the job was. Half the price of
 plain calls, for work that can wait a day. Not for one request, and not while a person waits: see
-`choose`. From async code, run the whole job in a thread (`asyncio.to_thread`).
+`choose`. In async code, take `AsyncBatchJob`.
 
 Take along: the folder patterns/batching, patterns/pricing.py. Taught in chapter 08.
 """

@@ -1,0 +1,158 @@
+"""A `BatchJob` for async code: the same steps, one after the other, in a thread of their own.
+
+    async with AsyncBatchJob(client, "job.sqlite") as job:
+        await job.submit(requests)
+        await job.wait()
+        async for result in job.results():
+            ...
+
+The client is the sync one. A job is a file and a call a minute: an async client would make nothing
+faster, and what matters is that the event loop goes on meanwhile. A step that is cancelled ends at
+its next pause, or when the call that it is in has its answer; the journal knows how far it was.
+
+Take along: the folder patterns/batching, patterns/pricing.py. Taught in chapter 08.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from anthropic import Anthropic
+from anthropic.types.messages.batch_create_params import Request
+
+from patterns.batching.job import BatchJob, JobCost, JobStatus
+from patterns.batching.journal import BatchShard
+from patterns.batching.progress import Progress
+from patterns.batching.results import TRANSIENT, BatchResult, Collected
+
+T = TypeVar("T")
+
+PAGE: Final = 500
+"""Results that are read at once."""
+
+
+class _Stopped(BaseException):
+    """Ends a cancelled step inside its thread; no `except Exception` of a caller takes it."""
+
+
+class AsyncBatchJob:
+    """Requests on their way through the Batches API; use it with `async with`.
+
+    Args:
+        client: the SDK's sync client.
+        journal: see `BatchJob`; the file is opened on entering.
+        sleep: waits that many seconds, in the job's thread; by default so that cancelling ends it.
+        options: the other options of `BatchJob`.
+    """
+
+    def __init__(
+        self,
+        client: Anthropic,
+        journal: Path | str,
+        *,
+        sleep: Callable[[float], None] | None = None,
+        **options: Any,
+    ) -> None:
+        self._open = partial(BatchJob, client, journal, sleep=self._pause, **options)
+        self._sleep, self._stopping = sleep, threading.Event()
+        # One thread: an SQLite connection stays where it was opened, and steps do not overlap.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch-job")
+
+    async def __aenter__(self) -> "AsyncBatchJob":
+        try:
+            self._job = await self._run(self._open)
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._run(self._job.close)
+        self._thread.shutdown()
+
+    def _pause(self, seconds: float) -> None:
+        if self._sleep is not None:
+            self._sleep(seconds)
+        if self._stopping.wait(seconds if self._sleep is None else 0):
+            raise _Stopped
+
+    async def _run(self, step: Callable[..., T], *args: Any, **options: Any) -> T:
+        """The result of a step, in the caller's context; cancelling waits until it has stopped."""
+        self._stopping.clear()
+        call = partial(copy_context().run, step, *args, **options)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, call)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._stopping.set()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
+
+    async def plan(self, requests: Iterable[Request]) -> tuple[BatchShard, ...]:
+        """See `BatchJob.plan`; the requests are made in the job's thread."""
+        return await self._run(self._job.plan, requests)
+
+    async def submit(self, requests: Iterable[Request] | None = None) -> tuple[BatchShard, ...]:
+        """See `BatchJob.submit`; the requests are made in the job's thread."""
+        return await self._run(self._job.submit, requests)
+
+    async def status(self) -> JobStatus:
+        """See `BatchJob.status`."""
+        return await self._run(self._job.status)
+
+    async def wait(self, *, progress: Progress | None = None) -> JobStatus:
+        """See `BatchJob.wait`; for less than all of it take `asyncio.timeout`.
+
+        Args:
+            progress: shown from the job's thread.
+        """
+        return await self._run(self._job.wait, progress=progress)
+
+    async def collect(self) -> tuple[Collected, ...]:
+        """See `BatchJob.collect`."""
+        return await self._run(self._job.collect)
+
+    async def results(self) -> AsyncIterator[BatchResult]:
+        """See `BatchJob.results`."""
+        await self.collect()
+        async for result in self.stored():
+            yield result
+
+    async def stored(self) -> AsyncIterator[BatchResult]:
+        """See `BatchJob.stored`; read in pages, so that other steps may come between."""
+        results = self._job.stored()
+        page: list[BatchResult]
+        while page := await self._run(list, islice(results, PAGE)):
+            for result in page:
+                yield result
+
+    async def cost(self) -> JobCost:
+        """See `BatchJob.cost`."""
+        return await self._run(self._job.cost)
+
+    async def retry_failed(
+        self, *, errors: Collection[str] = TRANSIENT, expired: bool = True, canceled: bool = False
+    ) -> int:
+        """See `BatchJob.retry_failed`."""
+        choice = {"errors": errors, "expired": expired, "canceled": canceled}
+        return await self._run(self._job.retry_failed, **choice)
+
+    async def cancel(self) -> tuple[str, ...]:
+        """See `BatchJob.cancel`: it asks the API to stop the batches."""
+        return await self._run(self._job.cancel)
+
+    async def resubmit(self, batch_id: str) -> None:
+        """See `BatchJob.resubmit`."""
+        await self._run(self._job.resubmit, batch_id)

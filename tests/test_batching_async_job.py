@@ -1,0 +1,135 @@
+"""patterns.batching.async_job: the same job, while the event loop goes on."""
+
+import asyncio
+import threading
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batching_worker import PATH, request, requests_of
+
+from patterns.batching import AsyncBatchJob, BatchJob, JobStatus, JournalInUse
+from patterns.fake_api import FakeAPI, Fault, VirtualClock
+
+
+def job_on(api: FakeAPI, journal: Path | str = "", **options: Any) -> AsyncBatchJob:
+    """A job that talks to a fake API in its virtual time."""
+    clock = api.clock
+    return AsyncBatchJob(api.client(), journal, clock=clock.now, sleep=clock.sleep, **options)
+
+
+def test_results_come_as_from_the_sync_job() -> None:
+    """In the order of the requests, with cost and status."""
+
+    async def work() -> tuple[list[str], int, Any]:
+        async with job_on(FakeAPI(clock=VirtualClock()), most_requests=20) as job:
+            await job.plan(requests_of(50))
+            await job.submit()
+            ended = (await job.wait()).ended
+            ids = [result.custom_id async for result in job.results()]
+            assert (await job.status()).outcomes == {"succeeded": 50}
+            return ids, ended, (await job.cost()).usd
+
+    ids, ended, usd = asyncio.run(work())
+    assert ids == [f"job-{n}" for n in range(50)]
+    assert ended == 3
+    assert usd > 0
+
+
+def test_failed_cancelled_and_deleted_batches_are_sent_again() -> None:
+    """The steps after a job that went wrong."""
+    api = FakeAPI(clock=VirtualClock(), batch_seconds=1_000)
+    wrong: Any = request(1, max_tokens="many")
+
+    async def work() -> list[str]:
+        async with job_on(api) as job:
+            (shard,) = await job.submit([request(0), wrong])
+            assert await job.cancel() == (shard.batch_id,)
+            await job.wait()
+            await job.resubmit(shard.batch_id or "")
+            await job.submit()
+            await job.wait()
+            await job.collect()
+            assert await job.retry_failed(errors={"invalid_request_error"}) == 1
+            await job.wait()
+            return [result.outcome async for result in job.results()]
+
+    assert asyncio.run(work()) == ["succeeded", "errored"]
+
+
+def test_the_event_loop_goes_on_and_a_cancelled_wait_stops() -> None:
+    """In real time: the job would look again after five seconds; it can be gone on with."""
+    api = FakeAPI(batch_seconds=3_600)
+
+    looked = threading.Event()
+
+    class Looks:
+        def show(self, status: JobStatus) -> None:
+            looked.set()
+
+        def close(self) -> None:
+            looked.clear()
+
+    async def work() -> str:
+        async with AsyncBatchJob(api.client(), "") as job:
+            await job.submit(requests_of(3))
+            waiting = asyncio.create_task(job.wait(progress=Looks()))
+            await asyncio.to_thread(looked.wait)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert not looked.is_set()
+            return (await job.submit())[0].state
+
+    assert asyncio.run(work()) == "submitted"
+
+
+def test_a_step_without_a_pause_ends_before_its_cancelling_does() -> None:
+    """A create that has been sent is not forgotten."""
+    gate, sent = threading.Event(), threading.Event()
+
+    def hold(body: Any) -> bool:
+        sent.set()
+        return gate.wait() and False
+
+    api = FakeAPI(clock=VirtualClock(), faults=[Fault.status(500, path=PATH, requests=hold)])
+
+    async def work() -> str:
+        async with job_on(api) as job:
+            submitting = asyncio.create_task(job.submit(requests_of(3)))
+            await asyncio.to_thread(sent.wait)
+            submitting.cancel()
+            await asyncio.sleep(0)
+            gate.set()
+            with pytest.raises(asyncio.CancelledError):
+                await submitting
+            return (await job.submit())[0].state
+
+    assert asyncio.run(work()) == "submitted"
+    assert sum(entry.method == "POST" for entry in api.journal) == 1
+
+
+def test_a_journal_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
+    """The error comes through as it is."""
+    api = FakeAPI(clock=VirtualClock())
+
+    async def work() -> None:
+        async with job_on(api, tmp_path / "j"):
+            raise AssertionError
+
+    with BatchJob(api.client(), tmp_path / "j"), pytest.raises(JournalInUse):
+        asyncio.run(work())
+    assert not [each for each in threading.enumerate() if each.name.startswith("batch-job")]
+
+
+def test_requests_are_made_in_the_context_of_the_caller() -> None:
+    """So that a middleware knows on whose behalf it runs."""
+    name: ContextVar[str] = ContextVar("name")
+
+    async def work() -> None:
+        name.set("ada")
+        async with job_on(FakeAPI(clock=VirtualClock())) as job:
+            await job.plan(request(n) for n in range(2) if name.get() == "ada")
+
+    asyncio.run(work())
