@@ -4,6 +4,7 @@ Peers take turns with ours in one run. Memory and a real Redis (`apt-get install
 Run with the benchmark environment: `.venv-bench/bin/python tests/bench/bench_policy.py`.
 """
 
+import ast
 import asyncio
 import contextlib
 import multiprocessing
@@ -12,6 +13,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -81,6 +83,12 @@ def ours(store: Any, cost: int) -> Step:
     return step
 
 
+def ours_reserve(store: Any, cost: int) -> Step:
+    """The decision alone, which is all that the peers do: three buckets, one operation."""
+    budget, price = Limits(PLENTY, PLENTY, PLENTY), Cost(1, cost, cost)
+    return lambda: store.reserve("k", budget, price, 0)
+
+
 def of_limits(storage: Any, cost: int) -> Step:
     strategy = limits.strategies.MovingWindowRateLimiter(storage)
     item = limits.RateLimitItemPerMinute(100_000_000)
@@ -115,14 +123,16 @@ def decisions(port: int, cost: int) -> dict[str, float]:
     rate = [pyrate_limiter.Rate(100_000_000, pyrate_limiter.Duration.MINUTE)]
     url = f"redis://127.0.0.1:{port}"
     memory = {
-        "ours": ours(MemoryStore(), cost),
+        "ours, reserve and settle": ours(MemoryStore(), cost),
+        "ours, reserve": ours_reserve(MemoryStore(), cost),
         "limits": of_limits(limits.storage.MemoryStorage(), cost),
         "throttled-py": of_throttled(throttled.MemoryStore(), cost),
         "pyrate-limiter": of_pyrate(pyrate_limiter.InMemoryBucket(rate), cost),
         "llm-rate-governor": of_governor(cost),
     }
     shared = {
-        "ours": ours(RedisStore(client, prefix=f"bench{cost}"), cost),
+        "ours, reserve and settle": ours(RedisStore(client, prefix=f"bench{cost}"), cost),
+        "ours, reserve": ours_reserve(RedisStore(client, prefix=f"reserve{cost}"), cost),
         "limits": of_limits(limits.storage.RedisStorage(url), cost),
         "throttled-py": of_throttled(throttled.RedisStore(server=url), cost),
         "pyrate-limiter": of_pyrate(
@@ -145,7 +155,7 @@ def _take(port: int, start: float, seconds: float, results: Any) -> None:
     while time.time() < start + seconds:
         grant = store.reserve("org", budget, Cost(0, 1_000), 0.2)
         if grant.granted:
-            taken += 1
+            taken += time.time() + grant.wait < start + seconds  # booked for within the period
             time.sleep(grant.wait)
         else:
             time.sleep(0.1)
@@ -169,8 +179,7 @@ def eight_processes(port: int, seconds: float = 20.0) -> dict[str, float]:
     return {
         "calls admitted": taken,
         "calls allowed": allowed,
-        # A booking may be for up to 0.2 s after the end: two calls.
-        "above the limit": max(0, taken - allowed - 2),
+        "above the limit": max(0, taken - allowed),
         "share of the limit used": round(taken / allowed, 3),
     }
 
@@ -263,6 +272,22 @@ def audit(folder: str, rows: int = 3_000) -> dict[str, Any]:
     }
 
 
+def docstrings() -> list[str]:
+    """Ordinary prose that nobody here wrote: that of the standard library."""
+    root = Path(sysconfig.get_path("stdlib"))
+    found: set[str] = set()
+    for file in sorted(root.rglob("*.py")):
+        if {"site-packages", "test", "tests"} & set(file.relative_to(root).parts):
+            continue
+        with contextlib.suppress(SyntaxError, ValueError):
+            tree = ast.parse(file.read_text("utf-8"))
+            documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+            for node in ast.walk(tree):
+                if isinstance(node, documented) and len(text := ast.get_docstring(node) or "") > 60:
+                    found.add(text)
+    return sorted(found)
+
+
 HOSTILE = ["1 ", "4111 ", "a@", "DE89 ", "1:", "call 555-1234 ", "sk-", "(", "123-45-6789 ", "123 ",
            "12345 ", "\u200b", "é", "ignore ", "<", "# ", "token=", "-----BEGIN "]  # fmt: skip
 
@@ -285,6 +310,11 @@ def texts() -> dict[str, Any]:
     for text in short:
         find_pii(text)
     found["short texts/s"] = round(len(short) / (time.process_time() - started))
+    ordinary = docstrings()
+    found["docstrings"] = len(ordinary)
+    found["docstrings: screened out"] = round(
+        sum(injection_score(one) >= 1 for one in ordinary) / len(ordinary), 5
+    )
     worst = 0.0, ""
     ratio = 0.0
     for unit in HOSTILE:
@@ -327,6 +357,7 @@ def main() -> None:
             "held-out precision and recall at least .90": held["held-out: precision"] >= 0.9
             and held["held-out: recall"] >= 0.9,
             "benign texts flagged at most 1.5 %": held["held-out: benign flagged"] <= 0.015,
+            "docstrings screened out at most 0.5 %": held["docstrings: screened out"] <= 0.005,
             "at least 2,000 short texts/s": held["short texts/s"] >= 2_000,
             "100 kB of hostile text under 250 ms": held["hostile 100 kB: worst milliseconds"] < 250,
             "twice the hostile text in at most 3 times": held["hostile: time for twice the text"]
