@@ -275,7 +275,7 @@ def test_cut_text_is_a_beginning_that_fits(text: str, limit: int) -> None:
     assert text.startswith(cut)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.text(max_size=90), st.text(max_size=90) | st.none(), st.integers(1, 40), st.integers(1, 9)
 )
