@@ -36,7 +36,9 @@ $(VENV)/.ready: requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
-	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	@echo rfc3987-syntax > $(VENV)/excluded.txt  # optional for jsonschema; 2 s at each import of it
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes \
+		--excludes $(VENV)/excluded.txt -r requirements.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@mkdir -p $(VAR) $(VENV)/share/jupyter/lab/settings
 	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \

@@ -1,5 +1,6 @@
 """What chapter 02 draws: failures in one line, histories, readings, and how long retries last."""
 
+import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
@@ -28,15 +29,17 @@ async def outcome(call: Coroutine[Any, Any, Any]) -> Shown:
 
 
 async def visit(ways: Mapping[str, tuple[Connect, str]]) -> Table:
-    """Ask the same question of the same server over each way, and show the answers."""
-    rows = []
-    for name, (connect, mode) in ways.items():
-        async with ToolSession(connect, mode=mode) as session:
-            answer = await session.call_tool("stock", {"tea": "assam"})
-            version = session.client.protocol_version
-            grams = (answer.structured_content or {}).get("grams")
-            rows.append((name, version, len(await session.list_tools()), grams))
+    """Ask the same question of the same server over each way at once, and show the answers."""
+    rows = await asyncio.gather(*(_visited(name, *way) for name, way in ways.items()))
     return Table(("way", "protocol", "tools", "grams of assam"), rows)
+
+
+async def _visited(name: str, connect: Connect, mode: str) -> tuple[Any, ...]:
+    async with ToolSession(connect, mode=mode) as session:
+        answer = await session.call_tool("stock", {"tea": "assam"})
+        grams = (answer.structured_content or {}).get("grams")
+        version = session.client.protocol_version
+        return name, version, len(await session.list_tools()), grams
 
 
 def history_table(calls: Sequence[ToolCall]) -> Table:
