@@ -147,6 +147,9 @@ def test_the_knobs_lines_are_the_widgets(
     assert lines[1].startswith("4 at once, 0% of calls lost: 19.0 s on average, 8.0 calls")
     views.widget(BRIEF, WRITER, SECONDS)
     assert "4 at once, 20% of calls lost: 22.7 s on average" in capsys.readouterr().out
+    [fig] = shown
+    assert sum(bar.get_height() for bar in fig.axes[0].patches) == 40
+    assert fig.get_suptitle() == "1.19 times the bound on average"
 
 
 def test_notes_keep_what_is_sent() -> None:

@@ -69,7 +69,9 @@ def test_the_figure_says_its_numbers(shown: list[Any], capsys: pytest.CaptureFix
     assert capsys.readouterr().out.startswith("After 120 s the limit allows 180 thousand")
 
 
-def test_the_widget_runs_the_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_widget_runs_the_simulation(
+    shown: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With the values of its controls, and again when one is turned."""
     asked: list[dict[str, Any]] = []
     traffic = policy.simulate(seconds=1)
@@ -82,3 +84,6 @@ def test_the_widget_runs_the_simulation(monkeypatch: pytest.MonkeyPatch) -> None
     box = policy.limit_knobs()
     box.children[0].children[0].value = 5
     assert [each["calls_per_second"] for each in asked] == [2, 5]
+    titles = [fig.get_suptitle() for fig in shown]
+    assert titles == ["7% of the limit was used, 0 calls were turned away"] * 2
+    assert capsys.readouterr().out.count(policy.summary(traffic)) == 2

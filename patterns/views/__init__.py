@@ -201,6 +201,8 @@ def knobs(draw: Callable[..., Any], /, **controls: Any) -> Any:
     """
     import ipywidgets as widgets
 
-    return widgets.VBox(
-        [widgets.HBox(list(controls.values())), widgets.interactive_output(draw, controls)]
-    )
+    for control in controls.values():
+        control.style.description_width = "initial"  # or longer names are cut off
+        control.layout.min_width = "18em"
+    row = widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
+    return widgets.VBox([row, widgets.interactive_output(draw, controls)])

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -160,15 +160,19 @@ def failing(seconds: Mapping[str, float], rate: float, seed: int = 0) -> Call:
     return call
 
 
-def knob_line(
+def draws(
     plan: Plan, agents: Sequence[Agent], seconds: Mapping[str, float], cap: int, rate: float
-) -> str:
-    """What a width and a failure rate make of a plan, over 40 draws."""
+) -> list[RunReport]:
+    """Forty runs of a plan with this width and failure rate."""
     patient = Plan(tuple(replace(task, max_attempts=4) for task in plan))
-    runs = [
+    return [
         in_virtual_time(patient, agents, failing(seconds, rate, seed), max_concurrency=cap)
         for seed in range(40)
     ]
+
+
+def knob_line(runs: Sequence[RunReport], cap: int, rate: float) -> str:
+    """What a width and a failure rate made of a plan."""
     mean = sum(run.makespan for run in runs) / len(runs)
     calls = sum(len(run.attempts) for run in runs) / len(runs)
     whole = sum(run.ok for run in runs)
@@ -181,22 +185,34 @@ def knob_line(
 def knob_lines(plan: Plan, agents: Sequence[Agent], seconds: Mapping[str, float]) -> Shown:
     """The widget's line at a few settings."""
     settings = ((1, 0.0), (4, 0.0), (4, 0.2), (4, 0.5))
-    return Shown("\n".join(knob_line(plan, agents, seconds, *each) for each in settings))
+    lines = [knob_line(draws(plan, agents, seconds, *each), *each) for each in settings]
+    return Shown("\n".join(lines))
 
 
 def widget(plan: Plan, agents: Sequence[Agent], seconds: Mapping[str, float]) -> Any:
-    """Sliders for width and failure rate; below them the line that they give."""
+    """Sliders for width and failure rate; below them how long the forty runs take."""
     import ipywidgets as widgets
 
+    def draw(cap: int, rate: float) -> None:
+        runs = draws(plan, agents, seconds, cap, rate)
+        _spread(runs, lower_bound(plan, cap, seconds), knob_line(runs, cap, rate))
+
     return knobs(
-        _printer(lambda cap, rate: knob_line(plan, agents, seconds, cap, rate)),
+        draw,
         cap=widgets.IntSlider(value=4, min=1, max=8, description="at once"),
         rate=widgets.FloatSlider(value=0.2, min=0.0, max=0.8, step=0.1, description="lost"),
     )
 
 
-def _printer(line: Callable[..., str]) -> Callable[..., None]:
-    def draw(**values: Any) -> None:
-        print(line(**values))  # noqa: T201  # this file is what shows things
-
-    return draw
+def _spread(runs: Sequence[RunReport], bound: float, line: str) -> None:
+    """How often a run took how long, with the bound and the mean as lines."""
+    spans = [run.makespan for run in runs]
+    mean = sum(spans) / len(spans)
+    fig, axis = figure(f"{mean / bound:.2f} times the bound on average", size=(7.2, 2.8))
+    axis.hist(spans, bins=range(0, int(max(spans)) + 3, 2), color=PALETTE[0], alpha=0.85)
+    for at, colour, label in ((bound, INK, f"bound {bound:g} s"), (mean, PALETTE[1], "mean")):
+        axis.axvline(at, color=colour, linestyle="--", label=label)
+    axis.set_xlabel("seconds until the plan is done")
+    axis.set_ylabel("runs")
+    axis.legend(frameon=False, fontsize=9)
+    show(fig, line)

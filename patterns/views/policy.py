@@ -124,6 +124,28 @@ def _alt(shared: Traffic, apart: Traffic, allowed: float, processes: int) -> str
     )
 
 
+def plot_traffic(traffic: Traffic, *, otpm: float = 60_000) -> None:
+    """One simulation: the level over time, and what got in beside what may."""
+    allowed = [otpm * (1 + one / 60) for one in traffic.times]
+    share = traffic.admitted[-1] / allowed[-1]
+    title = f"{share:.0%} of the limit was used, {traffic.refused} calls were turned away"
+    fig, (left, right) = figure(title, size=(8.4, 3.2), panels=2)
+    left.plot(traffic.times, [one / 1_000 for one in traffic.levels], color=PALETTE[0])
+    left.set_title("level, thousand output tokens", fontsize=10, color=INK, loc="left")
+    right.plot(
+        traffic.times, [one / 1_000 for one in allowed], color=MUTED, linestyle="--", label="limit"
+    )
+    right.plot(
+        traffic.times, [one / 1_000 for one in traffic.admitted], color=PALETTE[1], label="admitted"
+    )
+    right.set_title("since the start", fontsize=10, color=INK, loc="left")
+    right.legend(frameon=False, fontsize=9)
+    for axis in (left, right):
+        axis.set_xlabel("seconds")
+        axis.set_ylim(bottom=0)
+    show(fig, summary(traffic))
+
+
 def summary(traffic: Traffic) -> str:
     """One line about a simulation, as text."""
     return (
@@ -140,7 +162,7 @@ def limit_knobs() -> Any:
         traffic = simulate(
             calls_per_second=calls, reserve=reserve, settle=settle, processes=processes
         )
-        print(summary(traffic))  # noqa: T201  # this is what the widget shows
+        plot_traffic(traffic)
 
     return knobs(
         draw,

@@ -185,5 +185,5 @@ def prefix_widget(instructions: str) -> Any:
     return knobs(
         draw,
         change=widgets.Dropdown(options=list(NEXT), description="next request"),
-        layout=widgets.ToggleButtons(options=LAYOUTS),
+        layout=widgets.ToggleButtons(options=LAYOUTS, style={"button_width": "auto"}),
     )
