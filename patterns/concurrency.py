@@ -196,15 +196,22 @@ class _Bucket:
 
 @dataclass
 class _Mean:
-    """A running mean, and the largest value, that forget what is long past."""
+    """A running mean, its spread and the largest value, that forget what is long past."""
 
     value: float = 0.0
     most: float = 0.0
     count: int = 0
     keeps: float = 0.99
+    square: float = 0.0
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation."""
+        return math.sqrt(max(0.0, self.square - self.value**2))
 
     def add(self, value: float) -> None:
         self.count = min(self.count + 1, 50)
+        self.square += (value**2 - self.square) / self.count
         self.value += (value - self.value) / self.count
         self.most = max(value, self.keeps * self.most)
 
@@ -299,11 +306,13 @@ class AdaptiveLimit:
 
     def _needs(self) -> dict[str, float]:
         """What must be there for a call whose request is not known yet."""
-        means = self._means
+        output = self._means["output-tokens"]
+        # Answers on their way may be longer than the average: three standard deviations of them.
+        unknown = 3 * output.spread * math.sqrt(self._open)
         return {
             "requests": 1.0,
-            "input-tokens": means["input-tokens"].value,  # see `_fit` for those that need more
-            "output-tokens": means["output-tokens"].most,
+            "input-tokens": self._means["input-tokens"].value,  # `_fit` has what needs more wait
+            "output-tokens": max(output.most, unknown),
         }
 
     async def _change(self, seconds: float | None = None) -> None:

@@ -1,8 +1,9 @@
-"""The README is short, true, and its tables are generated."""
+"""The README is short, true, and its tables are generated; links lead somewhere, everywhere."""
 
 import re
+from pathlib import Path
 
-from chapters import ROOT
+from chapters import CHAPTERS, ROOT
 from readme_tables import README, rendered
 
 TEXT = README.read_text("utf-8")
@@ -19,9 +20,15 @@ def test_the_readme_is_short() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    """Links into the repository; there are no others."""
-    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    """Links into the repository, from the README and the chapters; there are no others."""
+    texts = {ROOT: [TEXT], ROOT / "notebooks": [chapter.prose for chapter in CHAPTERS]}
+    links = [
+        folder / link
+        for folder, pages in texts.items()
+        for page in pages
+        for link in re.findall(r"\]\(([^)#]+)\)", page)
+    ]
+    assert [link for link in links if not Path(link).exists()] == []
 
 
 def test_every_make_target_that_is_named_exists() -> None:

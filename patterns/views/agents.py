@@ -212,6 +212,7 @@ def _spread(runs: Sequence[RunReport], bound: float, line: str) -> None:
     axis.hist(spans, bins=range(0, int(max(spans)) + 3, 2), color=PALETTE[0], alpha=0.85)
     for at, colour, label in ((bound, INK, f"bound {bound:g} s"), (mean, PALETTE[1], "mean")):
         axis.axvline(at, color=colour, linestyle="--", label=label)
+    axis.set_xlim(left=0)
     axis.set_xlabel("seconds until the plan is done")
     axis.set_ylabel("runs")
     axis.legend(frameon=False, fontsize=9)
