@@ -11,12 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dbos import DBOSClient
-from sqlalchemy.exc import DBAPIError
-
 from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
 from patterns.agents.balancer import Balancer
-from patterns.agents.durable import DBOSEngine
 from patterns.agents.plan import Agent, InvalidPlan, Plan, Task, lower_bound
 from patterns.agents.report import Context, RunReport
 from patterns.agents.scheduler import run_plan
@@ -152,6 +148,8 @@ async def answer_or_hang(agent: Agent, task: Task, context: Context) -> str:
 
 
 async def _work(url: str) -> None:
+    from patterns.agents.durable import DBOSEngine
+
     async with DBOSEngine(url) as engine:
         await run_plan(
             FERRY,
@@ -183,6 +181,9 @@ async def recorded(url: str, expected: int) -> list[str]:
 
 
 def _recorded_now(url: str) -> list[str]:
+    from dbos import DBOSClient  # a second of imports, while the worker starts
+    from sqlalchemy.exc import DBAPIError
+
     if not Path(url.removeprefix("sqlite:///")).exists():
         return []
     client = DBOSClient(system_database_url=url)
