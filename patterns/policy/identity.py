@@ -152,6 +152,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     return Principal(claims["sub"], frozenset(roles), workspace)
 
 
+@lru_cache(maxsize=8_192)
 def pseudonym(user_id: str, key: str | bytes) -> str:
     """A name for `user_id` that is stable, opaque, and meaningless without the key.
 
@@ -160,12 +161,7 @@ def pseudonym(user_id: str, key: str | bytes) -> str:
     Raises:
         WeakKey: a key under 32 bytes; there is no default.
     """
-    return _pseudonym(user_id, _strong(key))
-
-
-@lru_cache(maxsize=8_192)
-def _pseudonym(user_id: str, key: bytes) -> str:
-    digest = hmac.new(key, user_id.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    digest = hmac.new(_strong(key), user_id.encode("utf-8", "surrogatepass"), hashlib.sha256)
     return f"user_{digest.hexdigest()[:32]}"
 
 
