@@ -9,7 +9,6 @@ patterns/monitoring/record.py, patterns/monitoring/usage_tap.py, patterns/pricin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -27,6 +26,7 @@ from anthropic import (
     Middleware,
 )
 from anthropic.types.beta import BetaUsage
+from pydantic_core import from_json
 
 from patterns.monitoring.spans import OpenCall
 from patterns.monitoring.usage_tap import AsyncUsageTap, UsageReader, UsageTap
@@ -104,14 +104,14 @@ def _failed_attempt(error: Exception) -> str:
 def _usage_in(body: bytes) -> BetaUsage | None:
     # Read from the bytes: parsing can fail on the caller's own terms, and is billed all the same.
     try:
-        return BetaUsage.model_validate(json.loads(body)["usage"])
+        return BetaUsage.model_validate(from_json(body)["usage"])
     except (ValueError, TypeError, KeyError):
         return None
 
 
 def _error_code_in(body: bytes) -> str | None:
     try:
-        code = json.loads(body)["error"]["details"]["error_code"]
+        code = from_json(body)["error"]["details"]["error_code"]
     except (ValueError, TypeError, KeyError):
         return None
     return code if isinstance(code, str) else None

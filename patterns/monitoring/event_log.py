@@ -114,6 +114,7 @@ class EventLog(Sink):
         elif version != _VERSION:
             raise EventLogUnusable(self.path, f"its version is {version}, this code's {_VERSION}")
         self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MB: fewer flushes per row
 
     def finished(self, record: CallRecord) -> None:
         """Keep the record; one insert, committed."""

@@ -39,8 +39,10 @@ class JsonLog(Sink):
     def finished(self, record: CallRecord) -> None:
         """Log the call on one line."""
         level = logging.WARNING if record.error_type else logging.INFO
-        if self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s", as_json(record))
+        logger = self._logger
+        if logger.isEnabledFor(level):  # `log` would search the stack for a caller: only for us
+            line = logger.makeRecord(logger.name, level, __file__, 0, as_json(record), (), None)
+            logger.handle(line)
 
 
 def as_json(record: CallRecord) -> str:
