@@ -139,6 +139,13 @@ def test_an_optional_task_may_fail() -> None:
     assert (report.missing, report.partial, report.ok) == (("a",), False, False)
 
 
+def test_a_report_is_shown_as_counts() -> None:
+    """However long its plan: `asyncio.run` asks for the repr of every result."""
+    plan = Plan((Task("a", ""), Task("b", "", depends_on=("a",)), Task("c", "")))
+    report = run(plan, failing(ValueError(), on="a"))
+    assert repr(report) == "RunReport('run': 1 failed, 1 ok, 1 skipped)"
+
+
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 529])
 def test_what_is_transient_is_tried_again(status: int) -> None:
     """After a pause, and every attempt is in the result."""

@@ -6,6 +6,7 @@ can store it and a dashboard can read it. Chapter 3 teaches it.
 Take along: patterns/agents/plan.py, patterns/agents/report.py, patterns/models.py.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -123,6 +124,12 @@ class RunReport:
     run_id: str
     plan: Plan
     results: Mapping[str, TaskResult]
+
+    def __repr__(self) -> str:
+        # Counts, not contents: asyncio.run() makes a repr of whatever its coroutine returns.
+        counts = Counter(result.status for result in self.results.values())
+        told = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.items()))
+        return f"RunReport({self.run_id!r}: {told})"
 
     @property
     def ok(self) -> bool:
