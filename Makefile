@@ -20,7 +20,7 @@ export NPM_CONFIG_CACHE    := $(VAR)/npm
 unexport PYTHONDONTWRITEBYTECODE
 
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env \
-	--nbval-sanitize-with tests/nbval_sanitize.cfg -n 2 --dist loadscope -q notebooks
+	--nbval-sanitize-with tests/support/nbval_sanitize.cfg -n 2 --dist loadscope -q notebooks
 
 .PHONY: help setup lab test run record check fix lock bench clean
 
@@ -67,7 +67,7 @@ check: setup  ## lint, format and types only
 
 fix: setup  ## format, repair what lint can repair, rewrite generated tables
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
-	@$(BIN)/python tests/readme_tables.py --write
+	@$(BIN)/python tests/support/readme_tables.py --write
 
 lock: setup  ## resolve requirements.lock again, and that of the benchmarks
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
@@ -84,7 +84,7 @@ $(BENCH)/.ready: tests/bench/requirements.lock | setup
 
 bench: $(BENCH)/.ready  ## measure beside peers, then the long trials   [CHAPTER=slug]
 	@for file in tests/bench/bench_$(or $(CHAPTER),*).py; do \
-		echo "== $$file"; PYTHONPATH=.:tests $(BENCH)/bin/python $$file || exit 1; done
+		echo "== $$file"; PYTHONPATH=.:tests/support $(BENCH)/bin/python $$file || exit 1; done
 	@$(BIN)/python -m pytest -q -m soak $(if $(CHAPTER),-k $(CHAPTER))
 
 clean:  ## remove the environments and everything generated

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
-from patterns.models import HAIKU, OPUS
+from patterns.core.models import HAIKU, OPUS
 from patterns.policy.authorization import Action, by_rules
 from patterns.policy.detectors import Match
 from patterns.policy.identity import Principal

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
 from patterns.batching import choose
-from patterns.models import SONNET
-from patterns.pricing import Tokens
+from patterns.core.models import SONNET
+from patterns.core.pricing import Tokens
 
 LINES: Final = (
     ("c", "succeeded"),

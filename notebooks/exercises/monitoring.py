@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
+from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, Reply
-from patterns.models import SONNET
 from patterns.monitoring.calls import CallMonitor, call_context
 from patterns.monitoring.record import CallRecord, Outcome
 from patterns.monitoring.sink import Sink

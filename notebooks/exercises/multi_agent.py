@@ -17,9 +17,9 @@ from patterns.agents.plan import Agent, InvalidPlan, Plan, Task, lower_bound
 from patterns.agents.report import Context, RunReport
 from patterns.agents.scheduler import run_plan
 from patterns.agents.worker import caller
+from patterns.core.messages import tag
+from patterns.core.models import HAIKU, OPUS, SONNET
 from patterns.fake_api import FakeAPI, Latency, RateLimits, VirtualClock
-from patterns.messages import tag
-from patterns.models import HAIKU, OPUS, SONNET
 
 GOAL: Final = (
     "Write a due-diligence brief on Northwind Boats, maker of electric harbour ferries: should "

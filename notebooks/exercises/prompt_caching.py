@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
 from patterns.caching import CacheStats
+from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, VirtualClock
-from patterns.models import SONNET
 
 RULES: Final = "Rule: answer in one sentence and never guess a price. " * 60
 MORNING: Final = (("09:00", "Is it open?"), ("09:01", "What is a chain?"), ("09:02", "On Monday?"))
@@ -201,8 +201,8 @@ answer = (cached + questions) / 1_000_000""",
         solution="""\
 from decimal import Decimal
 
-from patterns.models import SONNET
-from patterns.pricing import rates
+from patterns.core.models import SONNET
+from patterns.core.pricing import rates
 
 price, calls = rates(SONNET), 7 * 1_000
 cached = 7 * 30_000 * price.cache_write_5m + (calls - 7) * 30_000 * price.cache_read

@@ -6,8 +6,8 @@ from typing import Any
 from anthropic.types import Message, Usage
 
 from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
-from patterns.models import HAIKU, OPUS, SONNET
-from patterns.pricing import cost_usd
+from patterns.core.models import HAIKU, OPUS, SONNET
+from patterns.core.pricing import cost_usd
 
 THINKING = {"type": "thinking", "thinking": "private", "signature": "s"}
 TOOL = {"type": "tool_use", "id": "toolu_1", "name": "look_up", "input": {}}
@@ -134,7 +134,7 @@ answer = lambda message: endings.get(message.stop_reason, "whole")""",
         starter="""\
 answer = lambda model, usage: (usage.input_tokens * 2 + usage.output_tokens * 10) / 1_000_000""",
         solution="""\
-from patterns.pricing import cost_usd
+from patterns.core.pricing import cost_usd
 
 answer = cost_usd""",
         grade=grade_price,
@@ -146,7 +146,7 @@ answer = cost_usd""",
                 "its own price",
             ),
             Wrong(
-                "from decimal import Decimal\nfrom patterns.pricing import rates\n"
+                "from decimal import Decimal\nfrom patterns.core.pricing import rates\n"
                 "answer = lambda model, usage: (rates(model).input * usage.input_tokens"
                 " + rates(model).output * usage.output_tokens) / 1_000_000",
                 "read from the cache",

@@ -4,7 +4,6 @@ For work whose parts differ in skill or can run side by side. One agent with too
 and simpler whenever the parts need each other's every word: measure that first. Chapter 3
 teaches it.
 
-Take along: the folder patterns/agents, and patterns/messages.py, patterns/models.py,
-patterns/pricing.py, patterns/structured.py. Copy single files instead when you need less:
-`plan`, `balancer` and `scheduler` stand without the rest.
+Copy single files instead when you need less: `plan`, `balancer` and `scheduler` stand without the
+rest.
 """

@@ -5,8 +5,6 @@ The API counts tokens per pool (organisation and model class), not per agent, an
 waiting costs nothing, instead of coming back as a 429. Among agents that have headroom the least
 busy wins: calls under way, each weighted with how long that agent's calls take. Then the higher
 priority. Not needed for one agent: a plain semaphore does. Chapter 3 teaches it.
-
-Take along: patterns/agents/plan.py, patterns/agents/balancer.py, patterns/models.py.
 """
 
 import math

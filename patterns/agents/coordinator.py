@@ -4,9 +4,6 @@ The orchestrator-workers pattern with a checked contract at each seam: Claude's 
 like anyone else's (and repaired once), a worker sees its direct inputs and nothing more, and the
 synthesis is told which tasks have no result. For goals that fall into parts of different skill;
 when one agent can do it all in a few turns, let it. Chapter 3 teaches it.
-
-Take along: the folder patterns/agents without durable.py, patterns/messages.py,
-patterns/models.py, patterns/pricing.py, patterns/structured.py.
 """
 
 from collections.abc import Sequence
@@ -23,10 +20,10 @@ from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task, match
 from patterns.agents.report import UNLIMITED, Budget, RunReport
 from patterns.agents.scheduler import Engine, run_plan
 from patterns.agents.worker import caller, cost_of, ids_of, tagged, total
-from patterns.messages import tag, text_of
-from patterns.models import SONNET
-from patterns.pricing import cost_usd
-from patterns.structured import structured_async
+from patterns.core.messages import tag, text_of
+from patterns.core.models import SONNET
+from patterns.core.pricing import cost_usd
+from patterns.prompting.structured import structured_async
 
 MOST_TASKS = 12
 

@@ -12,7 +12,7 @@ restart. Not worth it for runs of seconds that may simply be repeated. Chapter 3
 After a crash the same lines finish the run. When a worker of several is gone for good, hand its
 runs to the living: `python -m patterns.agents.durable recover URL --executor NAME`.
 
-Take along: the folder patterns/agents, patterns/models.py. Needs: pip install dbos.
+Needs: pip install dbos.
 """
 
 import argparse

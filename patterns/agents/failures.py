@@ -3,9 +3,6 @@
 Only what is transient is retried as it is. A refusal, a truncated answer or an invalid one comes
 back the same, so the task moves to an agent of another pool; when that one fails too, the task
 is the likelier culprit. Chapter 3 teaches it.
-
-Take along: patterns/agents/plan.py, patterns/agents/report.py, patterns/agents/failures.py,
-patterns/models.py.
 """
 
 from collections.abc import Mapping, Sequence

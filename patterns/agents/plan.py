@@ -4,8 +4,6 @@ A `Plan` is checked when it is built (ids, dependencies, cycles, size), so that 
 it may trust it. `ranks`, `critical_path` and `lower_bound` say what the best possible schedule
 is before anything runs. Not for plans that change while they run: build a second plan from the
 first one's results. Chapter 3 teaches it.
-
-Take along: patterns/agents/plan.py, patterns/models.py.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +12,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from patterns.models import SONNET
+from patterns.core.models import SONNET
 
 MAX_TASKS = 10_000
 

@@ -2,8 +2,6 @@
 
 Everything here is frozen data that survives a round trip through JSON, so that a durable engine
 can store it and a dashboard can read it. Chapter 3 teaches it.
-
-Take along: patterns/agents/plan.py, patterns/agents/report.py, patterns/models.py.
 """
 
 from collections import Counter

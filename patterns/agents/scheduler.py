@@ -3,14 +3,12 @@
 Eager scheduling on `graphlib` and asyncio, with the longest remaining chain first, stays within
 a few per cent of the best schedule there is; waves (`asyncio.gather` level by level) do not.
 Failure is data: a failed task skips its descendants and nothing else, and the report says what
-is missing. Not for independent calls (`patterns.concurrency.fan_out` is enough) and not for work
+is missing. Not for independent calls (`patterns.core.fan_out.fan_out` is enough) and not for work
 that must survive the process (`patterns.agents.durable` runs the same code there).
 
 Time is the event loop's, so a loop with virtual time runs hours of a plan at once.
 
-Take along: patterns/agents/plan.py, patterns/agents/balancer.py, patterns/agents/report.py,
-patterns/agents/failures.py, patterns/agents/seats.py, patterns/agents/scheduler.py,
-patterns/models.py. Chapter 3 teaches it.
+Chapter 3 teaches it.
 """
 
 import asyncio

@@ -2,9 +2,6 @@
 
 One cap holds over all agents, and the balancer says which of them may be called. A task that
 waits for its next attempt holds no seat. Chapter 3 teaches it.
-
-Take along: patterns/agents/plan.py, patterns/agents/balancer.py, patterns/agents/report.py,
-patterns/agents/failures.py, patterns/agents/seats.py, patterns/models.py.
 """
 
 import asyncio

@@ -2,8 +2,6 @@
 
 Half the price of plain calls for work that may take up to a day, with nothing sent twice and
 nothing lost when the process dies. Taught in chapter 08.
-
-Take along: the folder patterns/batching, patterns/pricing.py, patterns/models.py.
 """
 
 from patterns.batching.async_job import AsyncBatchJob

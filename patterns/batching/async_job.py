@@ -10,7 +10,7 @@ The client is the sync one. A job is a file and a call a minute: an async client
 faster, and what matters is that the event loop goes on meanwhile. A step that is cancelled ends at
 its next pause, or when the call that it is in has its answer; the journal knows how far it was.
 
-Take along: the folder patterns/batching, patterns/pricing.py. Taught in chapter 08.
+Taught in chapter 08.
 """
 
 import asyncio

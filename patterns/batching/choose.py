@@ -4,7 +4,7 @@ Arithmetic on the price list, on your rate limits and on three assumptions that 
 set them to what you have measured. Not a forecast of the API's queue: a batch usually ends within
 an hour, and is only sure to have ended after a day.
 
-Take along: pricing. Needs: pip install genai-prices. Taught in chapter 08.
+Needs: pip install genai-prices. Taught in chapter 08.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from patterns.pricing import Rates, Tokens, rates
+from patterns.core.pricing import Rates, Tokens, rates
 
 Way = Literal["batch", "fan-out", "one by one"]
 

@@ -10,7 +10,7 @@ Run the same lines again after a crash: the journal knows how far the job was. H
 plain calls, for work that can wait a day. Not for one request, and not while a person waits: see
 `choose`. In async code, take `AsyncBatchJob`.
 
-Take along: the folder patterns/batching, patterns/pricing.py. Taught in chapter 08.
+Taught in chapter 08.
 """
 
 import time

@@ -5,7 +5,7 @@ in one transaction, synced to the disk (results, which can be read again, a litt
 process at a time may hold a journal; the lock ends with the process, however that ends. Not a
 database to query while a job runs: copy it first.
 
-Take along: the folder patterns/batching. Taught in chapter 08.
+Taught in chapter 08.
 """
 
 import sqlite3

@@ -4,7 +4,7 @@ The SDK's retries sleep on the machine's clock and give up after two; a job that
 must get over an outage of minutes. Not for creating a batch: a second create may make a second
 batch (see `submission`).
 
-Take along: nothing. Used by the folder patterns/batching.
+Used by the folder patterns/batching.
 """
 
 import json

@@ -4,7 +4,7 @@ Requests are taken one by one, encoded as they will be sent, and kept on disk, w
 compared too: a million requests need no more memory than one. Not for requests that must answer
 while somebody waits: see `choose`.
 
-Take along: the folder patterns/batching. Taught in chapter 08.
+Taught in chapter 08.
 """
 
 import json

@@ -4,7 +4,7 @@ Counts of finished requests stay zero until a whole batch has ended, so a bar of
 stand at 0 % and then jump to 100. This one shows how much of the 24 hours is used up, and says
 how many batches have ended.
 
-Take along: nothing; needs tqdm. Used by the folder patterns/batching, taught in chapter 08.
+Used by the folder patterns/batching, taught in chapter 08.
 """
 
 from typing import TYPE_CHECKING, Any, Protocol

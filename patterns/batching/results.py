@@ -4,7 +4,7 @@ A stream of results comes in any order, may hold a line twice, may hold a broken
 in the middle. What was good is stored before anything is raised, so that reading again goes on
 where it stopped. Lines are split at newlines only: JSON text may hold U+2028 and its kin.
 
-Take along: the folder patterns/batching, patterns/pricing.py. Taught in chapter 08.
+Taught in chapter 08.
 """
 
 import json
@@ -21,7 +21,7 @@ from pydantic_core import from_json
 
 from patterns.batching.journal import BatchShard, Journal, ResultRow
 from patterns.batching.patience import Patience
-from patterns.pricing import cost_usd
+from patterns.core.pricing import cost_usd
 
 Outcome = Literal["succeeded", "errored", "canceled", "expired"]
 OUTCOMES: Final = frozenset(get_args(Outcome))

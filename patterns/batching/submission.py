@@ -10,7 +10,7 @@ ours, for the time being. Its ids, seen when its results are read, decide (see `
 A list that shows nothing proves nothing yet: the API may still be working on the create of a
 process that died a second ago. Therefore `settle`: how long to go on looking before sending again.
 
-Take along: the folder patterns/batching. Taught in chapter 08.
+Taught in chapter 08.
 """
 
 from collections.abc import Callable

@@ -13,8 +13,7 @@ nothing gives it back. Chapter 7 teaches it.
 - `warming`    one call first, so that the parallel ones read
 - `assistant`  conversations and document questions that do all of it
 
-Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
-patterns/concurrency.py. Needs: pip install genai-prices.
+Needs: pip install genai-prices.
 """
 
 from .assistant import AsyncCachedAssistant, CachedAssistant, DocumentQA, Reply, shared_prefix

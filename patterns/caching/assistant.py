@@ -5,8 +5,7 @@ and a second one that moves with the turns. `DocumentQA` asks many independent q
 same documents: the shared part is written once, then everything runs side by side. Not for
 prompts that are new every time.
 
-Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
-patterns/concurrency.py. Taught in chapter 07.
+Taught in chapter 07.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from typing import Any, Generic, TypeVar
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
-from patterns.concurrency import Outcome, fan_out
-from patterns.messages import tag, text_of
-from patterns.models import SONNET
+from patterns.core.fan_out import Outcome, fan_out
+from patterns.core.messages import tag, text_of
+from patterns.core.models import SONNET
 
 from .diagnosis import Miss, explain_miss
 from .economics import TTL, as_ttl
@@ -121,7 +120,7 @@ class CachedAssistant(_Conversation[Anthropic]):
         system: instructions; keep times, names and ids out of them.
         documents: texts to answer from, escaped and put behind the instructions.
         tools: tool definitions. `ask` also takes tool results, as a list of blocks.
-        model: an id from `patterns.models`.
+        model: an id from `patterns.core.models`.
         max_tokens: limit of one answer, thinking included.
         prefix_ttl: lifetime of instructions, documents and tools; None for no breakpoint there.
         turns_ttl: lifetime of the conversation; None to leave the turns uncached.
@@ -163,7 +162,7 @@ class DocumentQA:
         client: an async Anthropic client.
         documents: texts by title, or texts alone.
         system: instructions in front of the documents.
-        model: an id from `patterns.models`.
+        model: an id from `patterns.core.models`.
         max_tokens: limit of one answer, thinking included.
         ttl: lifetime of instructions and documents.
         limit: how many questions run at once.

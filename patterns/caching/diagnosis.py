@@ -3,8 +3,7 @@
 The API's `diagnostics` name the part that changed (system, tools, messages, model). They do not
 name the place: `first_difference` compares the two requests on your side and does.
 
-Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
-patterns/concurrency.py. Taught in chapter 07.
+Taught in chapter 07.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
 A read is cheap and a write is dearer than plain input, so caching pays from some number of uses
 on. No multiplier is written down here: they differ between models (a read is 0.025, 0.05 or 0.1
-of the input price) and come from `patterns.pricing`.
+of the input price) and come from `patterns.core.pricing`.
 
-Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
-patterns/concurrency.py. Taught in chapter 07.
+Taught in chapter 07.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, Literal, cast, get_args
 
-from patterns.models import facts_of
-from patterns.pricing import Rates, rates
+from patterns.core.models import facts_of
+from patterns.core.pricing import Rates, rates
 
 TTL = Literal["5m", "1h"]
 """How long a cache entry lives after its last use."""
@@ -36,7 +35,7 @@ class NoCachePrices(LookupError):
     def __init__(self, model: str) -> None:
         self.model = model
         super().__init__(
-            f"no cache prices for {model!r}; pass a current id from patterns.models, "
+            f"no cache prices for {model!r}; pass a current id from patterns.core.models, "
             "or upgrade genai-prices."
         )
 
@@ -109,7 +108,7 @@ def min_cacheable(model: str) -> int:
     """The shortest prefix, in tokens, that the model caches; a shorter one is not, silently.
 
     Raises:
-        UnknownModel: the id is not in `patterns.models`.
+        UnknownModel: the id is not in `patterns.core.models`.
     """
     return facts_of(model).min_cacheable_tokens
 

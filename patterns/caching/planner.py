@@ -20,8 +20,7 @@ dynamic programming over (last breakpoint, its lifetime, how many) finds the opt
 Left out: the very first call, calls that overlap (see `warming`), content that comes back after
 a change, more than 20 blocks appended at once, and output.
 
-Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
-patterns/concurrency.py. Taught in chapter 07.
+Taught in chapter 07.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from patterns.pricing import Rates
+from patterns.core.pricing import Rates
 
 from .economics import TTL, TTL_SECONDS, cache_rates, min_cacheable, write_rate
 from .traffic import Arrivals, Gaps, Segment
@@ -97,7 +96,7 @@ def plan_breakpoints(
 
     Args:
         segments: the prompt from its first token to its last.
-        model: an id from `patterns.models`.
+        model: an id from `patterns.core.models`.
         arrivals: gaps between calls in seconds as seen, or `Gaps(...)`, or `Poisson(mean)`.
         at: day whose prices hold; None means the newest installed.
         batch: priced as a batch.

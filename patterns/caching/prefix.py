@@ -3,8 +3,7 @@
 A request here is the keyword arguments of `client.messages.create`, as a dict. The API checks the
 breakpoints too, but it says nothing about a prefix that is too short: `will_cache` counts first.
 
-Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
-patterns/concurrency.py. Taught in chapter 07.
+Taught in chapter 07.
 """
 
 from __future__ import annotations

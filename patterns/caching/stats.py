@@ -3,8 +3,7 @@
 Add up `CacheStats` where the calls are made; ask `savings` whether caching paid. The figures are
 exact: Decimal, with the price of each kind of token, lifetime, batch and long prompts included.
 
-Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
-patterns/concurrency.py. Taught in chapter 07.
+Taught in chapter 07.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
-from patterns.pricing import Rates, rates
+from patterns.core.pricing import Rates, rates
 
 from .economics import NoCachePrices, cache_rates
 

@@ -1,7 +1,6 @@
 """Describe traffic to the planner: what a prompt is made of and how far apart calls come.
 
-Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
-patterns/concurrency.py. Taught in chapter 07.
+Taught in chapter 07.
 """
 
 from __future__ import annotations

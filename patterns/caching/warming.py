@@ -4,8 +4,7 @@ An entry can be read only once the response that writes it has begun: N cold cal
 N writes, which is dearer than no caching at all. `max_tokens=0` writes the entry without an
 answer. Not needed for calls that follow one another.
 
-Take along: patterns/caching, patterns/messages.py, patterns/models.py, patterns/pricing.py,
-patterns/concurrency.py. Taught in chapter 07.
+Taught in chapter 07.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
-from patterns.concurrency import Limit, Outcome, fan_out
+from patterns.core.fan_out import Limit, Outcome, fan_out
 
 from .economics import min_cacheable
 from .prefix import Request, check_breakpoints

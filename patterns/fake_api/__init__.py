@@ -25,17 +25,17 @@ What is simplified, so that you do not rely on it:
     client.messages.create(...)
     assert api.journal[0].body["model"] == "claude-sonnet-5-5"
 
-Take along: the folder patterns/fake_api, patterns/models.py. Taught in chapter 00.
+Taught in chapter 00.
 """
 
 from patterns.fake_api.api import FakeAPI
 from patterns.fake_api.clock import Clock, RealClock, VirtualClock
-from patterns.fake_api.faults import Fault
 from patterns.fake_api.journal import Entry
 from patterns.fake_api.latency import Latency
 from patterns.fake_api.limits import RateLimits
-from patterns.fake_api.replies import Error, Reply, ToolUse
-from patterns.fake_api.scripts import BadReplies, Replies
+from patterns.fake_api.scripting.faults import Fault
+from patterns.fake_api.scripting.replies import Error, Reply, ToolUse
+from patterns.fake_api.scripting.scripts import BadReplies, Replies
 
 __all__ = [
     "BadReplies",

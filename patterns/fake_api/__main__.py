@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from patterns.fake_api.api import FakeAPI
-from patterns.fake_api.faults import Fault
 from patterns.fake_api.latency import Latency
 from patterns.fake_api.limits import RateLimits
-from patterns.fake_api.scripts import BadReplies
+from patterns.fake_api.scripting.faults import Fault
+from patterns.fake_api.scripting.scripts import BadReplies
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; 2 for options that cannot be used."""
     options = parser().parse_args(arguments)
     try:
-        from patterns.fake_api.server import listen, server_of, url_of
+        from patterns.fake_api.wire.server import listen, server_of, url_of
 
         api = api_of(options)
         listener = listen(options.port)

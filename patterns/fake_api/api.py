@@ -5,7 +5,7 @@
     api.enqueue("Paris.", Error(529), Reply(refusal="bio"))
     api.journal[-1].body["messages"]
 
-Take along: the folder patterns/fake_api, patterns/models.py. Taught in chapter 00.
+Taught in chapter 00.
 """
 
 import threading
@@ -18,28 +18,28 @@ import httpx2
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic._base_client import get_platform
 
-from patterns.fake_api.answers import error_answer, json_answer, message_answer
-from patterns.fake_api.batch_answers import BatchAnswers
-from patterns.fake_api.batch_routes import BatchRoutes
-from patterns.fake_api.batches import Batches
+from patterns.fake_api.batches.answers import BatchAnswers
+from patterns.fake_api.batches.routes import BatchRoutes
+from patterns.fake_api.batches.store import Batches
 from patterns.fake_api.build import Built, Input, build, make_id
 from patterns.fake_api.cache import Plan, PromptCache
 from patterns.fake_api.catalogue import get_model, list_models
-from patterns.fake_api.chooser import Chooser
 from patterns.fake_api.clock import Clock, RealClock
-from patterns.fake_api.errors import APIError
-from patterns.fake_api.faults import Fault, FaultScript, first_error
 from patterns.fake_api.journal import SECRET_HEADERS, Entry
 from patterns.fake_api.latency import NO_TIME, Latency, Timing
 from patterns.fake_api.limits import Limiter, RateLimits
-from patterns.fake_api.matching import see
-from patterns.fake_api.replies import Answering, Error, Reply
-from patterns.fake_api.routes import Call, identify, parse, route
-from patterns.fake_api.scripts import Replies
+from patterns.fake_api.scripting.chooser import Chooser
+from patterns.fake_api.scripting.faults import Fault, FaultScript, first_error
+from patterns.fake_api.scripting.matching import see
+from patterns.fake_api.scripting.replies import Answering, Error, Reply
+from patterns.fake_api.scripting.scripts import Replies
 from patterns.fake_api.tokens import input_tokens
-from patterns.fake_api.transport import FakeTransport
-from patterns.fake_api.validate import check_request
-from patterns.fake_api.wire import Answer, Request
+from patterns.fake_api.validation.request import check_request
+from patterns.fake_api.wire.answers import error_answer, json_answer, message_answer
+from patterns.fake_api.wire.errors import APIError
+from patterns.fake_api.wire.http import Answer, Request
+from patterns.fake_api.wire.routes import Call, identify, parse, route
+from patterns.fake_api.wire.transport import FakeTransport
 
 ORGANIZATION: Final = "00000000-0000-4000-8000-00000000fa4e"
 """The organisation that every response names."""

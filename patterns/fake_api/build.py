@@ -1,8 +1,6 @@
 """From a reply to the message that the API would send: blocks, ids, stop reason, usage.
 
 Ids come from a hash of the request and its ordinal, so that the same run gives the same ids.
-
-Take along: the folder patterns/fake_api.
 """
 
 from collections.abc import Mapping
@@ -10,11 +8,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
-from patterns.fake_api.jsons import compact
-from patterns.fake_api.replies import Reply, ToolUse
-from patterns.fake_api.schemas import example_of
-from patterns.fake_api.signatures import sign
+from patterns.fake_api.scripting.replies import Reply, ToolUse
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
+from patterns.fake_api.validation.schemas import example_of
+from patterns.fake_api.wire.jsons import compact
+from patterns.fake_api.wire.signatures import sign
 
 ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LETTERS: Final = bytes(ord(ALPHABET[n % len(ALPHABET)]) for n in range(256))

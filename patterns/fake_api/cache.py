@@ -8,7 +8,7 @@ that wrote it has begun, so calls in parallel each pay for the write; workspaces
 With a hit that ends at block A, B the last 1-hour breakpoint after it and C the last breakpoint
 of all, a request reads A tokens, writes B - A for an hour and C - B for five minutes.
 
-Take along: the folder patterns/fake_api, patterns/models.py. Taught in chapter 07.
+Taught in chapter 07.
 """
 
 from collections.abc import Mapping

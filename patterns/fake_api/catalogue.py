@@ -1,10 +1,8 @@
-"""`/v1/models`: the models of `patterns.models` in the API's shape.
+"""`/v1/models`: the models of `patterns.core.models` in the API's shape.
 
 The fake knows ids, families and end-of-life dates. Capabilities and limits are null, which the
 API's type allows: ask the real API for them. Release dates are the epoch, which stands for
 "unknown" there.
-
-Take along: the folder patterns/fake_api, patterns/models.py.
 """
 
 import re
@@ -12,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
-from patterns.fake_api.errors import APIError
-from patterns.models import MODELS, ModelFacts
+from patterns.core.models import MODELS, ModelFacts
+from patterns.fake_api.wire.errors import APIError
 
 T = TypeVar("T")
 

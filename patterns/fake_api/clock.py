@@ -6,7 +6,7 @@ SDK's retry pauses among them, takes no real time and still happens in the right
 code that waits for real sockets, subprocesses or threads while timers run: those timers would
 fire first. The sync SDK pauses with `time.sleep`, which no clock of ours can shorten.
 
-Take along: nothing. Used by chapters 03, 04, 07 and 08.
+Used by chapters 03, 04, 07 and 08.
 """
 
 import asyncio

@@ -2,8 +2,6 @@
 
 Bodies are kept as they came and parsed when somebody looks, so that a hundred thousand requests
 stay small. Credentials are not kept.
-
-Take along: the folder patterns/fake_api.
 """
 
 import json

@@ -3,7 +3,7 @@
 The figures are parameters, not measurements of the API: set them to what you see in production.
 The same request takes the same time in every run, in whatever order requests come.
 
-Take along: the folder patterns/fake_api. Used by chapters 04 and 08.
+Used by chapters 04 and 08.
 """
 
 import math

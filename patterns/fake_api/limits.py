@@ -5,7 +5,7 @@ cache: uncached and written tokens. Output counts what was really produced; a re
 while any output allowance is left, and may overdraw it (the real API counts while it writes).
 Limits hold per model line (sonnet, opus, ...), for all credentials together.
 
-Take along: the folder patterns/fake_api. Used by chapters 01 and 08.
+Used by chapters 01 and 08.
 """
 
 import math
@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final
 
 from patterns.fake_api.catalogue import line_of
-from patterns.fake_api.errors import APIError
+from patterns.fake_api.wire.errors import APIError
 
 NAMES: Final = ("requests", "input-tokens", "output-tokens")
 UNITS: Final[Mapping[str, str]] = {

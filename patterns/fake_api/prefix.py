@@ -4,8 +4,6 @@ The order is tools, system, messages. A block's key is a hash of everything befo
 byte for byte, so a change anywhere changes every later key. What else invalidates a section is
 hashed in where the section begins: speed and citations before the system prompt, tool choice,
 images, thinking and effort before the messages.
-
-Take along: the folder patterns/fake_api.
 """
 
 import json
@@ -15,10 +13,10 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, Final
 
-from patterns.fake_api.errors import APIError
-from patterns.fake_api.fields import check_cache_control
-from patterns.fake_api.jsons import compact, to_bytes
 from patterns.fake_api.tokens import PER_MESSAGE, block_tokens, tool_tokens
+from patterns.fake_api.validation.fields import check_cache_control
+from patterns.fake_api.wire.errors import APIError
+from patterns.fake_api.wire.jsons import compact, to_bytes
 
 MOST_BREAKPOINTS: Final = 4
 NOT_CACHEABLE: Final = ("thinking", "redacted_thinking")

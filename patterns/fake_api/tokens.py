@@ -5,13 +5,13 @@ block; each message costs 3 more and each tool 10 more (its definition counted a
 an image is 1,600 and a PDF 3,000, whatever they show. The real tokenizer differs by some tens of
 per cent either way; ask `client.messages.count_tokens` of the real API before you rely on a size.
 
-Take along: the folder patterns/fake_api. Used by chapters 07 and 08.
+Used by chapters 07 and 08.
 """
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from patterns.fake_api.jsons import compact
+from patterns.fake_api.wire.jsons import compact
 
 BYTES_PER_TOKEN: Final = 4
 PER_MESSAGE: Final = 3

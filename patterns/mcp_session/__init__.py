@@ -5,8 +5,6 @@ reconnection, timeouts, retries where they are safe, a history with correlation 
 the loop. Not for: a public https server whose tools only Claude uses, where the API's own MCP
 connector needs no client at all; or a single call in a script, where a bare `mcp.Client` will do.
 Chapter: notebooks/02_mcp.ipynb.
-
-Take along: patterns/mcp_session/ (the whole folder), patterns/messages.py; the extra `mcp`.
 """
 
 from patterns.mcp_session.claude import as_claude_content, claude_name, sampling_with

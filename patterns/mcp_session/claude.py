@@ -1,7 +1,4 @@
-"""Claude's side: tools and prompts in, results out as clean blocks, sampling answered by Claude.
-
-Take along: patterns/mcp_session/ (the whole folder) and patterns/messages.py.
-"""
+"""Claude's side: tools and prompts in, results out as clean blocks, sampling answered by Claude."""
 
 import base64
 import binascii
@@ -35,13 +32,13 @@ from mcp.types import (
     Tool,
 )
 
+from patterns.core.messages import Refused, Truncated, text_of
 from patterns.mcp_session.errors import (
     AccessDenied,
     CallTimeout,
     ResultValidationError,
     ServerUnavailable,
 )
-from patterns.messages import Refused, Truncated, text_of
 
 if TYPE_CHECKING:
     from patterns.mcp_session.session import ToolSession

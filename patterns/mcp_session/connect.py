@@ -1,7 +1,4 @@
-"""Ways to reach a server: each function returns a `Connect`, called anew for every connection.
-
-Take along: patterns/mcp_session/ (the whole folder).
-"""
+"""Ways to reach a server: each function returns a `Connect`, called anew for every connection."""
 
 import asyncio
 import os

@@ -3,8 +3,6 @@
 An `mcp.Client` has to be closed by the task that opened it, and a refused HTTP request cancels that
 task. So nobody's cell or request handler may be that task: an owner is started for each connection,
 and everyone else only talks to its client.
-
-Take along: patterns/mcp_session/ (the whole folder).
 """
 
 import asyncio

@@ -2,8 +2,6 @@
 
 `asyncio.timeout` arms and cancels a timer per request, which costs a session 4 to 6 % of its
 calls per second in memory. Here the timer stays armed, and looks who is late when it rings.
-
-Take along: patterns/mcp_session/ (the whole folder).
 """
 
 import asyncio

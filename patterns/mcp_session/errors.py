@@ -9,8 +9,6 @@
     └── SessionClosed            the session is used before `open` or after `aclose`
 
 Each one subclasses what a bare `mcp.Client` raises, so existing `except` clauses keep working.
-
-Take along: patterns/mcp_session/ (the whole folder).
 """
 
 from typing import Any

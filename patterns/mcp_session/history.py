@@ -1,7 +1,4 @@
-"""What a session remembers of its tool calls.
-
-Take along: patterns/mcp_session/ (the whole folder).
-"""
+"""What a session remembers of its tool calls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

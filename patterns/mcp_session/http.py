@@ -4,8 +4,6 @@ The transport of mcp 2.3 turns each refusal into the same -32603, and a refused 
 end of every request that shares it. It does pass on a JSON-RPC error that it finds in a response
 body, so `ExplainingClient` puts one there: with the HTTP status, the challenge, and whether the
 message can have reached the server.
-
-Take along: patterns/mcp_session/ (the whole folder).
 """
 
 from typing import Any

@@ -1,7 +1,4 @@
-"""The current connection of a session, and the next one when it is gone.
-
-Take along: patterns/mcp_session/ (the whole folder).
-"""
+"""The current connection of a session, and the next one when it is gone."""
 
 import asyncio
 from itertools import count

@@ -1,7 +1,4 @@
-"""When to try again, and after how long. Decisions only: nothing here sleeps.
-
-Take along: patterns/mcp_session/ (the whole folder).
-"""
+"""When to try again, and after how long. Decisions only: nothing here sleeps."""
 
 import random
 from collections.abc import Callable, Collection

@@ -1,7 +1,4 @@
-"""`ToolSession`: an MCP client that survives its server.
-
-Take along: patterns/mcp_session/ (the whole folder).
-"""
+"""`ToolSession`: an MCP client that survives its server."""
 
 import asyncio
 import random

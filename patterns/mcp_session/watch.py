@@ -2,8 +2,6 @@
 
 A cue carries no value and none is repeated after a lost connection, so the watcher subscribes
 first, then reads, and compares with what it saw last: nothing is missed and nothing told twice.
-
-Take along: patterns/mcp_session/ (the whole folder).
 """
 
 import asyncio

@@ -1,10 +1,8 @@
 """Count HTTP attempts, and note for each call what no span carries: its whole usage.
 
 A call that got 529, 529, 200 is one success and three attempts; the SDK's span knows the call, only
-a middleware sees the attempts. Part of a `CallMonitor`. Not a place for policy or retries.
-Chapter 4 teaches it.
-Take along: patterns/monitoring/attempts.py, patterns/monitoring/spans.py,
-patterns/monitoring/record.py, patterns/monitoring/usage_tap.py, patterns/pricing.py.
+a middleware sees the attempts. Part of a `CallMonitor`. Not a place for policy or retries. Chapter
+4 teaches it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ model judge what a deterministic check can decide.
 
 Sources: Wilson 1927; Cohen 1960; Rogan and Gladen 1978, with the interval of Lang and Reiczigel
 2014. Chapter 4 teaches it.
-Take along: patterns/monitoring/calibration.py.
 """
 
 from __future__ import annotations

@@ -8,10 +8,7 @@ attempts. So calls, tokens, cost and latency come from a span processor on a pro
 where nobody's sampling drops them, and attempts by status from a middleware. A sink that fails is
 counted and never felt by the call. Not for tracing: spans are turned into records and dropped.
 
-Chapter 4 teaches it.
-Take along: patterns/monitoring/calls.py, patterns/monitoring/attempts.py,
-patterns/monitoring/spans.py, patterns/monitoring/record.py, patterns/monitoring/sink.py,
-patterns/monitoring/usage_tap.py, patterns/pricing.py. Needs: pip install opentelemetry-sdk.
+Chapter 4 teaches it. Needs: pip install opentelemetry-sdk.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
     DogStatsDSink(datadog.DogStatsd(host="127.0.0.1", port=8125))
 
 Tags come from the same closed sets as the labels of the Prometheus sink. Fire and forget over UDP:
-an agent that is down loses metrics, not calls. Not for exact money: ask the event log.
-Chapter 4 teaches it.
-Take along: patterns/monitoring/dogstatsd.py, patterns/monitoring/sink.py,
-patterns/monitoring/record.py, patterns/models.py, patterns/pricing.py. Needs: pip install datadog.
+an agent that is down loses metrics, not calls. Not for exact money: ask the event log. Chapter 4
+teaches it. Needs: pip install datadog.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from patterns.models import MODELS
+from patterns.core.models import MODELS
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.sink import Sink, model_label
 

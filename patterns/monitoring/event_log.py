@@ -9,8 +9,6 @@ which the monitor counts, and never holds a call up longer than `timeout`. Not f
 each process at its own file and export JSON lines, or write a sink for your database.
 
 Chapter 4 teaches it.
-Take along: patterns/monitoring/event_log.py, patterns/monitoring/sink.py,
-patterns/monitoring/record.py, patterns/monitoring/json_log.py, patterns/pricing.py.
 """
 
 from __future__ import annotations
@@ -24,10 +22,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TextIO
 
+from patterns.core.pricing import Tokens
 from patterns.monitoring.json_log import as_json
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.sink import Sink
-from patterns.pricing import Tokens
 
 __all__ = ["PICO", "EventLog", "EventLogUnusable"]
 

@@ -5,9 +5,6 @@ fixed sentence: no traffic, no insight. Not a promise: what depends on an assump
 "at most" or "at least".
 
 Chapter 4 teaches it.
-Take along: patterns/monitoring/insights.py, patterns/monitoring/summary.py,
-patterns/monitoring/event_log.py, patterns/monitoring/json_log.py, patterns/monitoring/sink.py,
-patterns/monitoring/record.py, patterns/models.py, patterns/pricing.py.
 """
 
 from __future__ import annotations
@@ -18,10 +15,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from patterns.models import MODELS
+from patterns.core.models import MODELS
+from patterns.core.pricing import Rates, rates
 from patterns.monitoring.event_log import PICO, EventLog
 from patterns.monitoring.summary import PERIOD, period_of
-from patterns.pricing import Rates, rates
 
 __all__ = ["Insight", "insights"]
 

@@ -2,8 +2,6 @@
 
 For a log pipeline that already exists. Users appear as the pseudonyms of the record; content never
 does, because a record holds none. Not for sums: ask the event log. Chapter 4 teaches it.
-Take along: patterns/monitoring/json_log.py, patterns/monitoring/sink.py,
-patterns/monitoring/record.py, patterns/pricing.py.
 """
 
 from __future__ import annotations
@@ -15,9 +13,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from patterns.core.pricing import Tokens
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.sink import Sink
-from patterns.pricing import Tokens
 
 __all__ = ["JsonLog", "as_json"]
 

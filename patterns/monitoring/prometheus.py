@@ -7,10 +7,8 @@ However many users and features there are, the number of series stays the same: 
 event log, and an exemplar on each latency bucket leads to one trace. Money is a float here: sums of
 exact amounts live in the event log. Not for questions about one call or one user.
 
-Chapter 4 teaches it; patterns/monitoring/ops/ holds the rules and the dashboard for it.
-Take along: patterns/monitoring/prometheus.py, patterns/monitoring/sink.py,
-patterns/monitoring/record.py, patterns/models.py, patterns/pricing.py.
-Needs: pip install prometheus-client.
+Chapter 4 teaches it; patterns/monitoring/ops/ holds the rules and the dashboard for it. Needs: pip
+install prometheus-client.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from patterns.models import MODELS
+from patterns.core.models import MODELS
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.sink import Sink, model_label
 

@@ -7,7 +7,6 @@ Also the two facts that only the application knows, set around its calls:
 
 Use it wherever calls are counted, priced or alerted on. Not for attempts: a call that succeeded
 after two overloaded attempts is one successful call. Chapter 4 teaches it.
-Take along: patterns/monitoring/record.py, patterns/pricing.py.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
-from patterns.pricing import Tokens
+from patterns.core.pricing import Tokens
 
 __all__ = ["OUTCOMES", "CallContext", "CallRecord", "Outcome", "call_context", "outcome_of"]
 

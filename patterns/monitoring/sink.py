@@ -5,7 +5,6 @@
 
 What a sink raises is counted and never felt by the call. Not for slow work: a sink runs on the
 caller's thread. Chapter 4 teaches it.
-Take along: patterns/monitoring/sink.py, patterns/monitoring/record.py, patterns/pricing.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ one says that it matters, the short one that it still goes on. The same numbers 
 patterns/monitoring/ops/rules.yml. Not for latency objectives: count slow calls as bad first.
 
 The scheme is that of the Google SRE Workbook, chapter 5. Chapter 4 of the course teaches it.
-Take along: patterns/monitoring/slo.py, patterns/monitoring/record.py, patterns/pricing.py.
 """
 
 from __future__ import annotations

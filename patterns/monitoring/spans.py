@@ -1,9 +1,8 @@
 """From what the SDK recorded of a call to a `CallRecord`: plain functions, no state.
 
 Used by `CallMonitor`, and on its own to turn spans that you collected elsewhere into records. Not
-for content: nothing here reads a message. Chapter 4 teaches it.
-Take along: patterns/monitoring/spans.py, patterns/monitoring/record.py, patterns/pricing.py.
-Needs: pip install opentelemetry-sdk.
+for content: nothing here reads a message. Chapter 4 teaches it. Needs: pip install opentelemetry-
+sdk.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from anthropic.types.messages import (
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
+from patterns.core.pricing import InvalidUsage, Tokens, cost_usd, tokens_of
 from patterns.monitoring.record import CallContext, CallRecord, Outcome, outcome_of
-from patterns.pricing import InvalidUsage, Tokens, cost_usd, tokens_of
 
 __all__ = ["CALL_SPAN", "OpenCall", "record_of_result", "record_of_span"]
 

@@ -1,9 +1,6 @@
 """What happened in a period of traffic: sums, percentiles, a timeline. From the event log.
 
 Not for alerting: Prometheus does that while it happens. Chapter 4 teaches it.
-Take along: patterns/monitoring/summary.py, patterns/monitoring/event_log.py,
-patterns/monitoring/json_log.py, patterns/monitoring/sink.py, patterns/monitoring/record.py,
-patterns/pricing.py.
 """
 
 from __future__ import annotations
@@ -16,9 +13,9 @@ from decimal import Decimal
 from sqlite3 import Row
 from typing import Final
 
+from patterns.core.pricing import Tokens
 from patterns.monitoring.event_log import PICO, EventLog
 from patterns.monitoring.record import Outcome
-from patterns.pricing import Tokens
 
 __all__ = ["PERIOD", "Quantiles", "Slice", "Step", "Summary", "period_of", "summarize", "timeline"]
 

@@ -1,14 +1,12 @@
 """A week of traffic that nobody sent: records from a seeded generator, with two incidents in it.
 
 For learning, for dashboards before there is traffic, and for load tests of a sink. Every figure in
-it is made up, except prices: those come from `patterns.pricing`. Not a model of your traffic, and
-no measurement of any model's speed; say so wherever you show it. Chapter 4 uses it.
+it is made up, except prices: those come from `patterns.core.pricing`. Not a model of your traffic,
+and no measurement of any model's speed; say so wherever you show it. Chapter 4 uses it.
 
-What is hidden in the week: seven features, one loud incident (a model is overloaded for two
-hours), one silent one (a change breaks the cached prefix), work that could be batched, a cache
-that loses money, prompts that could be cached, and prompts just over a price step.
-Take along: patterns/monitoring/synthetic.py, patterns/monitoring/record.py, patterns/models.py,
-patterns/pricing.py.
+What is hidden in the week: seven features, one loud incident (a model is overloaded for two hours),
+one silent one (a change breaks the cached prefix), work that could be batched, a cache that loses
+money, prompts that could be cached, and prompts just over a price step.
 """
 
 from __future__ import annotations
@@ -20,9 +18,9 @@ from random import Random
 from types import SimpleNamespace
 from typing import Final
 
-from patterns.models import HAIKU, OPUS, SONNET
+from patterns.core.models import HAIKU, OPUS, SONNET
+from patterns.core.pricing import Tokens, cost_usd
 from patterns.monitoring.record import CallRecord, Outcome
-from patterns.pricing import Tokens, cost_usd
 
 __all__ = ["FEATURES", "MONDAY", "feedback_on", "labelled", "week"]
 

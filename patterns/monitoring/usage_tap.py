@@ -3,7 +3,6 @@
 A stream's usage arrives in its first and in its last event, and no response object holds it. The
 tap stands between the wire and the SDK, passes every byte on untouched and keeps the counts. Not
 for reading text: it looks at nothing but `usage`. Chapter 4 teaches it.
-Take along: patterns/monitoring/usage_tap.py.
 """
 
 from __future__ import annotations

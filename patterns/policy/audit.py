@@ -6,7 +6,7 @@ who has the text, and tells nothing to anyone else.
 
     python -m patterns.policy.audit verify|tail|export FILE --key-file KEY
 
-Take along: patterns/policy/audit_log.py, identity.py, responses.py, wire.py. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import argparse

@@ -5,7 +5,7 @@ order breaks the chain. A tail that is cut off breaks nothing: keep `head()` som
 give it to `verify`. Whoever holds the key can rewrite history, so with the key on the same host
 this is evidence against everyone but its owner. Not a debug log: it holds no prompt text.
 
-Take along: patterns/policy/wire.py. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import hmac

@@ -4,8 +4,7 @@ For services where not everyone may do everything. The first middleware after th
 that a call that is not allowed costs no scan and no budget. Not a substitute for least privilege
 in the tools themselves: a tool has to check again whose data it hands out.
 
-Take along: patterns/policy/wire.py, patterns/policy/identity.py; `pip install cedarpy` for
-`cedar`. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

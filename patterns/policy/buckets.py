@@ -4,7 +4,7 @@ For a budget of requests, input tokens and output tokens per minute that many ca
 reservation that has to wait is booked at once and used later, so waiting is in order and nobody
 polls. Not for exact quotas per calendar day: a bucket forgives after a minute.
 
-Take along: patterns/policy/wire.py; `pip install redis` for `RedisStore`. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import threading

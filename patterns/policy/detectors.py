@@ -5,7 +5,6 @@ words before it decide. Patterns find identifiers, not identities: names, street
 organisations are not found at all. Every pattern is bounded, so time grows with the text and no
 faster.
 
-Take along: patterns/policy/folding.py; `pip install phonenumbers` for strictness "strict".
 Taught in chapter 01.
 """
 

@@ -4,7 +4,7 @@ Full width, accents, look-alike letters of other scripts, invisible characters: 
 text readable for people and models, and unknown to a pattern. Folded text is for looking, never
 for sending: a match is cut from the original by `Folded.span`.
 
-Take along: nothing. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import unicodedata

@@ -4,7 +4,7 @@ Audit sees everything, denials too; permission is checked before any scan; the s
 text; what leaves is redacted; and only a call that will be made takes from the budget. On the way
 back the order is reversed. Take the parts one by one if you need only one of them.
 
-Take along: the folder patterns/policy. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import json

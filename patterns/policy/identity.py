@@ -4,7 +4,7 @@ For a service that calls Claude on behalf of its own users. `acting_as` puts the
 other policies look for it; tokens and signatures are how a caller proves who it is. Not a login
 page, and not for the key that goes to the API: the SDK looks after that one.
 
-Take along: patterns/policy/wire.py; `pip install pyjwt` for `verify_token`. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import hashlib

@@ -5,8 +5,7 @@ them. Patterns find identifiers, not identities: a name or a street stays where 
 find those is a language model, such as Presidio's (see `presidio`), or Claude, which means
 sending it what you wanted to keep.
 
-Take along: patterns/policy/detectors.py, folding.py, redaction.py, redaction_stream.py,
-responses.py, wire.py. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 from collections import Counter

@@ -5,7 +5,7 @@ tokens and output tokens in buckets of their own, so this does too, all or nothi
 the policies: a call that another one denies costs nothing here. Not a queue for hours: `max_wait`
 bounds it, and work that can wait longer belongs into a batch.
 
-Take along: patterns/policy/buckets.py, responses.py, wire.py. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import time

@@ -3,7 +3,7 @@
 Use it alone for logs and exports; as a middleware it is `patterns.policy.privacy`. Deterministic,
 so a redacted prefix is still found in the prompt cache.
 
-Take along: patterns/policy/detectors.py, folding.py, wire.py. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import hashlib

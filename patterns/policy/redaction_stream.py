@@ -4,7 +4,7 @@ A number can be cut anywhere by the pieces of a stream, and what makes it a phon
 follow it. So the newest text waits until its surroundings have arrived. Tool input waits until it
 is complete, because half of a JSON string cannot be judged.
 
-Take along: patterns/policy/redaction.py, responses.py. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import json

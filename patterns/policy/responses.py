@@ -3,7 +3,7 @@
 A middleware sees a stream before it is read. So what has to happen at its end (settle a budget,
 write an audit row) or on its way (redact) is put into the body, which the caller reads later.
 
-Take along: nothing. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import copy

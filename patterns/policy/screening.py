@@ -5,7 +5,6 @@ short, indirect, or said in other words, and text that is spaced out, spelled in
 What protects is least privilege on tools, untrusted text only in tool results or tagged
 documents, and a check of the answer; this comes after those.
 
-Take along: patterns/messages.py, patterns/models.py, patterns/policy/folding.py, wire.py.
 Taught in chapter 01.
 """
 
@@ -27,8 +26,8 @@ from anthropic import (
 )
 from pydantic import BaseModel, ValidationError
 
-from patterns.messages import Refused, Truncated, tag, text_of
-from patterns.models import HAIKU
+from patterns.core.messages import Refused, Truncated, tag, text_of
+from patterns.core.models import HAIKU
 from patterns.policy.folding import fold, hidden_text
 from patterns.policy.wire import PolicyDenied, bodies_of, note, texts_of
 

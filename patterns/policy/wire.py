@@ -3,7 +3,7 @@
 The shared floor of this folder. Every policy acts on `messages.create`, `count_tokens` and each
 item of a batch, so the reading of requests stands here once.
 
-Take along: nothing. Taught in chapter 01.
+Taught in chapter 01.
 """
 
 import secrets

@@ -13,7 +13,7 @@ needs none of it: write it plainly and read it with `text_of`.
 | roles | free text in a role, for an audience, within rules |
 | system_prompt | a system prompt that adapts and still caches |
 
-Take along: the file that you need, and what it names. Taught in chapter 05.
+Taught in chapter 05.
 """
 
 from patterns.prompting.labels import (

@@ -5,8 +5,7 @@ the text to sort stands escaped in the user turn, and the schema holds the model
 Measure before you believe it: `patterns.prompting.measure`. Not for extracting several fields:
 that is a pydantic model and `structured`.
 
-Take along: patterns/messages.py, patterns/models.py, patterns/structured.py. Taught in
-chapter 05.
+Taught in chapter 05.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +17,9 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import StopReason, TextBlockParam, Usage
 from pydantic import BaseModel, create_model
 
-from patterns.messages import tag
-from patterns.models import SONNET
-from patterns.structured import Effort, Structured, structured, structured_async
+from patterns.core.messages import tag
+from patterns.core.models import SONNET
+from patterns.prompting.structured import Effort, Structured, structured, structured_async
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Plain functions over two lists, expected and predicted, for any classifier. Not for free text:
 see chapter 06.
 
-Take along: nothing. Taught in chapter 05.
+Taught in chapter 05.
 """
 
 import math

@@ -3,10 +3,9 @@
 For questions whose answer somebody has to be able to follow. Thinking itself stays with the
 model: steer it with `effort`, look at it through the API's own summary, and do not ask for it in
 the text, which current models may refuse. When code consumes the answer, use
-`patterns.structured` instead of tags.
+`patterns.prompting.structured` instead of tags.
 
-Take along: patterns/messages.py, patterns/models.py, patterns/structured.py. Taught in
-chapter 05.
+Taught in chapter 05.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,9 +16,9 @@ from typing import Any, Final
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message, StopReason, Usage
 
-from patterns.messages import extract_tag, tag, text_of
-from patterns.models import SONNET
-from patterns.structured import Effort
+from patterns.core.messages import extract_tag, tag, text_of
+from patterns.core.models import SONNET
+from patterns.prompting.structured import Effort
 
 SECTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {

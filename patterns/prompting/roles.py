@@ -3,7 +3,7 @@
 For fixing tone, depth and limits of free text. A role adds no knowledge, and "cite your sources"
 without sources to cite invites invented ones, so every role here ends with `CANDOUR`.
 
-Take along: patterns/messages.py, patterns/models.py. Taught in chapter 05.
+Taught in chapter 05.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from typing import Final
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message, StopReason, Usage
 
-from patterns.messages import text_of
-from patterns.models import SONNET
+from patterns.core.messages import text_of
+from patterns.core.models import SONNET
 
 CANDOUR: Final = "Say what you do not know. Name a source only if the question gives it to you."
 """Closes every role: "cite your sources" without sources to cite gets invented ones."""

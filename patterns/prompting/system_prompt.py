@@ -3,7 +3,7 @@
 For one assistant with many users: what everybody shares comes first, behind a cache breakpoint;
 what differs comes last. With one fixed prompt and no user data you need none of this.
 
-Take along: patterns/messages.py. Taught in chapter 05; chapter 07 has the arithmetic.
+Taught in chapter 05; chapter 07 has the arithmetic.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from typing import Final, Literal
 from anthropic.types import TextBlockParam
 from pydantic import BaseModel, ConfigDict
 
-from patterns.messages import tag
+from patterns.core.messages import tag
 
 Level = Literal["beginner", "intermediate", "expert"]
 

@@ -12,8 +12,6 @@ first: it is the baseline that each of these has to beat.
 | personas | several points of view on a topic, and where they differ |
 | accuracy | what voting can gain and what it costs, computed |
 
-Take along: the folder patterns/quality, patterns/messages.py, patterns/models.py,
-patterns/pricing.py, patterns/structured.py, patterns/concurrency.py.
 Needs: pip install genai-prices. Taught in chapter 06.
 """
 

@@ -3,8 +3,7 @@
 For deciding on a number of samples before paying for them, and for reading a study afterwards:
 from the nine answers to a question it follows exactly how three or five of them would have voted.
 
-Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
-concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
+Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -157,7 +156,7 @@ def voting(votes: Sequence[Vote[T]], labels: Sequence[T], n: int) -> Strategy:
     for counted, label in zip(votes, labels, strict=True):
         odds = subset_odds(dict(counted.counts), label, n)
         if counted.cost is None:
-            raise InvalidInput("a vote has no price; patterns.pricing knows no such model.")
+            raise InvalidInput("a vote has no price; patterns.core.pricing knows no such model.")
         scores.append(odds.right)
         dollars += counted.cost / (counted.cast + len(counted.lost)) * Decimal(odds.samples)
     return Strategy("one call" if n == 1 else f"{n} votes", tuple(scores), dollars)

@@ -5,8 +5,7 @@ their outcomes back, and returns its result. It does no I/O, so the decisions ar
 both kinds of client and can be tested without one. `run` and `run_async` do the calls. Not for
 tools or streams; for tasks that depend on each other see `patterns.agents`.
 
-Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
-concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
+Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Generator, Sequence
@@ -20,11 +19,17 @@ import anthropic
 from anthropic.types import Message, TextBlockParam, Usage
 from pydantic import BaseModel
 
-from patterns.concurrency import Outcome, fan_out
-from patterns.messages import Refused, Truncated, text_of
-from patterns.models import SONNET
+from patterns.core.fan_out import Outcome, fan_out
+from patterns.core.messages import Refused, Truncated, text_of
+from patterns.core.models import SONNET
+from patterns.prompting.structured import (
+    Effort,
+    InvalidOutput,
+    Structured,
+    structured,
+    structured_async,
+)
 from patterns.quality.billing import LOSSES, Call, InvalidInput
-from patterns.structured import Effort, InvalidOutput, Structured, structured, structured_async
 
 R = TypeVar("R")
 

@@ -2,8 +2,7 @@
 
 An answer that was cut, refused or not valid is billed as well, so it is counted here too.
 
-Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
-concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
+Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +13,9 @@ from typing import Any, Final
 import anthropic
 from anthropic.types import Usage
 
-from patterns.messages import Refused, Truncated
-from patterns.pricing import cost_usd
-from patterns.structured import InvalidOutput
+from patterns.core.messages import Refused, Truncated
+from patterns.core.pricing import cost_usd
+from patterns.prompting.structured import InvalidOutput
 
 LOSSES: Final = (anthropic.APIError, Refused, Truncated, InvalidOutput)
 """How one call may fail without taking the others with it. Anything else is raised."""

@@ -4,8 +4,7 @@ One call sorts all answers, and what comes back is checked to be a partition: ev
 exactly one group. For answers that code cannot compare. Prefer a typed answer where there is one
 (`self_consistent(answer=Literal[...])`): it needs no such call and cannot be sorted wrongly.
 
-Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
-concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
+Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections import Counter
@@ -17,7 +16,7 @@ from typing import Any, Final, Unpack
 import anthropic
 from pydantic import BaseModel, Field, create_model, model_validator
 
-from patterns.messages import tag
+from patterns.core.messages import tag
 from patterns.quality.asking import Ask, Settings, Steps, run, run_async
 from patterns.quality.billing import Billed, InvalidInput
 from patterns.quality.vote import plain

@@ -4,8 +4,7 @@ For questions with one checkable answer on which single samples differ. It canno
 question that the model misreads in the same way each time: all samples then agree, and are wrong.
 Not for long free text. Measure one call with a higher effort first: it may be the cheaper way.
 
-Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
-concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
+Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections import Counter

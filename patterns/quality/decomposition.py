@@ -4,8 +4,7 @@ For tasks with parts that do not need each other's results, such as the aspects 
 that build on each other need `patterns.agents`; a task that fits one answer is cheaper and more
 coherent as one call. A part that fails is named in the result; the join is told, and fills no gap.
 
-Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
-concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
+Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, Final, Unpack
 import anthropic
 from pydantic import BaseModel, Field, create_model, field_validator
 
-from patterns.messages import tag
+from patterns.core.messages import tag
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
 from patterns.quality.billing import AllLost, Billed, Call, InvalidInput, Lost, Unfinished
 from patterns.quality.vote import plain

@@ -4,8 +4,7 @@ For decisions on which specialists look at different things. A persona changes w
 not what is known: three personas of one model are no three experts, and their agreement is no
 evidence. For a question with one right answer use `self_consistent`.
 
-Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
-concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
+Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections import Counter
@@ -18,8 +17,8 @@ import anthropic
 from anthropic.types import TextBlockParam
 from pydantic import BaseModel, Field, create_model
 
-from patterns.messages import tag
-from patterns.models import MODELS, SONNET
+from patterns.core.messages import tag
+from patterns.core.models import MODELS, SONNET
 from patterns.quality.asking import Ask, Outcomes, Settings, Steps, calls_of, run, run_async
 from patterns.quality.billing import AllLost, Billed, InvalidInput, Lost, Unfinished
 

@@ -5,8 +5,7 @@ worse is not chosen, and the result says why the loop stopped. Not where code ca
 (run the tests and show their output instead), and not without a rubric: "make it better" is how a
 good first draft gets worse. The score is a model's opinion; compare versions by it, not models.
 
-Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
-concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
+Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from typing import Final, Literal, Unpack
 import anthropic
 from pydantic import BaseModel, Field
 
-from patterns.messages import tag
-from patterns.models import SONNET
-from patterns.pricing import rates
+from patterns.core.messages import tag
+from patterns.core.models import SONNET
+from patterns.core.pricing import rates
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
 from patterns.quality.billing import Billed, Call, InvalidInput, Lost
 

@@ -4,8 +4,7 @@ No model is asked here. For answers that code can compare: numbers, dates, label
 strings. Free text needs `cluster_answers` first: string similarity puts "approve" beside
 "disapprove". Agreement says how steadily a model gives an answer, not how likely it is right.
 
-Take along: the folder patterns/quality, messages.py, models.py, pricing.py, structured.py,
-concurrency.py. Needs: pip install genai-prices. Taught in chapter 06.
+Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 import unicodedata

@@ -28,7 +28,7 @@ from patterns.agents.report import Context
 from patterns.agents.scheduler import run_plan
 from patterns.fake_api.clock import VirtualClock
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from agents_pools import World, measure  # lies with the tests that use it too
 
 TASKS, WIDTH, CAP, SEEDS = 200, 8, 8, 10

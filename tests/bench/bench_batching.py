@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parent)]
 
 from anthropic import Anthropic  # noqa: E402  # the path comes first
 from batching_worker import request  # noqa: E402
@@ -39,7 +39,7 @@ WAYS: tuple[int | str, ...] = ("adaptive", 5, 20, 100, "naive")
 
 def server() -> None:
     """Print the address and serve for ever; killed by whoever started it."""
-    from patterns.fake_api.server import listen, server_of, url_of
+    from patterns.fake_api.wire.server import listen, server_of, url_of
 
     lines = "/v1/messages/batches/msgbatch"
 
@@ -109,7 +109,7 @@ def fanned(items: str) -> None:
     """A million items through `fan_out`; print the growth of the process in MB."""
     import asyncio
 
-    from patterns.concurrency import fan_out
+    from patterns.core.fan_out import fan_out
 
     async def nothing(item: int) -> int:
         return item
@@ -149,7 +149,7 @@ def at_full_size() -> dict[str, Any]:
 
 def rates() -> dict[str, Any]:
     """Each way under each limit and latency; the usual ways on a fixed number of calls."""
-    from patterns.views.batching import QUICK, SLOW, measure
+    from patterns.course.views.batching import QUICK, SLOW, measure
 
     table: dict[str, Any] = {}
     for limit, allowed in LIMITS.items():

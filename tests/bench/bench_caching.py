@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+sys.path[:0] = [str(Path(__file__).parents[1] / "caching"), str(Path(__file__).parent)]
 
 from anthropic.types import Usage  # noqa: E402  # the path comes first
 from harness import interleaved, write_results  # noqa: E402
@@ -30,7 +30,7 @@ from pydantic_ai.models.anthropic import (  # noqa: E402
 from pydantic_ai.providers.anthropic import (  # noqa: E402
     AnthropicProvider,
 )
-from test_caching_planner import (  # noqa: E402
+from test_planner import (  # noqa: E402
     Bill,
     placements,
     price_of,
@@ -45,8 +45,8 @@ from patterns.caching import (  # noqa: E402
     plan_breakpoints,
     savings,
 )
+from patterns.core.models import SONNET  # noqa: E402
 from patterns.fake_api import FakeAPI, VirtualClock  # noqa: E402
-from patterns.models import SONNET  # noqa: E402
 
 WORKLOADS = 300
 TURNS = 1_000

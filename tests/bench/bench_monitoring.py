@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from patterns.models import SONNET
+from patterns.core.models import SONNET
 from patterns.monitoring.calls import CallMonitor
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import insights

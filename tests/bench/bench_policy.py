@@ -32,7 +32,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from harness import interleaved, write_results
 from policy_texts import HELD_OUT, TUNING, measure, positives
 
-from patterns.models import HAIKU
+from patterns.core.models import HAIKU
 from patterns.policy.audit_log import AuditLog
 from patterns.policy.authorization import Rule
 from patterns.policy.detectors import find_pii

@@ -20,8 +20,8 @@ from pydantic_ai import Agent, NativeOutput
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
 
+from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, Reply, VirtualClock
-from patterns.models import SONNET
 from patterns.quality import (
     early_stop_cost,
     self_consistent,

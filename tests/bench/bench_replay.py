@@ -18,9 +18,9 @@ import vcr
 from anthropic import Anthropic
 from harness import interleaved, write_results
 
-from patterns.models import SONNET
-from patterns.recordings import Exchange, Recording, Source
-from patterns.replay import ReplayTransport
+from patterns.core.models import SONNET
+from patterns.course.recordings import Exchange, Recording, Source
+from patterns.course.replay import ReplayTransport
 
 SIZES = (10, 100, 1_000, 5_000)
 VCR_SIZES = (10, 100, 1_000)

@@ -18,8 +18,8 @@ from pydantic_ai import Agent, NativeOutput
 from pydantic_ai.models.anthropic import AnthropicModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
 
-from patterns.models import SONNET
-from patterns.structured import structured
+from patterns.core.models import SONNET
+from patterns.prompting.structured import structured
 
 PROMPT = "Sort this complaint: the screen arrived cracked."
 ANSWER = {"summary": "Screen cracked", "severity": 4, "team": "returns"}

@@ -1,0 +1,331 @@
+"""Call as fast as the API allows and no faster: a concurrency limit that learns from headers.
+
+Give an `AdaptiveLimit` to `patterns.core.fan_out.fan_out`, or acquire and release it yourself, and
+its middleware to the client. Not needed for a handful of calls: the SDK's own retries do.
+Taught in chapter 08.
+"""
+
+import asyncio
+import math
+from collections.abc import (
+    Mapping,
+)
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+from anthropic import APIRequest, AsyncAPIResponse, AsyncCallNext, Middleware
+
+BUCKETS: Final = ("requests", "input-tokens", "output-tokens")
+"""What the API limits per minute, as its `anthropic-ratelimit-*` headers name it."""
+
+
+@dataclass
+class _Bucket:
+    """An allowance as the API keeps it: a minute's worth at most, filled continuously."""
+
+    limit: int
+    level: float
+    at: float
+
+    def fill(self, now: float) -> float:
+        """What is there now."""
+        added = max(0.0, now - self.at) * self.limit / 60
+        self.level, self.at = min(float(self.limit), self.level + added), max(now, self.at)
+        return self.level
+
+    def share(self, now: float) -> float:
+        """What is there now, as a share of a full bucket."""
+        return self.fill(now) / self.limit
+
+
+@dataclass
+class _Mean:
+    """A running mean, its spread and the largest value, that forget what is long past."""
+
+    value: float = 0.0
+    most: float = 0.0
+    count: int = 0
+    keeps: float = 0.99
+    square: float = 0.0
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation."""
+        return math.sqrt(max(0.0, self.square - self.value**2))
+
+    def add(self, value: float) -> None:
+        self.count = min(self.count + 1, 50)
+        self.square += (value**2 - self.square) / self.count
+        self.value += (value - self.value) / self.count
+        self.most = max(value, self.keeps * self.most)
+
+
+@dataclass
+class _Slot:
+    """What one call has set aside."""
+
+    limit: "AdaptiveLimit"
+    amounts: dict[str, float]
+    is_sent: bool = False
+
+
+# `fan_out` starts a call's task right after `acquire`, and a task copies the context of its
+# maker: so the middleware, deep inside the call, finds the slot that was acquired for it.
+_SLOT: ContextVar[_Slot | None] = ContextVar("_SLOT", default=None)
+
+
+class AdaptiveLimit:
+    """Starts calls as fast as the API allows and no faster, whatever that is.
+
+    It keeps the API's three token buckets (requests, input, output) on this side, learns their
+    size and level from the headers of every answer, and sets aside for each call what a request
+    of its size takes and what answers have taken on average, while there is enough for the
+    largest. After a 429 it is still until
+    `retry-after`. Before the first answers it starts few calls, and more with every answer. Time
+    is the running loop's.
+
+        limit = AdaptiveLimit()
+        client = AsyncAnthropic(middleware=[limit.middleware])
+        async for outcome in fan_out(items, ask, limit=limit): ...
+
+    Limits hold per model line (Sonnet, Opus, ...): one `AdaptiveLimit` for each. Several processes
+    on one organisation see each other in the headers only; give each a larger margin.
+
+    Args:
+        margin: share of a minute's allowance (0 to 1) that is never touched, for what other
+            programs send and for estimates that were too low. It costs no throughput: a bucket
+            that is kept at 5 % fills as fast as an empty one.
+        start: calls at once before any answer.
+        most: calls at once in all.
+
+    Raises:
+        ValueError: a number that makes no sense.
+    """
+
+    def __init__(self, *, margin: float = 0.05, start: int = 10, most: int = 1_000) -> None:
+        if not (0 <= margin < 1 and 1 <= start <= most):
+            raise ValueError(
+                f"margin is {margin}, start {start}, most {most}; "
+                "margin must be 0 to below 1, and start 1 to most."
+            )
+        self.refused = 0
+        """How many answers were 429 so far."""
+        self.middleware: Middleware = _Watch(self)
+        """For the client that makes the calls: it reads the headers."""
+        self._margin, self._most, self._window = margin, most, float(start)
+        self._open = 0
+        self._blocked_until = -math.inf
+        self._buckets: dict[str, _Bucket] = {}
+        self._reserved = dict.fromkeys(BUCKETS, 0.0)
+        self._held = dict.fromkeys(BUCKETS, 0.0)  # set aside by calls that wait for more
+        self._means = {"input-tokens": _Mean(keeps=0.999), "output-tokens": _Mean()}
+        self._density = _Mean()  # input tokens per character of a request
+        # Two queues: whoever waits for room must not stand before retries, which make it.
+        self._starting, self._turn = asyncio.Lock(), asyncio.Lock()
+        self._news = asyncio.Event()
+
+    async def acquire(self) -> None:
+        """Wait until one more call may start."""
+        async with self._starting:
+            while self._open >= min(self._most, self._window):
+                await self._change()
+            await self._admit()
+        self._open += 1
+        _SLOT.set(self._reserve())
+
+    def release(self, error: Exception | None) -> None:
+        """Take back a slot; what was set aside for a call that was never sent is free again."""
+        slot = _SLOT.get()
+        if slot is not None and slot.limit is self and not slot.is_sent:
+            self._give_back(slot.amounts)
+            slot.is_sent = True
+        self._open -= 1
+        self._news.set()
+
+    async def _admit(self, needs: Mapping[str, float] | None = None) -> None:
+        """Wait for an allowance, first come, first served: calls that start, retries, the rest."""
+        async with self._turn:
+            while (seconds := self._wait(needs or self._needs())) > 0:
+                await self._change(seconds)
+
+    def _needs(self) -> dict[str, float]:
+        """What must be there for a call whose request is not known yet."""
+        output = self._means["output-tokens"]
+        # Answers on their way may be longer than the average: three standard deviations of them.
+        unknown = 3 * output.spread * math.sqrt(self._open)
+        return {
+            "requests": 1.0,
+            "input-tokens": self._means["input-tokens"].value,  # `_fit` has what needs more wait
+            "output-tokens": max(output.most, unknown),
+        }
+
+    async def _change(self, seconds: float | None = None) -> None:
+        """Wait until something has happened, or so many seconds have passed."""
+        self._news.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+
+    def _wait(self, needs: Mapping[str, float]) -> float:
+        """Seconds until every bucket holds what a call needs; 0 for now."""
+        now = asyncio.get_running_loop().time()
+        waits = [self._blocked_until - now]
+        for name, bucket in self._buckets.items():
+            if name not in needs:
+                continue
+            need = min(needs[name] + self._margin * bucket.limit, bucket.limit)
+            waits.append((need - bucket.fill(now)) * 60 / bucket.limit)
+        longest = max(waits)
+        return max(longest, 0.001) if longest > 1e-9 else 0.0
+
+    def _expected(self, name: str) -> float:
+        """What a call takes from a bucket."""
+        return 1.0 if name == "requests" else self._means[name].value
+
+    def _reserve(self) -> _Slot:
+        amounts = {name: self._expected(name) for name in BUCKETS}
+        for name, amount in amounts.items():
+            self._reserved[name] += amount
+        self._charge(amounts)
+        return _Slot(self, amounts)
+
+    def _charge(self, amounts: dict[str, float]) -> None:
+        now = asyncio.get_running_loop().time()
+        for name, amount in amounts.items():
+            if name in self._buckets:
+                self._buckets[name].fill(now)
+                self._buckets[name].level -= amount
+
+    def _give_back(self, amounts: dict[str, float]) -> None:
+        self._charge({name: -amount for name, amount in amounts.items()})
+
+    async def attempt(self, request: APIRequest, call_next: AsyncCallNext) -> AsyncAPIResponse[Any]:
+        """One HTTP attempt: the middleware's work. A retry waits for an allowance of its own."""
+        slot = _SLOT.get()
+        if slot is None or slot.limit is not self or slot.is_sent:
+            await self._admit()
+            slot = self._reserve()
+        slot.is_sent = True
+        size = _length(request.json)
+        await self._fit(slot, size)
+        before, sent_at = dict(self._reserved), asyncio.get_running_loop().time()
+        response = await call_next(request)
+        if response.http_response.is_success:
+            self._settle(slot, await _usage_of(response, request), size)
+        self._learn(response, before, sent_at)
+        if response.status_code == 429:
+            self._give_back(slot.amounts)
+            self._block(response)
+        self._news.set()
+        return response
+
+    def _block(self, response: AsyncAPIResponse[Any]) -> None:
+        """Be still until `retry-after`; the bucket that was empty is so until then."""
+        self.refused += 1
+        now = asyncio.get_running_loop().time()
+        asked = (
+            _number(response, "retry-after-ms", 1_000) or _number(response, "retry-after") or 1.0
+        )
+        self._blocked_until = max(self._blocked_until, now + asked)
+        if self._buckets:
+            name = min(self._buckets, key=lambda name: self._buckets[name].share(now))
+            bucket = self._buckets[name]
+            # The headers say 0 for a bucket that is overdrawn as well: the wait tells how far.
+            bucket.level = min(bucket.level, self._expected(name) - asked * bucket.limit / 60)
+
+    async def _fit(self, slot: _Slot, size: int) -> None:
+        """Set aside what a request of this size takes; one above the average waits for the rest.
+
+        At most as much as the largest so far: images and cached text are fewer tokens.
+        """
+        name = "input-tokens"
+        mean = self._means[name]
+        more = min(self._density.most * size, mean.most) - slot.amounts[name]
+        if more > 0 and self._wait({name: more}):
+            self._move(slot.amounts, self._reserved, self._held)
+            try:
+                await self._admit({name: more})
+            finally:
+                self._move(slot.amounts, self._held, self._reserved)
+        self._charge({name: more})
+        self._reserved[name] += more
+        slot.amounts[name] += more
+
+    @staticmethod
+    def _move(amounts: dict[str, float], source: dict[str, float], to: dict[str, float]) -> None:
+        for name, amount in amounts.items():
+            source[name] -= amount
+            to[name] += amount
+
+    def _settle(self, slot: _Slot, used: dict[str, float], size: int) -> None:
+        """Replace the estimate by what was used, and let more calls run at once."""
+        self._window = min(self._window + 1, self._most)
+        if used:
+            self._density.add(used["input-tokens"] / max(1, size))
+        for name, amount in used.items():
+            self._means[name].add(amount)
+            self._charge({name: amount - slot.amounts[name]})
+
+    def _learn(
+        self, response: AsyncAPIResponse[Any], before: dict[str, float], sent_at: float
+    ) -> None:
+        """Correct each level by what the API says is left.
+
+        The figure is up to as old as the answer took. It may or may not contain what was sent and
+        what was filled up since, so the truth lies between it less all of the one and it plus what
+        the other is more; a level outside is moved to the edge.
+        """
+        now = asyncio.get_running_loop().time()
+        for name in BUCKETS:
+            limit = _number(response, f"anthropic-ratelimit-{name}-limit")
+            left = _number(response, f"anthropic-ratelimit-{name}-remaining")
+            if not limit or left is None:
+                continue
+            spare = self._margin * limit / 2  # for the estimates among what was sent since
+            since, filled = self._reserved[name] - before[name], (now - sent_at) * limit / 60
+            left -= self._held[name]
+            least, most = left - since - spare, left + max(0.0, filled - since)
+            bucket = self._buckets.setdefault(name, _Bucket(int(limit), least, now))
+            bucket.limit = int(limit)
+            bucket.level = min(max(bucket.fill(now), least), most)
+
+
+class _Watch(Middleware):
+    """Shows an `AdaptiveLimit` every attempt at a message."""
+
+    def __init__(self, limit: AdaptiveLimit) -> None:
+        self._limit = limit
+
+    async def handle_async(
+        self, request: APIRequest, call_next: AsyncCallNext
+    ) -> AsyncAPIResponse[Any]:
+        if not request.options.url.partition("?")[0].endswith("/messages"):
+            return await call_next(request)  # counting tokens and batches have limits of their own
+        return await self._limit.attempt(request, call_next)
+
+
+def _number(response: AsyncAPIResponse[Any], name: str, unit: float = 1) -> float | None:
+    with suppress(KeyError, ValueError):
+        return float(response.headers[name]) / unit
+    return None
+
+
+def _length(value: object) -> int:
+    """Characters of all strings in a request's body."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_length, value.values()))
+    return sum(map(_length, value)) if isinstance(value, list | tuple) else 0
+
+
+async def _usage_of(response: AsyncAPIResponse[Any], request: APIRequest) -> dict[str, float]:
+    """What an answer took from the token buckets; nothing is known of a stream before its end."""
+    usage = None if request.stream else getattr(await response.parse(), "usage", None)
+    if usage is None:
+        return {}
+    written = getattr(usage, "cache_creation_input_tokens", None) or 0
+    fresh = usage.input_tokens + written  # what is read from the cache does not count
+    return {"input-tokens": float(fresh), "output-tokens": float(usage.output_tokens)}

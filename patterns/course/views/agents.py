@@ -1,0 +1,219 @@
+"""What chapter 03 draws: Gantt charts with the bound, tables of runs, and a widget of failures."""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from anthropic import APIRequest, AsyncAPIResponse, AsyncCallNext, Middleware
+
+from patterns.agents.plan import Agent, Plan, Task, lower_bound
+from patterns.agents.report import Context, RunReport
+from patterns.agents.scheduler import Call, run_plan
+from patterns.course.views import INK, MUTED, PALETTE, Shown, Table, figure, knobs, show
+from patterns.fake_api.clock import VirtualClock
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def taking(seconds: Mapping[str, float]) -> Call:
+    """A call that waits as long as `seconds` says and answers with the task's name."""
+
+    async def call(agent: Agent, task: Task, context: Context) -> str:
+        await asyncio.sleep(seconds[task.id])
+        return task.id
+
+    return call
+
+
+def in_virtual_time(plan: Plan, agents: Sequence[Agent], call: Call, **options: Any) -> RunReport:
+    """`run_plan` on a clock that jumps: minutes of a plan in a moment of yours."""
+    return VirtualClock().run(run_plan(plan, agents, call, **options))
+
+
+class Notes(Middleware):
+    """Keeps what is sent; chapter 01 builds middleware that does something with it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    async def handle_async(
+        self, request: APIRequest, call_next: AsyncCallNext
+    ) -> AsyncAPIResponse[Any]:
+        """Note the body and pass the request on."""
+        self.sent.append(request.json)
+        return await call_next(request)
+
+
+# ── Tables ────────────────────────────────────────────────────────────────────────────────────
+
+
+def plan_table(plan: Plan) -> Table:
+    """A plan, one task a row."""
+    rows = [
+        (
+            task.id,
+            ", ".join(sorted(task.needs)),
+            ", ".join(task.depends_on) or "–",
+            task.prompt[:46],
+        )
+        for task in plan
+    ]
+    return Table(("task", "needs", "waits for", "prompt begins"), rows)
+
+
+def results_table(report: RunReport, *, source: str = "") -> Table:
+    """How each task ended, by whom, and why not."""
+    rows = [
+        (
+            result.id,
+            result.status + (", quarantined" if result.quarantined else ""),
+            " → ".join(attempt.agent for attempt in result.attempts) or "–",
+            _shorten(result.cause) or "–",
+        )
+        for result in report.results.values()
+    ]
+    return Table(("task", "status", "asked", "cause"), rows, note=source)
+
+
+def agents_table(report: RunReport, *, source: str) -> Table:
+    """Calls, tokens and dollars of each agent."""
+    rows = [
+        (name, each.calls, each.input_tokens, each.output_tokens, f"${each.cost_usd:.5f}")
+        for name, each in report.by_agent().items()
+    ]
+    return Table(("agent", "calls", "tokens in", "tokens out", "cost"), rows, note=source)
+
+
+def caps_table(plan: Plan, agents: Sequence[Agent], seconds: Mapping[str, float]) -> Table:
+    """Makespan beside the bound for each width."""
+    rows = []
+    for cap in (1, 2, 3, 4, 8):
+        report = in_virtual_time(plan, agents, taking(seconds), max_concurrency=cap)
+        bound = lower_bound(plan, cap, seconds)
+        rows.append(
+            (cap, f"{bound:g} s", f"{report.makespan:g} s", f"{report.makespan / bound:.2f}")
+        )
+    return Table(("calls at once", "bound", "makespan", "ratio"), rows)
+
+
+def _shorten(text: str, most: int = 44) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+# ── Pictures ──────────────────────────────────────────────────────────────────────────────────
+
+
+def gantt(runs: Mapping[str, RunReport], bound: float, *, title: str, alt: str) -> None:
+    """One panel a run, one bar a call, coloured by agent; the bound is a line."""
+    fig, axes = figure(title, size=(10.0, 4.2), panels=len(runs), sharex=True, sharey=True)
+    names = sorted({attempt.agent for run in runs.values() for attempt in run.attempts})
+    colours = dict(zip(names, PALETTE, strict=False))
+    for axis, (name, run) in zip(axes, runs.items(), strict=True):
+        _bars(axis, run, colours)
+        axis.axvline(bound, color=INK, linewidth=1.4, linestyle="--")
+        axis.set_title(f"{name}: {run.makespan:g} s", loc="left", fontsize=10, color=INK)
+        axis.set_xlabel("seconds", fontsize=9, color=INK)
+    axes[0].text(bound + 0.3, -0.6, f"bound {bound:g} s", fontsize=8, color=INK)
+    handles = [_swatch(colours[name]) for name in names]
+    axes[-1].legend(handles, names, loc="upper right", fontsize=8, frameon=False)
+    show(fig, alt)
+
+
+def _bars(axis: "Axes", run: RunReport, colours: Mapping[str, str]) -> None:
+    for row, result in enumerate(run.results.values()):
+        for attempt in result.attempts:
+            axis.barh(
+                row,
+                attempt.ended - attempt.started,
+                left=attempt.started,
+                color=colours[attempt.agent] if not attempt.error else MUTED,
+                height=0.62,
+            )
+    axis.set_yticks(range(len(run.results)), [*run.results])
+    axis.set_ylim(len(run.results) - 0.4, -1.0)
+    axis.grid(visible=False, axis="y")
+
+
+def _swatch(colour: str) -> Any:
+    from matplotlib.patches import Patch
+
+    return Patch(color=colour)
+
+
+# ── The widget ────────────────────────────────────────────────────────────────────────────────
+
+
+def failing(seconds: Mapping[str, float], rate: float, seed: int = 0) -> Call:
+    """A call that loses its connection now and then, after half of its time."""
+    draws = random.Random(seed)
+
+    async def call(agent: Agent, task: Task, context: Context) -> str:
+        lost = draws.random() < rate
+        await asyncio.sleep(seconds[task.id] / (2 if lost else 1))
+        if lost:
+            raise ConnectionError("lost")
+        return task.id
+
+    return call
+
+
+def draws(
+    plan: Plan, agents: Sequence[Agent], seconds: Mapping[str, float], cap: int, rate: float
+) -> list[RunReport]:
+    """Forty runs of a plan with this width and failure rate."""
+    patient = Plan(tuple(replace(task, max_attempts=4) for task in plan))
+    return [
+        in_virtual_time(patient, agents, failing(seconds, rate, seed), max_concurrency=cap)
+        for seed in range(40)
+    ]
+
+
+def knob_line(runs: Sequence[RunReport], cap: int, rate: float) -> str:
+    """What a width and a failure rate made of a plan."""
+    mean = sum(run.makespan for run in runs) / len(runs)
+    calls = sum(len(run.attempts) for run in runs) / len(runs)
+    whole = sum(run.ok for run in runs)
+    return (
+        f"{cap} at once, {rate:.0%} of calls lost: {mean:.1f} s on average, "
+        f"{calls:.1f} calls, {whole} of 40 runs complete"
+    )
+
+
+def knob_lines(plan: Plan, agents: Sequence[Agent], seconds: Mapping[str, float]) -> Shown:
+    """The widget's line at a few settings."""
+    settings = ((1, 0.0), (4, 0.0), (4, 0.2), (4, 0.5))
+    lines = [knob_line(draws(plan, agents, seconds, *each), *each) for each in settings]
+    return Shown("\n".join(lines))
+
+
+def widget(plan: Plan, agents: Sequence[Agent], seconds: Mapping[str, float]) -> Any:
+    """Sliders for width and failure rate; below them how long the forty runs take."""
+    import ipywidgets as widgets
+
+    def draw(cap: int, rate: float) -> None:
+        runs = draws(plan, agents, seconds, cap, rate)
+        _spread(runs, lower_bound(plan, cap, seconds), knob_line(runs, cap, rate))
+
+    return knobs(
+        draw,
+        cap=widgets.IntSlider(value=4, min=1, max=8, description="at once"),
+        rate=widgets.FloatSlider(value=0.2, min=0.0, max=0.8, step=0.1, description="lost"),
+    )
+
+
+def _spread(runs: Sequence[RunReport], bound: float, line: str) -> None:
+    """How often a run took how long, with the bound and the mean as lines."""
+    spans = [run.makespan for run in runs]
+    mean = sum(spans) / len(spans)
+    fig, axis = figure(f"{mean / bound:.2f} times the bound on average", size=(7.2, 2.8))
+    axis.hist(spans, bins=range(0, int(max(spans)) + 3, 2), color=PALETTE[0], alpha=0.85)
+    for at, colour, label in ((bound, INK, f"bound {bound:g} s"), (mean, PALETTE[1], "mean")):
+        axis.axvline(at, color=colour, linestyle="--", label=label)
+    axis.set_xlim(left=0)
+    axis.set_xlabel("seconds until the plan is done")
+    axis.set_ylabel("runs")
+    axis.legend(frameon=False, fontsize=9)
+    show(fig, line)

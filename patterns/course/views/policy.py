@@ -1,0 +1,173 @@
+"""What chapter 01 shows: audit rows, what a tripwire catches, and how bucket levels move.
+
+Bucket levels are computed on a clock of their own; no model's answer is in them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from patterns.course.views import INK, MUTED, PALETTE, Table, figure, knobs, show
+from patterns.policy.rate_limit import Cost, Limits, MemoryStore
+
+
+def audit_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Audit rows without what differs from run to run."""
+    shown = []
+    for row in rows:
+        usage = row.get("usage", {}).get("output_tokens", "")
+        notes = "; ".join(f"{key}: {value}" for key, value in row.get("notes", {}).items())
+        facts = (row["seq"], row["event"], row.get("model", ""), row.get("rule", ""), usage, notes)
+        shown.append(tuple(str(fact) for fact in facts))
+    return Table(("seq", "event", "model", "rule", "output", "notes"), shown)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What a simulated minute or two did to a budget.
+
+    Attributes:
+        times: seconds, one per second.
+        levels: output tokens left, in the one bucket or summed over all.
+        admitted: output tokens admitted so far.
+        refused: calls that were turned away.
+    """
+
+    times: Sequence[float]
+    levels: Sequence[float]
+    admitted: Sequence[float]
+    refused: int
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def simulate(
+    *,
+    otpm: float = 60_000,
+    calls_per_second: float = 2,
+    reserve: float = 4_000,
+    used: float = 1_000,
+    takes: int = 10,
+    processes: int = 1,
+    settle: bool = True,
+    seconds: int = 120,
+) -> Traffic:
+    """Calls that reserve `reserve` output tokens and settle to `used` after `takes` seconds.
+
+    With several processes each call goes to the next one, which has a bucket of its own.
+    """
+    clock, limits = _Clock(), Limits(otpm=otpm)
+    stores = [MemoryStore(clock=clock) for _ in range(processes)]
+    ends: dict[int, list[MemoryStore]] = {}
+    levels, admitted, total, refused, due, turn = [], [], 0.0, 0, 0.0, 0
+    for second in range(seconds + 1):
+        clock.now = float(second)
+        for store in ends.pop(second, []):
+            store.adjust("org", limits, Cost(output=reserve - used))
+        due += calls_per_second
+        while due >= 1:
+            due, store, turn = due - 1, stores[turn % processes], turn + 1
+            if store.reserve("org", limits, Cost(output=reserve), 0).granted:
+                total += used
+                if settle:
+                    ends.setdefault(second + takes, []).append(store)
+            else:
+                refused += 1
+        levels.append(sum(store.levels("org", limits)[2] or 0 for store in stores))
+        admitted.append(total)
+    return Traffic([float(one) for one in range(seconds + 1)], levels, admitted, refused)
+
+
+def plot_buckets(shared: Traffic, apart: Traffic, *, otpm: float, processes: int) -> None:
+    """One bucket that everybody shares, against one in each process: tokens admitted."""
+    excess = apart.admitted[-1] / (otpm * (1 + apart.times[-1] / 60))
+    title = f"{processes} buckets in {processes} processes let {excess:.1f} times the limit through"
+    fig, axes = figure(title, size=(8.4, 3.8), panels=2)
+    left, right = axes
+    settled, unsettled = (simulate(calls_per_second=0.8, settle=how) for how in (True, False))
+    for traffic, colour, label in ((settled, 0, "settled"), (unsettled, 5, "never settled")):
+        levels = [one / 1_000 for one in traffic.levels]
+        left.plot(traffic.times, levels, color=PALETTE[colour], label=label)
+    left.legend(frameon=False, fontsize=9)
+    left.set_title("level of one bucket, 48 calls a minute", fontsize=10, color=INK, loc="left")
+    left.set_ylabel("thousand output tokens")
+    allowed = [otpm * (1 + one / 60) / 1_000 for one in shared.times]
+    right.plot(shared.times, allowed, color=MUTED, linestyle="--", label="the limit")
+    right.plot(
+        apart.times, [one / 1_000 for one in apart.admitted], color=PALETTE[1], label="one each"
+    )
+    right.plot(
+        shared.times, [one / 1_000 for one in shared.admitted], color=PALETTE[0], label="one shared"
+    )
+    right.set_title("admitted since the start", fontsize=10, color=INK, loc="left")
+    right.legend(frameon=False, fontsize=9)
+    for axis in axes:
+        axis.set_xlabel("seconds")
+        axis.set_ylim(bottom=0)
+    show(fig, _alt(shared, apart, allowed[-1], processes))
+
+
+def _alt(shared: Traffic, apart: Traffic, allowed: float, processes: int) -> str:
+    low = min(simulate(calls_per_second=0.8).levels) / 1_000
+    one, each = shared.admitted[-1] / 1_000, apart.admitted[-1] / 1_000
+    return (
+        f"After {shared.times[-1]:.0f} s the limit allows {allowed:,.0f} thousand output tokens. "
+        f"One shared bucket admitted {one:,.0f} thousand, {processes} separate ones {each:,.0f}. "
+        f"At 48 calls a minute a settled bucket never falls under {low:,.0f} thousand tokens; one "
+        "that is never settled runs dry."
+    )
+
+
+def plot_traffic(traffic: Traffic, *, otpm: float = 60_000) -> None:
+    """One simulation: the level over time, and what got in beside what may."""
+    allowed = [otpm * (1 + one / 60) for one in traffic.times]
+    share = traffic.admitted[-1] / allowed[-1]
+    title = f"{share:.0%} of the limit was used, {traffic.refused} calls were turned away"
+    fig, (left, right) = figure(title, size=(8.4, 3.2), panels=2)
+    left.plot(traffic.times, [one / 1_000 for one in traffic.levels], color=PALETTE[0])
+    left.set_title("level, thousand output tokens", fontsize=10, color=INK, loc="left")
+    right.plot(
+        traffic.times, [one / 1_000 for one in allowed], color=MUTED, linestyle="--", label="limit"
+    )
+    right.plot(
+        traffic.times, [one / 1_000 for one in traffic.admitted], color=PALETTE[1], label="admitted"
+    )
+    right.set_title("since the start", fontsize=10, color=INK, loc="left")
+    right.legend(frameon=False, fontsize=9)
+    for axis in (left, right):
+        axis.set_xlabel("seconds")
+        axis.set_ylim(bottom=0)
+    show(fig, summary(traffic))
+
+
+def summary(traffic: Traffic) -> str:
+    """One line about a simulation, as text."""
+    return (
+        f"admitted {traffic.admitted[-1]:,.0f} output tokens, turned away {traffic.refused} calls, "
+        f"lowest level {min(traffic.levels):,.0f}"
+    )
+
+
+def limit_knobs() -> Any:
+    """The simulation with controls: calls per second, reservation, settling, processes."""
+    import ipywidgets as widgets
+
+    def draw(calls: int, reserve: int, settle: bool, processes: int) -> None:
+        traffic = simulate(
+            calls_per_second=calls, reserve=reserve, settle=settle, processes=processes
+        )
+        plot_traffic(traffic)
+
+    return knobs(
+        draw,
+        calls=widgets.IntSlider(2, 1, 10, description="calls/s"),
+        reserve=widgets.IntSlider(4_000, 1_000, 16_000, 1_000, description="reserve"),
+        settle=widgets.Checkbox(True, description="settle"),
+        processes=widgets.IntSlider(1, 1, 8, description="processes"),
+    )

@@ -1,0 +1,1 @@
+"""The Batches API: requests, results, routes."""

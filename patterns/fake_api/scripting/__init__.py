@@ -1,0 +1,1 @@
+"""What the fake answers: scripts, queues, matching, faults."""

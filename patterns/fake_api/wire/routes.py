@@ -1,0 +1,137 @@
+"""Who is asking for what: paths, methods, credentials, version, size, JSON."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+from patterns.fake_api.journal import Packed
+from patterns.fake_api.wire.errors import APIError
+from patterns.fake_api.wire.http import Request
+from patterns.fake_api.wire.jsons import from_bytes
+
+MOST_BYTES: Final = 32 * 1024 * 1024
+MOST_BATCH_BYTES: Final = 256 * 1024 * 1024
+BATCHES: Final = "/v1/messages/batches"
+ROUTES: Final = (
+    (re.compile(r"/v1/messages\Z"), {"POST": "message"}),
+    (re.compile(r"/v1/messages/count_tokens\Z"), {"POST": "count_tokens"}),
+    (re.compile(r"/v1/messages/batches\Z"), {"POST": "batch_create", "GET": "batch_list"}),
+    (re.compile(r"/v1/messages/batches/([^/]+)\Z"), {"GET": "batch", "DELETE": "batch_delete"}),
+    (re.compile(r"/v1/messages/batches/([^/]+)/cancel\Z"), {"POST": "batch_cancel"}),
+    (re.compile(r"/v1/messages/batches/([^/]+)/results\Z"), {"GET": "batch_results"}),
+    (re.compile(r"/v1/models\Z"), {"GET": "models"}),
+    (re.compile(r"/v1/models/([^/]+)\Z"), {"GET": "model"}),
+)
+VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+
+
+@dataclass(slots=True)
+class Call:
+    """A request on its way through the fake."""
+
+    request: Request
+    digest: bytes
+    ordinal: int
+    """How many equal requests there have been, this one included."""
+    at: float
+    workspace: str = ""
+    _packed: Packed | None = None
+    _may_cache: bool | None = None
+
+    @property
+    def may_cache(self) -> bool:
+        """Whether the body speaks of the cache at all; looked up once, batches are long."""
+        if self._may_cache is None:
+            self._may_cache = b"cache_control" in self.request.body
+        return self._may_cache
+
+    @property
+    def packed(self) -> Packed:
+        """The body as it is kept; journal and batch share it."""
+        if self._packed is None:
+            self._packed = Packed.of(self.request.body)
+        return self._packed
+
+    @property
+    def beta(self) -> bool:
+        """Whether the request asks for a beta."""
+        return "anthropic-beta" in self.request.headers or "beta" in self.request.query
+
+    def lenient_body(self) -> Any:
+        """The body for a fault's predicate: None where it is no JSON."""
+        try:
+            return parse(self.request)
+        except APIError:
+            return None
+
+
+def route(request: Request) -> tuple[str, str]:
+    """What the request asks for, and the id in its path.
+
+    Raises:
+        APIError: 404 for an unknown path, 405 for a method that the path does not take.
+    """
+    for pattern, methods in ROUTES:
+        if match := pattern.match(request.path):
+            if request.method not in methods:
+                allowed = ", ".join(sorted(methods))
+                raise APIError(
+                    405,
+                    f"{request.method} is not allowed on {request.path}; use {allowed}",
+                    headers={"allow": allowed},
+                )
+            return methods[request.method], match[1] if pattern.groups else ""
+    raise APIError(404, f"there is no {request.path!r} here")
+
+
+def identify(request: Request, keys: Collection[str] | None) -> str:
+    """The workspace of a request: whose cache and batches it sees.
+
+    Raises:
+        APIError: 401 without an accepted credential, 400 without a version, 413 for a body
+            that is too large.
+    """
+    credential = request.headers.get("x-api-key") or _bearer(request)
+    if not credential:
+        raise APIError(401, "a credential is required: x-api-key or Authorization: Bearer")
+    if keys is not None and credential not in keys:
+        raise APIError(401, "invalid x-api-key")
+    version = request.headers.get("anthropic-version")
+    if version is None:
+        raise APIError(400, "anthropic-version: header is required")
+    if not VERSION.match(version):
+        raise APIError(400, f"anthropic-version: {version!r} is not a valid version")
+    _check_size(request)
+    workspace = request.headers.get("anthropic-workspace-id")
+    return workspace or blake2b(credential.encode(), digest_size=8).hexdigest()
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def most_bytes(path: str) -> int:
+    """The largest body that a path takes."""
+    return MOST_BATCH_BYTES if path == BATCHES else MOST_BYTES
+
+
+def _check_size(request: Request) -> None:
+    if len(request.body) > (most := most_bytes(request.path)):
+        raise APIError(413, f"the request is larger than {most // 2**20} MB")
+
+
+def parse(request: Request) -> Any:
+    """The request's JSON.
+
+    Raises:
+        APIError: 400 where it is none.
+    """
+    try:
+        return from_bytes(request.body)
+    except RecursionError:
+        raise APIError(400, "the request body is nested too deeply") from None
+    except ValueError as error:
+        raise APIError(400, f"the request body is not valid JSON: {error}") from None

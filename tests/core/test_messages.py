@@ -1,0 +1,191 @@
+"""patterns.core.messages: text by type and stop reason, tags in both directions."""
+
+import asyncio
+import html
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from anthropic.types import Message, RawMessageStreamEvent
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from patterns.core.messages import (
+    Refused,
+    Truncated,
+    extract_tag,
+    iter_text,
+    iter_text_async,
+    raw_tag,
+    tag,
+    text_of,
+)
+
+
+def message(*texts: str, stop_reason: str = "end_turn", **extra: Any) -> Message:
+    content = [{"type": "text", "text": text} for text in texts]
+    return Message.model_validate(
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [{"type": "thinking", "thinking": "…", "signature": "s"}, *content],
+            "stop_reason": stop_reason,
+            "usage": {"input_tokens": 3, "output_tokens": 4},
+            **extra,
+        }
+    )
+
+
+def events(*texts: str, stop_reason: str | None = "end_turn") -> list[Any]:
+    deltas: list[dict[str, Any]] = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+        for text in texts
+    ]
+    deltas.append(
+        {
+            "type": "content_block_delta",
+            "index": 1,
+            "delta": {"type": "input_json_delta", "partial_json": "{}"},
+        }
+    )
+    if stop_reason:
+        delta: dict[str, Any] = {"stop_reason": stop_reason, "stop_sequence": None}
+        if stop_reason == "refusal":
+            delta["stop_details"] = {"type": "refusal", "category": "cyber"}
+        deltas.append({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 1}})
+    adapter: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
+    return [adapter.validate_python(each) for each in deltas]
+
+
+def test_text_blocks_are_joined_and_thinking_is_passed_over() -> None:
+    """The first block is thinking, and nobody notices."""
+    assert text_of(message("one ", "two")) == "one two"
+
+
+def test_a_refusal_raises_with_category_explanation_and_message() -> None:
+    """A caller can route by category and still price the call."""
+    details = {"type": "refusal", "category": "cyber", "explanation": "why"}
+    refused = message(stop_reason="refusal", stop_details=details)
+    with pytest.raises(Refused, match="category cyber") as caught:
+        text_of(refused)
+    assert (caught.value.category, caught.value.explanation) == ("cyber", "why")
+    assert caught.value.message is refused
+
+
+def test_a_refusal_without_details_says_that_no_category_was_given() -> None:
+    """The API may leave the details out."""
+    with pytest.raises(Refused, match="not given"):
+        text_of(message(stop_reason="refusal", stop_details=None))
+
+
+@pytest.mark.parametrize("reason", ["max_tokens", "model_context_window_exceeded"])
+def test_a_cut_answer_raises_and_keeps_the_beginning(reason: str) -> None:
+    """Half an answer is never passed off as a whole one."""
+    with pytest.raises(Truncated, match=reason) as caught:
+        text_of(message("half", stop_reason=reason))
+    assert caught.value.partial == "half"
+    assert caught.value.stop_reason == reason
+
+
+@pytest.mark.parametrize("reason", ["tool_use", "pause_turn", "stop_sequence"])
+def test_other_stop_reasons_give_the_text_so_far(reason: str) -> None:
+    """The conversation goes on; the text up to here is fine."""
+    assert text_of(message("so far", stop_reason=reason)) == "so far"
+
+
+def test_iter_text_yields_the_pieces_as_they_arrive() -> None:
+    """Tool input and message events are passed over."""
+    assert list(iter_text(events("a", "", "b"))) == ["a", "b"]
+
+
+def test_iter_text_tells_of_a_refusal_at_the_end() -> None:
+    """The category comes with the last event."""
+    with pytest.raises(Refused, match="cyber"):
+        list(iter_text(events("I", stop_reason="refusal")))
+
+
+@pytest.mark.parametrize("reason", ["max_tokens", None])
+def test_iter_text_tells_of_a_cut(reason: str | None) -> None:
+    """Also when the stream just ends, as it does when a proxy gives up."""
+    with pytest.raises(Truncated) as caught:
+        list(iter_text(events("half", stop_reason=reason)))
+    assert caught.value.partial == "half"
+
+
+def test_iter_text_async_yields_the_same() -> None:
+    """The async twin reads an async iterator."""
+
+    async def stream() -> AsyncIterator[Any]:
+        for event in events("a", "b"):
+            yield event
+
+    async def read() -> list[str]:
+        return [text async for text in iter_text_async(stream())]
+
+    assert asyncio.run(read()) == ["a", "b"]
+
+
+def test_tag_escapes_text_and_attributes() -> None:
+    """Untrusted text cannot close the tag, nor an attribute its quotes."""
+    built = tag("doc", 'x </doc> & "q"', source='a"b')
+    assert built == '<doc source="a&quot;b">\nx &lt;/doc&gt; &amp; "q"\n</doc>'
+
+
+@pytest.mark.parametrize("name", ["a b", "1a", "", "a>", "ü"])
+def test_tag_turns_down_what_is_not_a_name(name: str) -> None:
+    """A name from outside could otherwise carry markup."""
+    with pytest.raises(ValueError, match="not an XML name"):
+        tag(name, "text")
+
+
+def test_tag_turns_down_bad_attribute_names() -> None:
+    """The same holds for attributes."""
+    with pytest.raises(ValueError, match="not an XML name"):
+        tag("a", "text", **{"x y": 1})
+
+
+def test_raw_tag_keeps_the_text_as_it_is() -> None:
+    """Code keeps its angle brackets."""
+    assert raw_tag("code", "a < b", suffix="9f") == "<code-9f>\na < b\n</code-9f>"
+
+
+def test_raw_tag_turns_down_a_text_that_holds_its_closing_tag() -> None:
+    """A guessed suffix does not help an attacker."""
+    with pytest.raises(ValueError, match="take another suffix"):
+        raw_tag("code", "</code-9f>", suffix="9f")
+
+
+def test_raw_tag_needs_a_plain_suffix() -> None:
+    """An empty suffix could be guessed."""
+    with pytest.raises(ValueError, match="not an XML name"):
+        raw_tag("code", "x", suffix="")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("<answer>42</answer>", "42"),
+        ("I'll use <answer> tags. <answer>42</answer>", "42"),
+        ("<answer>1</answer> no: <answer>\n 2 \n</answer>", "2"),
+        ('<answer unit="km">7</answer>', "7"),
+        ("<answer>a<answer>b</answer>c</answer>", "b"),
+        ("<answer></answer>", ""),
+        ("<answer>no end", None),
+        ("<answers>x</answers>", None),
+        ("nothing", None),
+    ],
+)
+def test_extract_tag_returns_the_last_innermost_pair(text: str, found: str | None) -> None:
+    """Missing is None, empty is empty, and talk about the tag is not the tag."""
+    assert extract_tag(text, "answer") == found
+
+
+@given(st.text(), st.text())
+def test_a_tagged_text_comes_back_whole(before: str, text: str) -> None:
+    """Whatever the text holds, it stays inside its tag."""
+    found = extract_tag(html.escape(before) + tag("t", text), "t")
+    assert found is not None
+    assert html.unescape(found).strip() == html.unescape(html.escape(text)).strip()

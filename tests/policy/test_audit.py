@@ -1,0 +1,610 @@
+"""Every call leaves rows, no row leaves the chain, and no row says too much."""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from anthropic import (
+    Anthropic,
+    APIConnectionError,
+    APIStatusError,
+    AuthenticationError,
+    InternalServerError,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patterns.core.models import HAIKU
+from patterns.fake_api import Error, FakeAPI, Fault
+from patterns.policy.audit import Audit, main
+from patterns.policy.audit_log import AuditLog, AuditUnavailable, Head, WrongKey, canonical
+from patterns.policy.authorization import Authorize, NotAuthorized, Rule
+from patterns.policy.identity import Principal, acting_as, pseudonym
+from patterns.policy.privacy import redact
+from patterns.policy.responses import Watch
+
+KEY = bytes(range(32))
+ADA = Principal("ada@example.com", frozenset({"analyst"}), "lab", "10.0.0.1")
+ASK: Any = {"model": HAIKU, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Any:
+    """A log whose clock moves one second per row."""
+    ticks = iter(range(1_000_000))
+    with AuditLog(
+        tmp_path / "audit.db", KEY, clock=lambda: START + timedelta(seconds=next(ticks)), wait=0.05
+    ) as made:
+        yield made
+
+
+def filled(path: Path, rows: int = 6) -> AuditLog:
+    made = AuditLog(path, KEY, clock=lambda: START)
+    for number in range(rows):
+        made.append("request", {"user": f"user_{number % 2}"}, call=f"c{number}")
+    return made
+
+
+class Api:
+    def __init__(
+        self, log: AuditLog, *replies: Any, faults: Any = (), chain: Any = (), **options: Any
+    ) -> None:
+        self.fake = FakeAPI(faults=faults)
+        self.fake.enqueue(*replies)
+        self.log = log
+        self.middleware = [Audit(log, KEY, timer=iter(range(10_000)).__next__, **options), *chain]
+        self.client: Anthropic = self.fake.client(middleware=self.middleware, max_retries=1)
+
+    def rows(self, *events: str) -> list[dict[str, Any]]:
+        return [row for row in self.log.rows() if not events or row["event"] in events]
+
+
+def test_a_call_leaves_a_request_and_a_response_row(log: AuditLog) -> None:
+    """Who, what, when, how much, and nothing that was said."""
+    api = Api(log, "Good day")
+    with acting_as(ADA):
+        message = api.client.messages.create(**ASK)
+    asked, answered = api.rows()
+    assert asked["detail"]["user"] == pseudonym(ADA.id, KEY)
+    assert asked["detail"] | {"prompt": "", "user": ""} == {
+        "prompt": "", "user": "", "workspace": "lab", "ip": "10.0.0.1"}  # fmt: skip
+    assert (asked["event"], asked["model"], asked["endpoint"]) == (
+        "request",
+        HAIKU,
+        "messages.create",
+    )
+    assert answered["usage"]["output_tokens"] == message.usage.output_tokens
+    assert (answered["status"], answered["stop_reason"], answered["ms"]) == (200, "end_turn", 1_000)
+    assert answered["request_id"] == message._request_id
+    assert asked["call"] == answered["call"]
+    assert log.verify().rows == 2
+
+
+def test_a_retry_is_audited_as_one_call(log: AuditLog) -> None:
+    """One request, one error per failed attempt, one response."""
+    api = Api(log, faults=[Fault.status(529, times=1, retry_after=0.001)])
+    api.client.messages.create(**ASK)
+    assert [(row["event"], row["attempt"]) for row in api.rows()] == [
+        ("request", 0), ("error", 0), ("response", 1)]  # fmt: skip
+    assert len({row["call"] for row in api.rows()}) == 1
+    assert api.rows("error")[0]["error"] == "overloaded_error"
+
+
+def test_a_denial_is_recorded_with_its_rule_and_not_retried(log: AuditLog) -> None:
+    """Also when nobody acts: the row has no user then."""
+    api = Api(log, chain=[Authorize([Rule("admin")])])
+    with acting_as(ADA), pytest.raises(NotAuthorized):
+        api.client.messages.create(**ASK)
+    with pytest.raises(Exception, match="no principal"):
+        api.client.messages.create(**ASK)
+    assert [row["rule"] for row in api.rows("denied")] == ["not-authorized", "no-principal"]
+    assert "user" not in api.rows("request")[1]["detail"]
+    assert api.fake.journal == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "raised"),
+    [
+        (Fault.status(500), "api_error", InternalServerError),
+        (Fault.disconnect(), "APIConnectionError", APIConnectionError),
+    ],
+)
+def test_a_failure_is_recorded_by_its_type(
+    log: AuditLog, fault: Fault, error: str, raised: Any
+) -> None:
+    """The type that the API or the SDK gives it, never a text."""
+    api = Api(log, faults=[fault])
+    with pytest.raises(raised):
+        api.client.with_options(max_retries=0).messages.create(**ASK)
+    assert api.rows("error")[0]["error"] == error
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("read", "read"), ("closed", "closed"), ("dropped", "dropped")],
+)
+def test_a_stream_is_recorded_when_it_is_over(log: AuditLog, how: str, expected: str) -> None:
+    """Read, closed early, or dropped: one row, with the usage seen."""
+    api = Api(log, "Good day to you")
+    stream: Any = api.client.messages.create(**ASK, stream=True)
+    assert len(api.rows()) == 1
+    if how == "read":
+        list(stream)
+    if how == "closed":
+        next(iter(stream))
+        stream.close()
+    del stream
+    (row,) = api.rows("response")
+    assert (row["stream"], "usage" in row) == (expected, how != "dropped")
+    assert ("stop_reason" in row) is (how == "read")
+
+
+def test_a_stream_that_breaks_is_an_error(log: AuditLog) -> None:
+    """A lost connection, and an error event."""
+    for fault in (Fault.disconnect(after=3), Fault.stream_error(after=3)):
+        api = Api(log, faults=[fault])
+        with pytest.raises((httpx2.RemoteProtocolError, APIStatusError)):
+            list(api.client.messages.create(**ASK, stream=True))
+    assert [row["error"] for row in api.rows("error")] == [
+        "RemoteProtocolError",
+        "overloaded_error",
+    ]
+
+
+def test_an_error_in_place_of_a_stream_is_an_error(log: AuditLog) -> None:
+    """It is read here, and still raised by the SDK."""
+    api = Api(log, Error(401))
+    with pytest.raises(AuthenticationError):
+        api.client.messages.create(**ASK, stream=True)
+    assert api.rows("error")[0]["status"] == 401
+
+
+def test_what_a_stream_says_otherwise_is_no_ending() -> None:
+    """Only starts, deltas and errors count."""
+    endings: list[Any] = []
+    watch = Watch(endings.append)
+    watch.feed(
+        b'data: {"type": "other", "usage": {}}\ndata: {"type": "message_start", "usage": 1}\n'
+    )
+    watch.feed(b'data: {"type": "message_delta", "usage": null}')
+    watch.end()
+    watch.stop("read")
+    watch.stop("closed")
+    assert [(one.how, one.usage, one.stop_reason) for one in endings] == [("read", {}, None)]
+
+
+def test_batches_and_reading_calls_are_recorded(log: AuditLog) -> None:
+    """The number of items; a GET has an id of its own."""
+    api = Api(log)
+    api.client.messages.batches.create(requests=[{"custom_id": "a", "params": ASK}] * 1)
+    api.client.models.list()
+    assert [row.get("items") for row in api.rows("request")] == [1, None]
+    assert {row["endpoint"] for row in api.rows()} == {"messages.batches.create", "GET /v1/models"}
+    with pytest.raises(Exception, match="400"):
+        api.client.post("/v1/messages/batches", cast_to=object, body={"requests": 7})
+    assert api.rows("request")[2]["detail"]["prompt"] == "unreadable-body"
+    assert api.rows("request")[2]["items"] == 0
+
+
+def test_the_async_client_is_recorded_alike(log: AuditLog) -> None:
+    """Calls, streams, errors and denials."""
+    api = Api(log, faults=[Fault.status(500, requests={3, 4})])
+    deny = Authorize([])
+
+    async def run() -> None:
+        client = api.fake.async_client(middleware=api.middleware, max_retries=0)
+        await client.messages.create(**ASK)
+        async for _ in await client.messages.create(**ASK, stream=True):
+            pass
+        for stream in (False, True):
+            with pytest.raises(InternalServerError):
+                await client.messages.create(**ASK, stream=stream)
+        strict = client.with_options(middleware=[*api.middleware, deny])
+        with acting_as(ADA), pytest.raises(NotAuthorized):
+            await strict.messages.create(**ASK)
+        dropped: Any = await client.messages.create(**ASK, stream=True)
+        await dropped.close()
+
+    asyncio.run(run())
+    assert [row["event"] for row in api.rows() if row["event"] != "request"] == [
+        "response", "response", "error", "error", "denied", "response"]  # fmt: skip
+    assert repr(api.middleware[0]) == "Audit"
+
+
+CANARY, ADDRESS = "sk-ant-api03-" + "Canary7" * 8, "canary@example.com"
+
+
+def test_a_canary_never_reaches_the_database_its_wal_or_a_log(
+    log: AuditLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Prompt, system, tool result, model name, error body, exception text, answer."""
+    secret = f"{CANARY} {ADDRESS}"
+
+    def explode(request: Any, call_next: Any) -> Any:
+        raise RuntimeError(secret)
+
+    api = Api(log, Error(400, message=secret), Error(400, type=secret), secret)
+    result = {"type": "tool_result", "tool_use_id": "t", "content": secret}
+    bodies = [
+        {**ASK, "messages": [{"role": "user", "content": secret}]},
+        {**ASK, "system": secret, "messages": [{"role": "user", "content": [result]}]},
+        {**ASK, "model": secret},
+        ASK,
+    ]
+    broken = api.client.with_options(middleware=[*api.middleware, explode])
+    with caplog.at_level("INFO"):
+        for client in (api.client, broken):
+            for body in bodies:
+                try:
+                    client.messages.create(**body)
+                except Exception as error:
+                    assert error  # noqa: PT017  # any; what counts is what was written
+    files = [*log.path.parent.iterdir()]
+    assert any(file.name.endswith("-wal") for file in files)
+    for file in files:
+        content = file.read_bytes()
+        assert CANARY.encode() not in content
+        assert b"canary" not in content
+    assert CANARY not in caplog.text
+    assert {row["model"] for row in api.rows("request")} == {HAIKU, "not a model id"}
+
+
+def test_a_prompt_is_recorded_as_a_keyed_fingerprint_or_redacted(
+    log: AuditLog, tmp_path: Path
+) -> None:
+    """A plain hash could be reversed by trying likely prompts; another key gives another one."""
+    api = Api(log)
+    api.client.messages.create(**ASK)
+    api.client.messages.create(**ASK)
+    one, two = (row["detail"]["prompt"] for row in api.rows("request"))
+    assert one == two
+    with AuditLog(tmp_path / "other.db", b"x" * 32) as other:
+        assert other.hash("Hello") != log.hash("Hello")
+    readable = Api(log, text=lambda text: redact(text).text)
+    readable.client.messages.create(**{**ASK, "system": f"I am {ADDRESS}"})
+    assert readable.rows("request")[-1]["detail"]["prompt"] == "Hello\nI am [EMAIL]"
+
+
+@pytest.mark.parametrize("nasty", ["a\nb", "\x1b[2J", "\u202egnp", "a\u2028b", '"}{"', "\ud800"])
+def test_log_injection_is_escaped(log: AuditLog, capsys: Any, tmp_path: Path, nasty: str) -> None:
+    """New lines, ANSI, U+202E and U+2028 stay inside one line of ASCII."""
+    log.append("request", {"user": "u", "note": nasty}, call=nasty)
+    (tmp_path / "key").write_bytes(KEY)
+    main(["export", str(log.path), "--key-file", str(tmp_path / "key")])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["call"] == nasty
+    assert canonical({"b": nasty, "a": 1}).startswith('{"a":1,')
+
+
+def tampered(path: Path, *statements: str) -> Any:
+    with sqlite3.connect(path) as db:
+        for statement in statements:
+            db.execute(statement)
+    db.close()
+    with AuditLog(path, KEY) as log:
+        return log.verify()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_every_edit_deletion_and_reordering_is_found(data: st.DataObject) -> None:
+    """Of any row but the last, deletions are found too; the last needs an anchor."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "audit.db"
+        filled(path).close()
+        row = data.draw(st.integers(1, 6))
+        other = data.draw(st.integers(1, 6).filter(lambda other: other != row))
+        statements = data.draw(
+            st.sampled_from(
+                [
+                    [f"UPDATE audit SET body = replace(body, 'c', 'd') WHERE seq = {row}"],
+                    [f"UPDATE audit SET mac = zeroblob(32) WHERE seq = {row}"],
+                    [f"UPDATE audit SET detail = replace(detail, 'user', 'x') WHERE seq = {row}"],
+                    [f"UPDATE audit SET detail = NULL WHERE seq = {row}"],
+                    [f"DELETE FROM audit WHERE seq = {min(row, 5)}"],
+                    [f"UPDATE audit SET seq = 99 WHERE seq = {row}"],
+                    [
+                        f"UPDATE audit SET seq = 100 WHERE seq = {row}",
+                        f"UPDATE audit SET seq = {row} WHERE seq = {other}",
+                        f"UPDATE audit SET seq = {other} WHERE seq = 100",
+                    ],
+                    [f"INSERT INTO audit SELECT 7, body, detail, mac FROM audit WHERE seq = {row}"],
+                ]
+            )
+        )
+        verdict = tampered(path, *statements)
+        assert not verdict.intact
+        assert verdict.broken_at is not None
+        assert str(verdict.broken_at) in verdict.problem or "missing" in verdict.problem
+
+
+def test_a_cut_tail_is_found_with_the_anchored_head(tmp_path: Path) -> None:
+    """Without the anchor nothing shows; with it even a tail that has grown again does."""
+    path = tmp_path / "audit.db"
+    log = filled(path)
+    head = log.head()
+    log.close()
+    cut = tampered(path, "DELETE FROM audit WHERE seq > 3")
+    assert cut.intact
+    with AuditLog(path, KEY) as log:
+        assert log.verify(head=head).broken_at == 4
+        for _ in range(5):
+            log.append("request")
+        assert log.verify().intact
+        assert log.verify(head=head).problem == "the anchored row is not there"
+        assert log.verify(head=log.head()).intact
+
+
+def test_detail_that_was_never_there_cannot_be_added(tmp_path: Path) -> None:
+    """A row without a personal part has no place for one."""
+    path = tmp_path / "audit.db"
+    with AuditLog(path, KEY) as log:
+        log.append("request")
+    assert not tampered(path, "UPDATE audit SET detail = '{}' WHERE seq = 1").intact
+
+
+def test_erasure_by_pseudonym_leaves_a_chain_that_verifies(tmp_path: Path) -> None:
+    """The person is gone from the file; the log says which rows were erased, not whose."""
+    path = tmp_path / "audit.db"
+    with filled(path) as log:
+        log.append("response", call="c0")
+        assert [row["seq"] for row in log.rows(user="user_0")] == [1, 3, 5, 7]
+        assert log.erase("user_0") == 3
+        verdict = log.verify()
+        assert (verdict.intact, verdict.erased, verdict.rows) == (True, 3, 8)
+        assert list(log.rows(user="user_0")) == []
+        assert [row["detail"] for row in log.rows()][:2] == [None, {"user": "user_1"}]
+    assert b"user_0" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_retention_keeps_a_checkpoint_that_cannot_be_forged(log: AuditLog) -> None:
+    """Old rows go, the rest still verifies, and the removal is a row itself."""
+    for number in range(10):
+        log.append("request", call=str(number))
+    head = log.head()
+    assert log.retain(since=START + timedelta(seconds=4)) == 4
+    assert log.verify(head=head).intact
+    assert [row["seq"] for row in log.rows()] == [*range(5, 12)]
+    assert list(log.rows())[-1]["event"] == "retention"
+    assert log.retain(since=START) == 0
+    assert log.verify(head=Head(2, "old")).intact
+    assert log.retain(since=START + timedelta(days=1)) == 7
+    assert log.head().seq == 12
+    verdict = tampered(log.path, "UPDATE checkpoint SET seq = 3")
+    assert (verdict.intact, verdict.problem) == (
+        False,
+        "the checkpoint is not signed with this key",
+    )
+
+
+def test_a_log_that_is_empty_after_retention_goes_on(log: AuditLog) -> None:
+    """The next row follows the checkpoint."""
+    log.append("request")
+    log.retain(since=START + timedelta(days=1))
+    with AuditLog(log.path, KEY) as again:
+        again.append("request")
+        assert again.verify().intact
+    log._db.execute("DELETE FROM audit")
+    assert log.append("request") == 2
+    log._db.execute("DELETE FROM audit")
+    with AuditLog(log.path, KEY) as emptied:
+        assert emptied.append("request") == 2
+
+
+def test_the_wrong_key_writes_nothing(tmp_path: Path) -> None:
+    """Nor a short one."""
+    path = tmp_path / "audit.db"
+    filled(path).close()
+    with AuditLog(path, b"x" * 32) as log:
+        with pytest.raises(WrongKey, match="another key"):
+            log.append("request")
+        assert log.verify().broken_at == 1
+        api = Api(log)
+        with pytest.raises(WrongKey):
+            api.client.messages.create(**ASK)
+        assert api.fake.journal == []
+    with pytest.raises(ValueError, match="5 bytes"):
+        AuditLog(path, b"short")
+
+
+def test_a_database_that_is_locked_stops_calls_before_they_are_sent(log: AuditLog) -> None:
+    """Nothing is sent that cannot be recorded."""
+    api = Api(log)
+    other = sqlite3.connect(log.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(AuditUnavailable, match="locked"):
+        api.client.messages.create(**ASK)
+    other.execute("ROLLBACK")
+    other.close()
+    assert api.fake.journal == []
+    api.client.messages.create(**ASK)
+
+
+def test_a_disk_that_is_full_stops_calls_before_they_are_sent(log: AuditLog) -> None:
+    """The file may not grow: what was written stays, and verifies."""
+    api = Api(log)
+    api.client.messages.create(**ASK)
+    pages = log._db.execute("PRAGMA page_count").fetchone()[0]
+    log._db.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(AuditUnavailable, match="full"):
+        for _ in range(200):
+            api.client.messages.create(**ASK)
+    sent = len(api.fake.journal)
+    with pytest.raises(AuditUnavailable):
+        api.client.messages.create(**ASK)
+    assert len(api.fake.journal) == sent
+    log._db.execute(f"PRAGMA max_page_count={pages + 1_000}")
+    api.client.messages.create(**ASK)
+    assert (log.kept, log.verify().intact) == (0, True)
+    assert len(api.rows("response")) == len(api.fake.journal)
+
+
+def test_a_row_about_an_answer_waits_until_the_log_is_free_again(log: AuditLog) -> None:
+    """The answer is paid for; its row is kept and written before the next one."""
+    other = sqlite3.connect(log.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    log.append_later("response", call="a")
+    asyncio.run(log.append_later_async("response", call="b"))
+    assert log.kept == 2
+    other.execute("ROLLBACK")
+    other.close()
+    asyncio.run(log.append_async("request", call="c"))
+    assert [row["call"] for row in log.rows()] == ["a", "b", "c"]
+    log._pending.append(log._row("response", call="d"))
+    log.close()
+    with AuditLog(log.path, KEY) as again:
+        assert [row["call"] for row in again.rows()][-1] == "d"
+
+
+def test_the_event_loop_is_not_blocked_by_another_writer(tmp_path: Path) -> None:
+    """Waiting for the file happens in a thread."""
+
+    async def run() -> int:
+        with AuditLog(tmp_path / "audit.db", KEY) as log:
+            other = sqlite3.connect(log.path, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
+            writing = asyncio.create_task(log.append_async("request"))
+            await asyncio.sleep(0)
+            assert not writing.done()
+            other.execute("ROLLBACK")
+            other.close()
+            first = await writing
+            with log._lock:
+                blocked = threading.Thread(target=log.append, args=("request",))
+                blocked.start()
+                last = log._at_once(log._row("request"))
+            blocked.join()
+            assert last == 2
+            return first + len(list(log.rows()))
+
+    assert asyncio.run(run()) == 4
+
+
+def test_a_writer_in_another_thread_is_waited_for_in_a_thread(log: AuditLog) -> None:
+    """The lock of the log is not waited for in the loop either."""
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with log._lock:
+            held.set()
+            release.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    assert log._at_once(log._row("request")) is None
+    release.set()
+    thread.join()
+
+
+def test_a_closed_or_foreign_file_is_unavailable(tmp_path: Path) -> None:
+    """With the reason that SQLite gives."""
+    log = AuditLog(tmp_path / "audit.db", KEY)
+    log.close()
+    with pytest.raises(AuditUnavailable, match="closed"):
+        log.append("request")
+    with pytest.raises(AuditUnavailable, match="closed"):
+        asyncio.run(log.append_async("request"))
+    (tmp_path / "text.db").write_text("not a database, and long enough to be none" * 20)
+    with pytest.raises(AuditUnavailable, match="not a database"):
+        AuditLog(tmp_path / "text.db", KEY)
+
+
+def test_a_full_disk_is_not_taken_for_a_busy_one(log: AuditLog) -> None:
+    """The async append says so at once; a later row is kept."""
+    log._db.execute("PRAGMA query_only=ON")
+    with pytest.raises(AuditUnavailable, match="readonly"):
+        asyncio.run(log.append_async("request"))
+    asyncio.run(log.append_later_async("response"))
+    assert log.kept == 1
+    log._db.execute("PRAGMA query_only=OFF")
+
+
+def test_a_row_survives_a_power_cut_where_that_is_asked_for(tmp_path: Path) -> None:
+    """One flush per row."""
+    with AuditLog(tmp_path / "audit.db", KEY, survive="power") as log:
+        assert log._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def _write(path: str, rows: int, number: int) -> None:
+    with AuditLog(path, KEY, wait=60) as log:
+        for row in range(rows):
+            log.append("request", call=f"{number}-{row}")
+
+
+@pytest.mark.parametrize(
+    ("writers", "rows"), [(2, 40), pytest.param(8, 5_000, marks=pytest.mark.soak)]
+)
+def test_concurrent_writers_make_one_intact_chain(tmp_path: Path, writers: int, rows: int) -> None:
+    """8 concurrent writers: every row is there, each once, in one chain."""
+    path = tmp_path / "audit.db"
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_write, args=(str(path), rows, n)) for n in range(writers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    with AuditLog(path, KEY) as log:
+        assert log.verify().rows == writers * rows
+        assert len({row["call"] for row in log.rows()}) == writers * rows
+
+
+def _write_until_killed(path: str, told: Any) -> None:
+    log = AuditLog(path, KEY, wait=60)
+    while True:
+        told.send(log.append("request"))
+
+
+@pytest.mark.parametrize("trials", [1, pytest.param(20, marks=pytest.mark.soak)])
+def test_a_killed_writer_loses_no_committed_row(tmp_path: Path, trials: int) -> None:
+    """`kill -9` in mid-write: what was reported as written is there, and the file verifies."""
+    context = multiprocessing.get_context("spawn")
+    for trial in range(trials):
+        ours, theirs = context.Pipe(duplex=False)
+        writer = context.Process(target=_write_until_killed, args=(str(tmp_path / "a.db"), theirs))
+        writer.start()
+        theirs.close()
+        last = 0
+        while last < (trial + 1) * 25:
+            last = ours.recv()
+        os.kill(writer.pid or 0, signal.SIGKILL)
+        writer.join()
+        with AuditLog(tmp_path / "a.db", KEY) as log:
+            assert log.verify().intact
+            assert log.head().seq >= last
+
+
+def test_the_command_line_verifies_shows_and_exports(tmp_path: Path, capsys: Any) -> None:
+    """Its exit code says whether the log was altered."""
+    path, key = tmp_path / "audit.db", tmp_path / "key"
+    key.write_bytes(KEY)
+    filled(path).close()
+    common = [str(path), "--key-file", str(key)]
+    assert main(["verify", *common]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("intact: 6 rows, 0 erased; head 6:")
+    head = said.split()[-1]
+    assert main(["tail", *common, "-n", "2"]) == 0
+    assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == [5, 6]
+    assert main(["export", *common, "--user", "user_1"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    tampered(path, "DELETE FROM audit WHERE seq = 6")
+    assert main(["verify", *common]) == 0
+    assert main(["verify", *common, "--head", head]) == 1
+    assert "altered at row 6" in capsys.readouterr().out
+    assert main(["verify", str(tmp_path / "none.db"), "--key-file", str(key)]) == 2
+    assert not (tmp_path / "none.db").exists()

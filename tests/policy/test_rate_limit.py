@@ -1,0 +1,616 @@
+"""Budgets are reserved all at once, settled to what was used, and shared where asked for."""
+
+import asyncio
+import multiprocessing
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import redis
+import redis.asyncio
+from anthropic import (
+    Anthropic,
+    APIConnectionError,
+    AsyncAnthropic,
+    InternalServerError,
+    RateLimitError,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from patterns.core.models import HAIKU, OPUS
+from patterns.fake_api import FakeAPI, Fault
+from patterns.policy.rate_limit import (
+    AboveCapacity,
+    Cost,
+    Limits,
+    MemoryStore,
+    RateLimit,
+    RedisStore,
+    StoreFull,
+    StoreUnavailable,
+    Throttled,
+    TokenBucket,
+    estimate_tokens,
+)
+from patterns.policy.wire import PolicyDenied, noting
+
+LIMITS = Limits(rpm=60, itpm=6_000, otpm=600)
+ASK: Any = {"model": HAIKU, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
+
+
+class Clock:
+    """Time that moves when somebody sleeps, or when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Api:
+    """The real SDK over the fake API, with a limiter on a clock of ours in between."""
+
+    def __init__(self, limits: Limits = LIMITS, *, faults: Any = (), **options: Any) -> None:
+        self.clock = Clock()
+        self.fake = FakeAPI(faults=faults)
+        self.store = MemoryStore(clock=self.clock)
+        self.limit = RateLimit(
+            limits,
+            options.pop("store", self.store),
+            sleep=self.clock.sleep,
+            sleep_async=self.clock.sleep_async,
+            **options,
+        )
+        self.client: Anthropic = self.fake.client(middleware=[self.limit], max_retries=1)
+
+    def ask(self, **changes: Any) -> Any:
+        return self.client.messages.create(**{**ASK, **changes})
+
+    def used(self, key: str = HAIKU) -> Cost:
+        levels = self.store.levels(key, self.limit.limits)
+        pairs = zip(self.limit.limits.capacities, levels, strict=True)
+        return Cost(*((full or 0) - (level or 0) for full, level in pairs))
+
+
+def test_a_call_is_settled_to_what_it_used() -> None:
+    """The reservation was an estimate; what remains booked is the usage."""
+    api = Api()
+    usage = api.ask().usage
+    assert api.used() == (1, usage.input_tokens, usage.output_tokens)
+
+
+def test_cache_writes_count_and_cache_reads_do_not() -> None:
+    """As the API counts the input of current models."""
+    api = Api(Limits(60, 60_000, 600))
+    system: Any = [
+        {"type": "text", "text": "stable " * 6_000, "cache_control": {"type": "ephemeral"}}
+    ]
+    first = api.ask(system=system).usage
+    assert first.cache_creation_input_tokens > 0
+    written = api.used().input
+    second = api.ask(system=system).usage
+    assert second.cache_read_input_tokens > 0
+    assert written == first.input_tokens + first.cache_creation_input_tokens
+    assert api.used().input == written + second.input_tokens
+
+
+def test_all_buckets_are_taken_from_or_none() -> None:
+    """A call that lacks output tokens takes no request and no input."""
+    api = Api(Limits(60, 6_000, 150), max_wait=0)
+    api.store.reserve(HAIKU, api.limit.limits, Cost(0, 0, 100), 0)
+    before = api.used()
+    with pytest.raises(Throttled, match="max_wait is 0 s") as caught:
+        api.ask()
+    assert api.used() == before
+    assert caught.value.wait == pytest.approx(20)
+    assert api.fake.journal == []
+
+
+def test_a_call_waits_for_its_turn_and_no_longer() -> None:
+    """A booked wait is slept once; nobody polls."""
+    api = Api(Limits(rpm=1), max_wait=60)
+    api.ask()
+    started = api.clock.now
+    api.ask()
+    assert api.clock.now - started == pytest.approx(60)
+    with pytest.raises(Throttled):
+        api.client.with_options(
+            middleware=[RateLimit(api.limit.limits, api.store, max_wait=59)]
+        ).messages.create(**ASK)
+
+
+@pytest.mark.parametrize(
+    ("limits", "what"),
+    [
+        (Limits(rpm=0), "1 requests, a full bucket holds 0"),
+        (Limits(itpm=5), "input tokens, a full bucket holds 5"),
+        (Limits(otpm=99), "100 output tokens"),
+    ],
+)
+def test_a_cost_above_capacity_is_refused_at_once(limits: Limits, what: str) -> None:
+    """A limit of zero, or a call bigger than a full bucket: no waiting helps."""
+    api = Api(limits)
+    with pytest.raises(AboveCapacity, match=what) as caught:
+        api.ask()
+    assert (caught.value.wait, api.clock.now, api.fake.journal) == (None, 1_000.0, [])
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_a_limit_is_a_number_from_zero(value: float) -> None:
+    """None is how to say no limit."""
+    with pytest.raises(ValueError, match="give a number from 0"):
+        Limits(otpm=value)
+
+
+def test_failed_calls_give_their_tokens_back_and_the_request_stays_spent() -> None:
+    """The API counts the request too."""
+    api = Api(faults=[Fault.status(500)])
+    with pytest.raises(InternalServerError):
+        api.client.with_options(max_retries=0).messages.create(**ASK)
+    assert api.used() == (1, 0, 0)
+
+
+def test_a_retry_is_charged_once() -> None:
+    """Two attempts of one call are one request and one usage."""
+    api = Api(faults=[Fault.status(529, times=1, retry_after=0.001)])
+    usage = api.ask().usage
+    assert len(api.fake.journal) == 2
+    assert api.used() == (1, usage.input_tokens, usage.output_tokens)
+
+
+def test_a_lost_connection_gives_the_tokens_back() -> None:
+    """Nothing was answered."""
+    api = Api(faults=[Fault.disconnect()])
+    with pytest.raises(APIConnectionError):
+        api.client.with_options(max_retries=0).messages.create(**ASK)
+    assert api.used() == (1, 0, 0)
+
+
+def test_a_denial_further_in_gives_everything_back() -> None:
+    """Nothing was sent."""
+    api = Api()
+
+    def deny(request: Any, call_next: Any) -> Any:
+        raise PolicyDenied("no")
+
+    with pytest.raises(PolicyDenied):
+        api.client.with_options(middleware=[api.limit, deny]).messages.create(**ASK)
+    assert api.used() == (0, 0, 0)
+
+
+def test_an_interrupted_wait_gives_everything_back() -> None:
+    """The call was not made."""
+    api = Api(Limits(rpm=1), max_wait=60)
+    api.ask()
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    api.limit._sleep = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        api.ask()
+    assert api.used() == (1, 0, 0)
+
+
+def read(api: Api, how: str) -> None:
+    stream = api.ask(stream=True)
+    if how == "end":
+        list(stream)
+    elif how == "close":
+        next(iter(stream))
+        stream.close()
+        stream.close()
+    else:
+        next(iter(stream))
+
+
+@pytest.mark.parametrize(("how", "output_left"), [("end", None), ("close", 100), ("drop", 100)])
+def test_a_stream_is_settled_exactly_once(how: str, output_left: int | None) -> None:
+    """At its end by usage; broken off or abandoned it keeps its output reservation."""
+    api = Api()
+    usage = api.ask().usage
+    api.clock.now += 60
+    read(api, how)
+    spent = api.used()
+    assert spent.requests == 1
+    assert spent.output == (usage.output_tokens if output_left is None else output_left)
+    if how != "drop":
+        assert spent.input == usage.input_tokens
+
+
+def test_a_stream_that_fails_keeps_what_was_produced_unknown() -> None:
+    """Its start said what the input was; the output stays reserved."""
+    api = Api(faults=[Fault.disconnect(after=3)])
+    with pytest.raises(httpx2.RemoteProtocolError):
+        list(api.ask(stream=True))
+    assert (api.used().requests, api.used().output) == (1, 100)
+    api = Api(faults=[Fault.disconnect(after=0)])
+    with pytest.raises(httpx2.RemoteProtocolError):
+        list(api.ask(stream=True))
+    assert api.used() == (1, 0, 0)
+
+
+def test_an_error_in_place_of_a_stream_gives_the_tokens_back() -> None:
+    """A 429 before the first event."""
+    api = Api(faults=[Fault.status(500)])
+    with pytest.raises(InternalServerError):
+        api.client.with_options(max_retries=0).messages.create(**ASK, stream=True)
+    assert api.used() == (1, 0, 0)
+
+
+def headers(status: int = 200, **values: str) -> httpx2.MockTransport:
+    named = {
+        f"anthropic-ratelimit-{key.replace('_', '-')}-remaining": v for key, v in values.items()
+    }
+    named |= {"retry-after": values["after"]} if "after" in values else {}
+    return httpx2.MockTransport(lambda _: httpx2.Response(status, headers=named, json={}))
+
+
+def test_what_the_api_says_is_left_caps_the_levels() -> None:
+    """Other clients use the same key; a header that is no number is not believed."""
+    api = Api()
+    transport = headers(requests="7", input_tokens="50", output_tokens="many")
+    client = Anthropic(
+        api_key="t", http_client=httpx2.Client(transport=transport), middleware=[api.limit]
+    )
+    client.post("/v1/messages", cast_to=object, body=ASK)
+    assert api.store.levels(HAIKU, LIMITS)[:2] == (7, 50)
+    assert api.used().output == 100  # no usage in the answer: the reservation stays
+
+
+def test_retry_after_keeps_everybody_out() -> None:
+    """Not only the call that was told."""
+    api = Api(max_wait=10)
+    transport = headers(429, after="30")
+    client = Anthropic(
+        api_key="t",
+        http_client=httpx2.Client(transport=transport),
+        middleware=[api.limit],
+        max_retries=0,
+    )
+    with pytest.raises(RateLimitError):
+        client.post("/v1/messages", cast_to=object, body=ASK)
+    with pytest.raises(Throttled) as caught:
+        api.ask()
+    assert caught.value.wait == pytest.approx(30)
+    api.clock.now += 25
+    api.ask()
+    assert api.clock.now == pytest.approx(1_030)
+
+
+def test_a_clock_that_runs_backwards_refills_nothing_and_breaks_nothing() -> None:
+    """Clock backwards: time passes again when it has caught up."""
+    api = Api(Limits(rpm=2), max_wait=0)
+    api.ask()
+    api.clock.now -= 500
+    api.ask()
+    with pytest.raises(Throttled):
+        api.ask()
+    api.clock.now += 530
+    api.ask()
+
+
+def test_counting_tokens_and_batches_cost_one_request() -> None:
+    """The API keeps their tokens apart; other calls cost nothing."""
+    api = Api()
+    api.client.messages.count_tokens(model=HAIKU, messages=ASK["messages"])
+    api.client.messages.batches.create(requests=[{"custom_id": "a", "params": ASK}])
+    api.client.models.list()
+    assert api.used() == (1, 0, 0)
+    assert api.used("batches") == (1, 0, 0)
+
+
+def test_models_have_budgets_of_their_own_unless_told_otherwise() -> None:
+    """As the API keeps them."""
+    api = Api(Limits(rpm=1), max_wait=0)
+    api.ask()
+    api.ask(model=OPUS)
+    shared = Api(Limits(rpm=1), max_wait=0, key=lambda request: "all")
+    shared.ask()
+    with pytest.raises(Throttled):
+        shared.ask(model=OPUS)
+
+
+class Down:
+    """A store that does not answer; or only does not settle."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self.store = store
+
+    def reserve(self, *arguments: Any) -> Any:
+        if self.store is None:
+            raise ConnectionError("refused")
+        return self.store.reserve(*arguments)
+
+    def adjust(self, *arguments: Any) -> None:
+        raise ConnectionError("refused")
+
+    async def reserve_async(self, *arguments: Any) -> Any:
+        return self.reserve(*arguments)
+
+    async def adjust_async(self, *arguments: Any) -> None:
+        self.adjust(*arguments)
+
+
+def test_a_limiter_whose_store_is_down_denies() -> None:
+    """Fail closed unless told otherwise, and do not retry."""
+    api = Api(store=Down())
+    with noting() as told, pytest.raises(StoreUnavailable, match="ConnectionError"):
+        api.ask()
+    assert (api.fake.journal, told) == ([], {"limiter": "ConnectionError: deny"})
+
+
+def test_a_limiter_whose_store_is_down_may_allow_and_says_so() -> None:
+    """The audit row holds the exception's class."""
+    api = Api(store=Down(), on_store_error="allow")
+    with noting() as told:
+        api.ask()
+    assert told == {"limiter": "ConnectionError: allow"}
+
+
+def test_a_store_that_fails_after_the_answer_loses_no_answer() -> None:
+    """It is paid for."""
+    api = Api(store=Down(MemoryStore()))
+    with noting() as told:
+        assert api.ask().content
+    assert "not settled" in told["limiter"]
+    assert repr(api.limit) == "RateLimit(Down)"
+
+
+def test_the_async_client_reserves_settles_waits_and_refunds_alike() -> None:
+    """One price list, two thin twins."""
+    api = Api(Limits(rpm=2, itpm=6_000, otpm=600), max_wait=60)
+
+    async def run() -> None:
+        client: AsyncAnthropic = api.fake.async_client(middleware=[api.limit], max_retries=0)
+        usage = (await client.messages.create(**ASK)).usage
+        assert api.used() == (1, usage.input_tokens, usage.output_tokens)
+        async for _ in await client.messages.create(**ASK, stream=True):
+            pass
+        assert api.used() == (2, 2 * usage.input_tokens, 2 * usage.output_tokens)
+        stream = await client.messages.create(**ASK, stream=True)  # waits half a minute
+        await stream.close()
+        api.fake.add_faults(Fault.status(500))
+        with pytest.raises(InternalServerError):
+            await client.messages.create(**ASK)
+        with pytest.raises(InternalServerError):
+            await client.messages.create(**ASK, stream=True)
+
+    asyncio.run(run())
+    assert api.clock.now > 1_030
+
+
+@pytest.mark.parametrize("store", [Down(), Down(MemoryStore())])
+def test_the_async_client_passes_where_the_store_is_down_and_may(store: Down) -> None:
+    """Neither the reservation nor the settlement breaks the call."""
+    api = Api(store=store, on_store_error="allow")
+
+    async def run() -> None:
+        client = api.fake.async_client(middleware=[api.limit])
+        assert (await client.messages.create(**ASK)).content
+        await client.models.list()
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_async_call_gives_its_tokens_back() -> None:
+    """A task that is cancelled while it waits for its turn has sent nothing."""
+    api = Api(Limits(rpm=1, otpm=600))
+
+    async def run() -> None:
+        api.limit._sleep_async = asyncio.sleep
+        client = api.fake.async_client(middleware=[api.limit])
+        await client.messages.create(**ASK)
+        waiting = asyncio.create_task(client.messages.create(**ASK))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(run())
+    assert api.used().requests == 1
+
+
+@pytest.mark.parametrize("users", [5_000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_100_000_users_fit_into_bounded_memory(users: int) -> None:
+    """Keys that have refilled make room; busy ones are not forgotten."""
+    clock, limits = Clock(), Limits(rpm=1)
+    store = MemoryStore(clock=clock, max_keys=1_000)
+    for number in range(users):
+        if number % 1_000 == 0:
+            clock.now += 61
+        store.reserve(f"user-{number}", limits, Cost(1), 0)
+    assert len(store) == 1_000
+    with pytest.raises(StoreFull, match="1000 keys"):
+        store.reserve("one more", limits, Cost(1), 0)
+
+
+def test_changed_limits_start_with_a_full_bucket() -> None:
+    """Equal limits are the same limits."""
+    store = MemoryStore(clock=Clock())
+    store.reserve("k", Limits(rpm=5), Cost(5), 0)
+    assert store.levels("k", Limits(rpm=5)) == (0, None, None)
+    assert store.levels("k", Limits(rpm=6)) == (6, None, None)
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 30)), max_size=50))
+def test_a_bucket_never_gives_more_than_capacity_and_refill(
+    steps: list[tuple[float, float]],
+) -> None:
+    """Whatever the order of costs and pauses."""
+    bucket, now, taken = TokenBucket(60, 0.0), 0.0, 0.0
+    for cost, pause in steps:
+        now += pause
+        bucket.refill(now)
+        if bucket.wait(cost) == 0:
+            bucket.add(-cost)
+            taken += cost
+    assert taken <= 60 + now + 1e-6
+    assert TokenBucket(0, 0.0).wait(1) == float("inf")
+
+
+def test_an_estimate_counts_text_and_attachments_and_not_base64() -> None:
+    """High rather than low, in any script."""
+    image = {"type": "image", "source": {"type": "base64", "data": "A" * 10_000}}
+    plain = estimate_tokens(ASK)
+    more = estimate_tokens({"messages": [{"role": "user", "content": ["Hello", image]}]})
+    assert more - plain == 1_600
+    assert estimate_tokens({"system": "漢" * 700}) >= 600
+
+
+# a real Redis -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A Redis of our own on a free port, stopped by its process."""
+    binary = shutil.which("redis-server") or "/usr/bin/redis-server"
+    if not Path(binary).exists():
+        pytest.skip("no redis-server: apt-get install redis-server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    folder = tmp_path_factory.mktemp("redis")
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL) as server:
+        try:
+            _wait_for(port)
+            yield port
+        finally:
+            server.terminate()
+
+
+def _wait_for(port: int) -> None:
+    with redis.Redis(port=port) as client:
+        for _ in range(200):
+            try:
+                client.ping()
+                return
+            except redis.ConnectionError:
+                time.sleep(0.05)  # a real server needs a moment to start
+    raise AssertionError("redis-server did not start")
+
+
+def test_redis_and_memory_decide_alike(redis_port: int) -> None:
+    """The same reservations, adjustments and refusals on both."""
+    with redis.Redis(port=redis_port) as client:
+        stores: list[Any] = [MemoryStore(clock=Clock()), RedisStore(client, prefix="alike")]
+        limits = Limits(rpm=60, itpm=6_000)
+        for store in stores:
+            assert store.reserve("k", limits, Cost(1, 6_000, 10**9), 0) == (True, 0)
+            refused = store.reserve("k", limits, Cost(1, 1_000), 0)
+            assert not refused.granted
+            assert refused.wait == pytest.approx(10, abs=0.5)
+            assert store.reserve("k", limits, Cost(1, 1_000), 11).granted
+            store.adjust("k", limits, Cost(0, 4_000), Cost(50, 9_999, 9_999), hold=0)
+            assert store.reserve("k", limits, Cost(0, 3_000), 0).granted
+            assert not store.reserve("k", limits, Cost(0, 300), 0).granted
+            store.adjust("k", limits, Cost(), hold=30)
+            assert store.reserve("k", limits, Cost(1), 0).wait == pytest.approx(30, abs=0.5)
+
+
+def test_a_redis_key_vanishes_when_its_bucket_is_full_again(redis_port: int) -> None:
+    """Bounded memory without a sweeper; the key is in braces for a cluster."""
+    with redis.Redis(port=redis_port) as client:
+        store = RedisStore(client, prefix="vanish")
+        store.reserve("user-1", Limits(rpm=60), Cost(30), 0)
+        (key,) = client.scan_iter("vanish:*")
+        assert key == b"vanish:{user-1}"
+        assert 29_000 < int(str(client.pttl(key))) <= 31_100
+
+
+def test_a_restarted_redis_gets_its_script_again(redis_port: int) -> None:
+    """The script is sent once more when the server does not know it."""
+    with redis.Redis(port=redis_port) as client:
+        store = RedisStore(client, prefix="again")
+        store.reserve("k", LIMITS, Cost(1), 0)
+        client.script_flush()
+        assert store.reserve("k", LIMITS, Cost(1), 0).granted
+
+
+def test_the_async_client_shares_a_redis(redis_port: int) -> None:
+    """Reserve, settle; with the levels that a sync client sees."""
+
+    async def run() -> int:
+        client = redis.asyncio.Redis(port=redis_port)
+        limit = RateLimit(Limits(rpm=3), RedisStore(None, client, prefix="async"), max_wait=0)
+        api = FakeAPI()
+        caller = api.async_client(middleware=[limit])
+        results = await asyncio.gather(
+            *(caller.messages.create(**ASK) for _ in range(8)), return_exceptions=True
+        )
+        await client.aclose()
+        return sum(not isinstance(one, Throttled) for one in results)
+
+    assert asyncio.run(run()) == 3
+
+
+def test_a_store_without_the_client_that_is_asked_for_says_so() -> None:
+    """A sync store in an async client, and the other way round."""
+    with pytest.raises(ValueError, match="no sync client"):
+        RedisStore().reserve("k", LIMITS, Cost(1), 0)
+    with pytest.raises(ValueError, match="no async client"):
+        asyncio.run(RedisStore().reserve_async("k", LIMITS, Cost(1), 0))
+
+
+def test_a_stopped_redis_denies(tmp_path: Path) -> None:
+    """Limiter store down: nothing is sent."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        client = redis.Redis(
+            port=nobody.getsockname()[1], socket_timeout=1, retry=Retry(NoBackoff(), 0)
+        )
+        api = Api(store=RedisStore(client))
+        with pytest.raises(StoreUnavailable, match="ConnectionError"):
+            api.ask()
+        client.close()
+    assert api.fake.journal == []
+
+
+def _take(port: int, seconds: float, results: Any) -> None:
+    with redis.Redis(port=port) as client:
+        store, limits = RedisStore(client, prefix="many"), Limits(itpm=600_000)
+        taken, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until:
+            taken += store.reserve("org", limits, Cost(0, 1_000), 0).granted
+        results.put(taken)
+
+
+@pytest.mark.parametrize(
+    ("processes", "seconds"), [(2, 0.5), pytest.param(8, 10.0, marks=pytest.mark.soak)]
+)
+def test_processes_on_one_redis_never_admit_more_than_the_limit(
+    redis_port: int, processes: int, seconds: float
+) -> None:
+    """Limiter processes: capacity and refill bound what all of them together get."""
+    with redis.Redis(port=redis_port) as client:
+        client.delete("many:{org}")
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    started = time.monotonic()
+    workers = [
+        context.Process(target=_take, args=(redis_port, seconds, results)) for _ in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    taken = sum(results.get(timeout=60) for _ in workers)
+    for worker in workers:
+        worker.join()
+    elapsed = time.monotonic() - started
+    assert 0 < taken <= 600 + elapsed * 10 + 1

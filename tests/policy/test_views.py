@@ -1,0 +1,89 @@
+"""What chapter 01 draws: the simulation behind it, the tables, the figure, the widget."""
+
+from typing import Any
+
+import matplotlib as mpl
+import pytest
+
+from patterns.course.views import policy
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What would have been displayed in a notebook."""
+    mpl.use("agg")
+    seen: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda thing, metadata=None: seen.append(thing))
+    return seen
+
+
+def test_an_audit_row_is_shown_without_what_differs_from_run_to_run() -> None:
+    """No time, no id, no mac; missing facts are empty."""
+    rows = [
+        {"seq": 1, "event": "request", "model": "m", "ts": "now", "mac": "x"},
+        {
+            "seq": 2,
+            "event": "response",
+            "usage": {"output_tokens": 7},
+            "notes": {"pii": 1},
+            "rule": "r",
+        },
+    ]
+    table = policy.audit_table(rows)
+    assert table.rows == [
+        ("1", "request", "m", "", "", ""),
+        ("2", "response", "", "r", "7", "pii: 1"),
+    ]
+
+
+def test_a_shared_bucket_admits_no_more_than_the_limit() -> None:
+    """Capacity and refill of two minutes, whatever the traffic."""
+    traffic = policy.simulate(calls_per_second=10)
+    assert traffic.admitted[-1] <= 60_000 * 3
+    assert traffic.refused > 0
+
+
+def test_a_bucket_in_each_process_admits_a_multiple() -> None:
+    """That is the mistake which the figure shows."""
+    one = policy.simulate(calls_per_second=80, reserve=1_000)
+    eight = policy.simulate(calls_per_second=80, reserve=1_000, processes=8)
+    assert eight.admitted[-1] > 4 * one.admitted[-1]
+
+
+def test_what_is_never_settled_runs_dry() -> None:
+    """The reservation is four times what the call uses."""
+    settled = policy.simulate(calls_per_second=0.8)
+    unsettled = policy.simulate(calls_per_second=0.8, settle=False)
+    assert min(settled.levels) > 0.5 * 60_000
+    assert min(unsettled.levels) < 4_000
+    assert "lowest level" in policy.summary(settled)
+
+
+def test_the_figure_says_its_numbers(shown: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Title, two panels, and a sentence with what was admitted."""
+    shared = policy.simulate(calls_per_second=80, reserve=1_000)
+    apart = policy.simulate(calls_per_second=80, reserve=1_000, processes=8)
+    policy.plot_buckets(shared, apart, otpm=60_000, processes=8)
+    (fig,) = shown
+    assert fig.get_suptitle().startswith("8 buckets in 8 processes let ")
+    assert capsys.readouterr().out.startswith("After 120 s the limit allows 180 thousand")
+
+
+def test_the_widget_runs_the_simulation(
+    shown: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the values of its controls, and again when one is turned."""
+    asked: list[dict[str, Any]] = []
+    traffic = policy.simulate(seconds=1)
+
+    def note(**values: Any) -> policy.Traffic:
+        asked.append(values)
+        return traffic
+
+    monkeypatch.setattr(policy, "simulate", note)
+    box = policy.limit_knobs()
+    box.children[0].children[0].value = 5
+    assert [each["calls_per_second"] for each in asked] == [2, 5]
+    titles = [fig.get_suptitle() for fig in shown]
+    assert titles == ["7% of the limit was used, 0 calls were turned away"] * 2
+    assert capsys.readouterr().out.count(policy.summary(traffic)) == 2

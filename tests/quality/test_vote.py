@@ -1,0 +1,224 @@
+"""Votes: winners, ties, agreement and its interval, and when enough is enough."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from patterns.core.fan_out import Outcome
+from patterns.core.messages import Truncated
+from patterns.quality import AllLost, InvalidInput, Vote, plain, still_needed, vote, wilson
+from patterns.quality.asking import Reply
+from patterns.quality.consistency import sampling
+
+LOST = -1
+
+
+def test_most_frequent_answer_wins() -> None:
+    """The winner, its share, and every answer with its votes, most votes first."""
+    counted = vote([7, 8, 7, 7, 9])
+    assert (counted.answer, counted.agreement, counted.cast) == (7, 0.6, 5)
+    assert counted.counts == ((7, 3), (8, 1), (9, 1))
+    assert counted.tie == ()
+
+
+def test_tie_is_shown_and_not_broken() -> None:
+    """Two leaders: no answer, both named, whichever came first."""
+    one, other = vote([8, 7, 7, 8, 1]), vote([7, 7, 8, 8, 1])
+    assert one.answer is None
+    assert one.tie == other.tie == (7, 8)
+    assert one.agreement == 0.4
+
+
+def test_no_answers_is_not_a_vote() -> None:
+    """Nothing to count is an error, not an empty winner."""
+    with pytest.raises(InvalidInput, match="no answers"):
+        vote([])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Paris.", "paris"), ("“Paris”", "PARIS!"), ("Ｐａｒｉｓ", "Paris"), ("a  b\n", "A b")],
+)
+def test_plain_ignores_what_does_not_change_the_answer(one: str, other: str) -> None:
+    """Case, width, spacing and surrounding punctuation make no other answer."""
+    assert plain(one) == plain(other)
+    assert vote([one, other]).answer == one
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("-5", "5"),
+        ("3.5", "35"),
+        ("C++", "C"),
+        ("50%", "50"),
+        ("not Paris", "Paris"),
+        ("!", "?"),
+    ],
+)
+def test_plain_keeps_what_changes_the_answer(one: str, other: str) -> None:
+    """Signs, decimals and words that carry meaning stay."""
+    assert plain(one) != plain(other)
+
+
+def test_objects_are_compared_by_their_fields_or_by_a_key() -> None:
+    """Two objects are one answer when their fields agree, or what the key takes from them."""
+
+    class Solved(BaseModel):
+        steps: str
+        total: int
+
+    answers = [Solved(steps="a", total=5), Solved(steps="b", total=5), Solved(steps="a", total=5)]
+    assert vote(answers).counts == ((answers[0], 2), (answers[1], 1))
+    assert vote(answers, key=lambda solved: solved.total).counts == ((answers[0], 3),)
+
+
+def test_lists_are_one_answer_when_their_elements_are() -> None:
+    """A list cannot be hashed, and counts all the same."""
+    assert vote([["a", "b"], ["b", "a"], ["a", "b"]]).answer == ["a", "b"]
+
+
+def test_equal_numbers_are_one_answer() -> None:
+    """Decimal('1.0') and Decimal('1') are the same number."""
+    assert vote([Decimal("1.0"), Decimal("1")]).agreement == 1
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(1, 1, 0.2065, 1.0), (3, 5, 0.2307, 0.8824), (0, 9, 0.0, 0.2991), (0, 0, 0.0, 1.0)],
+)
+def test_interval_agrees_with_published_values(
+    successes: int, trials: int, low: float, high: float
+) -> None:
+    """Wilson's 95 % interval at textbook points; no trials leave everything open."""
+    assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_interval_of_a_vote_is_that_of_its_agreement() -> None:
+    """Three of five votes say little: 23 % to 88 %."""
+    assert vote([1, 1, 1, 2, 3]).interval == wilson(3, 5)
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_interval_holds_its_share_and_stays_in_range(case: tuple[int, int]) -> None:
+    """Always within 0 to 1, always around the share itself."""
+    low, high = wilson(*case)
+    assert 0 <= low <= case[0] / case[1] + 1e-12
+    assert case[0] / case[1] - 1e-12 <= high <= 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "left", "needed"),
+    [
+        ((), 5, 3),
+        ((3,), 2, 0),
+        ((2, 1), 2, 1),
+        ((2, 2), 1, 1),
+        ((2, 2), 0, 0),
+        ((2,), 2, 1),
+        ((), 1, 1),
+        ((4, 4), 1, 1),
+    ],
+)
+def test_fewest_further_votes_that_can_settle_it(
+    counts: tuple[int, ...], left: int, needed: int
+) -> None:
+    """A lead of as many votes as are left could still be tied, so it is not settled."""
+    assert still_needed(counts, left) == needed
+
+
+def sequences(n: int, *, with_losses: bool) -> Iterator[tuple[int, ...]]:
+    """Every sequence of n votes, up to renaming the answers; LOST stands for a lost sample."""
+
+    def extend(head: tuple[int, ...], names: int) -> Iterator[tuple[int, ...]]:
+        if len(head) == n:
+            yield head
+            return
+        for nxt in range(LOST if with_losses else 0, names + 1):
+            yield from extend((*head, nxt), max(names, nxt + 1))
+
+    return extend((), 0)
+
+
+@cache
+def play(n: int, votes: tuple[int, ...]) -> Vote[Any]:
+    """Run the sampling pattern on votes that are known beforehand, without a client.
+
+    `votes` may be fewer than `n`: those that it has to do with. Asking for more is an error.
+    """
+    steps = sampling("q", n, int, True, lambda answer: answer, None, {})
+    asks, told = next(steps), 0
+    try:
+        while True:
+            batch = votes[told : told + len(asks)]
+            assert len(batch) == len(asks), f"asks for more than {votes} of {n}"
+            told += len(asks)
+            asks = steps.send([outcome(each) for each in batch])
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+@cache
+def outcome(each: int) -> Outcome[Any, Any]:
+    """How the call ended that brought this vote."""
+    if each == LOST:
+        return Outcome(0, None, error=Truncated("max_tokens", ""))
+    return Outcome(0, None, value=Reply(SimpleNamespace(answer=each), ()))
+
+
+@cache
+def of_all(votes: tuple[int, ...]) -> Vote[int]:
+    """The vote of all that were not lost, whatever their order."""
+    return vote(each for each in votes if each != LOST)
+
+
+def settled_after(votes: tuple[int, ...]) -> int:
+    """How many votes one by one until the leader cannot be caught: the plain definition."""
+    counts = [0] * (len(votes) + 2)
+    for seen, each in enumerate(votes, 1):
+        counts[each] += each != LOST
+        second, first = sorted(counts)[-2:]
+        if first > second + len(votes) - seen:
+            return seen
+    return len(votes)
+
+
+def check(votes: tuple[int, ...]) -> int:
+    """Early and full vote agree, and early asks for not one sample too many."""
+    if set(votes) == {LOST}:
+        with pytest.raises(AllLost):
+            play(len(votes), votes)
+        return 0
+    needed = settled_after(votes)  # sequences that begin alike share what is played
+    early, full = play(len(votes), votes[:needed]), of_all(tuple(sorted(votes)))
+    assert (early.answer, set(early.tie)) == (full.answer, set(full.tie))
+    assert len(votes) - early.skipped == needed
+    assert early.cast + len(early.lost) + early.skipped == len(votes)
+    return early.skipped
+
+
+def test_early_stop_never_changes_the_winner_in_any_sequence_up_to_nine() -> None:
+    """All 26,442 sequences: same winner, same tie, and as few samples as one by one."""
+    saved = [check(votes) for n in range(1, 10) for votes in sequences(n, with_losses=False)]
+    assert len(saved) == 26_442
+    assert sum(saved) > 0
+
+
+def test_early_stop_never_changes_the_winner_when_samples_are_lost() -> None:
+    """All 5,294 sequences up to seven with any samples lost."""
+    saved = [check(votes) for n in range(1, 8) for votes in sequences(n, with_losses=True)]
+    assert len(saved) == sum((2, 5, 15, 52, 203, 877, 4140))
+
+
+@pytest.mark.soak
+def test_early_stop_never_changes_the_winner_up_to_nine_with_losses() -> None:
+    """The same for eight and nine samples with any of them lost."""
+    saved = [check(votes) for n in (8, 9) for votes in sequences(n, with_losses=True)]
+    assert len(saved) == 21_147 + 115_975

@@ -1,0 +1,61 @@
+"""A worker that tests start, kill and start again, and what the tests of batches share.
+
+The worker submits, waits, stores the results, and writes `done`.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from anthropic import Anthropic
+
+from patterns.batching import BatchJob, Window
+from patterns.core.models import SONNET
+from patterns.fake_api import FakeAPI, VirtualClock
+
+PATH = "/v1/messages/batches"
+
+
+def request(n: int, **params: Any) -> Any:
+    """One small request."""
+    messages = [{"role": "user", "content": f"Question {n}"}]
+    asked = {"model": SONNET, "max_tokens": 50, "messages": messages, **params}
+    return {"custom_id": f"job-{n}", "params": asked}
+
+
+def requests_of(count: int) -> Iterator[Any]:
+    """The first `count` requests."""
+    return (request(n) for n in range(count))
+
+
+def job_on(api: FakeAPI, journal: Path | str, **options: Any) -> BatchJob:
+    """A job that talks to a fake API in its virtual time."""
+    clock = api.clock
+    assert isinstance(clock, VirtualClock)
+    return BatchJob(api.client(), journal, clock=clock.now, sleep=clock.sleep, **options)
+
+
+def created(api: FakeAPI) -> Counter[str]:
+    """How often each id stands in a batch that exists: those that were cut off count too."""
+    ids: Counter[str] = Counter()
+    for entry in api.journal:
+        if (entry.method, entry.path) == ("POST", PATH) and entry.status in (0, 200, 500):
+            ids.update(each["custom_id"] for each in entry.body["requests"])
+    return ids
+
+
+def main(url: str, journal: str, count: str) -> None:
+    """Work until everything is stored; what a test starts, kills and starts again."""
+    client = Anthropic(base_url=url, api_key="worker")
+    window = Window(settle=0.6, every=0.1)
+
+    def nap(seconds: float) -> None:
+        time.sleep(min(seconds, 0.1))
+
+    with BatchJob(client, journal, sleep=nap, window=window, most_requests=10) as job:
+        job.submit(requests_of(int(count)))
+        job.wait()
+        job.collect()
+    Path(f"{journal}.done").write_text("done", encoding="utf-8")

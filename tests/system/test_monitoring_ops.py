@@ -1,0 +1,299 @@
+"""Rules, dashboard and exporter against the real Prometheus and promtool."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from anthropic import RateLimitError
+from monitoring_support import Broken, a_record, ask, watched
+from prometheus_client import start_http_server
+from prometheus_client.openmetrics import exposition
+
+import patterns.monitoring
+from patterns.core.models import SONNET
+from patterns.fake_api import Error, FakeAPI
+from patterns.monitoring.calls import CallMonitor
+from patterns.monitoring.prometheus import PrometheusSink
+from patterns.monitoring.slo import BURNS, IGNORED, POLICIES
+
+OPS = Path(patterns.monitoring.__file__).parent / "ops"
+RULES = (OPS / "rules.yml").read_text()
+
+
+def binary(name: str) -> str:
+    """The path of a program of the Prometheus package."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/local/bin")
+    if found is None:
+        pytest.skip(f"{name} is not installed: apt-get install prometheus")
+    return found
+
+
+def promtool(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """What promtool says."""
+    command = [binary("promtool"), *arguments]
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def busy_sink() -> PrometheusSink:
+    """A sink in which every metric has at least one sample."""
+    sink = PrometheusSink()
+    sink.started()
+    sink.attempted("200")
+    sink.finished(a_record(first_chunk_seconds=0.2, trace_id="ab" * 16))
+    return sink
+
+
+def test_exported_metrics_pass_the_linter() -> None:
+    """Names, units and help texts, as promtool checks them."""
+    from prometheus_client import generate_latest
+
+    result = promtool("check", "metrics", stdin=generate_latest(busy_sink().registry).decode())
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_configuration_and_rules_are_valid() -> None:
+    """The shipped files load as they are."""
+    assert promtool("check", "config", str(OPS / "prometheus.yml")).returncode == 0
+    assert promtool("check", "rules", str(OPS / "rules.yml")).returncode == 0
+
+
+def rules_test(rules: str, folder: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    """The shipped tests against these rules."""
+    (folder / "rules.yml").write_text(rules)
+    for test in tests:
+        shutil.copy(OPS / test, folder)
+    return promtool("test", "rules", *(str(folder / test) for test in tests))
+
+
+def test_rules_pass_their_own_tests(tmp_path: Path) -> None:
+    """Every alert fires where it must and is quiet where it must be."""
+    result = rules_test(RULES, tmp_path, "rules_test.yml", "rules_days_test.yml")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("rule", "mutant"),
+    [
+        ("claude:bad_ratio:1h > 14.4 *", "claude:bad_ratio:1h > 20 *"),
+        ("claude:bad_ratio:5m > 14.4 * 0.01", "claude:bad_ratio:5m > -1 * 0.01"),
+        ("14.4 * 0.01", "13 * 0.01"),
+        ("claude:calls:1h >= 20", "claude:calls:1h >= 1"),
+        ("increase(claude_spend_cap_calls_total[5m]) > 0", "claude_spend_cap_calls_total > 1"),
+        ("claude_unpriced_calls_total[1h])) > 0", "claude_unpriced_calls_total[1h])) > 2"),
+        ("> 0.05", "> 0.1"),
+        ("> 0.05", "> 0.02"),
+        ("claude_sink_errors_total[15m]) > 0", "claude_sink_errors_total[15m]) > 2"),
+    ],
+)
+def test_mutated_threshold_fails_the_tests(rule: str, mutant: str, tmp_path: Path) -> None:
+    """Tests that no mutant survives are tests."""
+    assert_killed(rule, mutant, tmp_path, "rules_test.yml")
+
+
+def test_mutated_slow_burn_fails_the_tests(tmp_path: Path) -> None:
+    """One of the thresholds that take hours to show; the soak tries all of them."""
+    assert_killed("6 * 0.01", "4 * 0.01", tmp_path, "rules_days_test.yml")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("rule", "mutant"),
+    [
+        ("claude:bad_ratio:6h > 6 *", "claude:bad_ratio:6h > 14 *"),
+        ("1 * 0.01", "0.4 * 0.01"),
+        ("claude:bad_ratio:3d > 1 * ", "claude:bad_ratio:3d > 5 * "),
+        ("> 3 * avg_over_time", "> 4 * avg_over_time"),
+        ("> 3 * avg_over_time", "> 1.5 * avg_over_time"),
+        ("< 0.5 * avg_over_time", "< 0 * avg_over_time"),
+        ("< 0.5 * avg_over_time", "< 1.5 * avg_over_time"),
+    ],
+)
+def test_every_mutated_slow_threshold_fails_the_tests(
+    rule: str, mutant: str, tmp_path: Path
+) -> None:
+    """Money and budgets over days."""
+    assert_killed(rule, mutant, tmp_path, "rules_days_test.yml")
+
+
+def assert_killed(rule: str, mutant: str, folder: Path, tests: str) -> None:
+    """The tests notice that a rule was changed."""
+    assert rule in RULES
+    assert rules_test(RULES.replace(rule, mutant), folder, tests).returncode == 1
+
+
+def test_rules_and_python_agree() -> None:
+    """The same outcomes, the same windows, the same rates."""
+    groups = yaml.safe_load(RULES)["groups"]
+    expressions = {r.get("record") or r["alert"]: r["expr"] for g in groups for r in g["rules"]}
+    ratio = expressions["claude:bad_ratio:5m"]
+    burns, ignored = re.findall(r'outcome[=!]~"([^"]+)"', ratio)
+    assert set(burns.split("|")) == BURNS
+    assert set(ignored.split("|")) == IGNORED
+    alerts = ("ClaudeErrorBudgetBurnsFast", "ClaudeErrorBudgetBurns", "ClaudeErrorBudgetLeaks")
+    hours = {"5m": 1 / 12, "30m": 0.5, "1h": 1, "6h": 6, "3d": 72}
+    for name, policy in zip(alerts, POLICIES, strict=True):
+        found = re.findall(r"bad_ratio:(\w+) > ([\d.]+) \* 0.01", expressions[name])
+        windows = [hours[window] * 3_600 for window, _ in found]
+        assert windows == [policy.long.total_seconds(), policy.short.total_seconds()]
+        assert {float(rate) for _, rate in found} == {policy.rate}
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics that a PromQL expression reads."""
+    promql_parser.parse(expression)  # raises ValueError on a mistake
+    return set(re.findall(r"\bclaude[\w:]+", expression))
+
+
+def test_dashboard_reads_only_what_is_exported() -> None:
+    """Each expression parses, and each metric in it exists in a scrape or in a rule."""
+    families = busy_sink().registry.collect()
+    exported = {sample.name for family in families for sample in family.samples}
+    groups = yaml.safe_load(RULES)["groups"]
+    recorded = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+    panels = json.loads((OPS / "dashboard.json").read_text())["panels"]
+    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert len(expressions) >= 12
+    for expression in expressions:
+        assert names_in(expression)
+        assert names_in(expression) <= exported | recorded
+
+
+def test_rules_read_only_what_is_exported() -> None:
+    """An alert on a metric that nobody exports never fires, silently."""
+    exported = {s.name for family in busy_sink().registry.collect() for s in family.samples}
+    rules = [rule for group in yaml.safe_load(RULES)["groups"] for rule in group["rules"]]
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    for rule in rules:
+        assert names_in(rule["expr"]) <= exported | recorded
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
+    """Ask again until the answer is something, for a server of its own speed."""
+    pause = Event()
+    for _ in range(int(seconds / 0.1)):
+        if result := condition():
+            return result
+        pause.wait(0.1)
+    raise AssertionError(f"not within {seconds} s")
+
+
+@dataclass
+class Server:
+    """A running Prometheus."""
+
+    port: int
+
+    def get(self, path: str, **parameters: str) -> Any:
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return json.load(response)["data"]
+        except OSError:
+            return None
+
+    def value(self, query: str) -> float | None:
+        data = self.get("query", query=query)
+        return float(data["result"][0]["value"][1]) if data and data["result"] else None
+
+    def firing(self, name: str) -> list[Any]:
+        alerts = (self.get("alerts") or {}).get("alerts", [])
+        return [a for a in alerts if a["labels"]["alertname"] == name and a["state"] == "firing"]
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def exporter() -> Iterator[tuple[PrometheusSink, int]]:
+    """A sink whose metrics are served on loopback."""
+    sink, port = PrometheusSink(), free_port()
+    server, thread = start_http_server(port, addr="127.0.0.1", registry=sink.registry)
+    yield sink, port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def prometheus(exporter: tuple[PrometheusSink, int], tmp_path: Path) -> Iterator[Server]:
+    """The shipped configuration, quicker, against the exporter."""
+    program, port = binary("prometheus"), free_port()
+    config = yaml.safe_load((OPS / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
+    config["global"]["scrape_timeout"] = "500ms"
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{exporter[1]}"]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    shutil.copy(OPS / "rules.yml", tmp_path)
+    command = [program, f"--config.file={tmp_path}/prometheus.yml"]
+    command += [f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}"]
+    command += ["--enable-feature=exemplar-storage", "--log.level=error"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        server = Server(port)
+        until(lambda: server.value('up{job="claude"} == 1'))
+        yield server
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_running_prometheus_scrapes_calls_and_fires_an_alert(
+    exporter: tuple[PrometheusSink, int], prometheus: Server
+) -> None:
+    """From a real SDK call to an answered query, an exemplar and a firing page."""
+    sink, _ = exporter
+    monitor = CallMonitor(Broken(), sink, features={"chat"})
+    api = FakeAPI()
+    client = watched(api, monitor, max_retries=0)
+    until(lambda: prometheus.value("claude_spend_cap_calls_total") == 0)
+    for _ in range(5):
+        ask(client)
+    api.enqueue(Error(429, error_code="enforced_spend_limit_reached"))
+    with pytest.raises(RateLimitError, match="enforced_spend_limit"):
+        ask(client)
+    query = f'claude_calls_total{{model="{SONNET}",outcome="ok",feature="none"}}'
+    assert until(lambda: prometheus.value(query)) == 5
+    assert until(lambda: prometheus.value('claude_attempts_total{status="429"}')) == 1
+    (alert,) = until(lambda: prometheus.firing("ClaudeSpendCapReached"))
+    assert alert["labels"]["severity"] == "page"
+    assert until(lambda: prometheus.firing("ClaudeMonitoringLosesRecords"))
+    assert prometheus.firing("ClaudeErrorBudgetBurnsFast") == []  # six calls are no trend
+    series = until(lambda: exemplars(prometheus))
+    trace = series[0]["exemplars"][0]["labels"]["trace_id"]
+    assert re.fullmatch(r"[0-9a-f]{32}", trace)
+
+
+def exemplars(server: Server) -> Any:
+    """What the server kept of the latency histogram's exemplars."""
+    return server.get(
+        "query_exemplars",
+        query="claude_call_duration_seconds_bucket",
+        start="2020-01-01T00:00:00Z",
+        end="2100-01-01T00:00:00Z",
+    )
+
+
+def test_scrape_in_the_exemplar_format_is_well_formed() -> None:
+    """It ends as the format says, or a server takes nothing of it."""
+    text = exposition.generate_latest(busy_sink().registry)  # type: ignore[no-untyped-call]
+    assert text.decode().endswith("# EOF\n")
