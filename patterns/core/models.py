@@ -2,7 +2,7 @@
 
 Taught in chapters 00 and 07.
 
-Sources, read in November 2026: the id list of anthropic 2.12.0 (`anthropic.types.model`), its
+Sources, read in November 2026: the id list of anthropic 2.14.0 (`anthropic.types.model`), its
 end-of-life table (`anthropic._data.deprecated_models`), the prompt-caching page (minimum
 prefixes) and the migration guide of Claude Sonnet 5.5 (the five refused settings). The guide
 speaks of Sonnet 5.5; the table carries it over to the other models of the 5.5 generation.
@@ -86,8 +86,8 @@ MODELS: Final = _table(
     ModelFacts("claude-sonnet-4-6", 1_024, REFUSED_BY_4_6),
     ModelFacts("claude-haiku-4-5", 4_096),
     ModelFacts("claude-haiku-4-5-20251001", 4_096),
-    ModelFacts("claude-opus-4-5", 4_096),
-    ModelFacts("claude-opus-4-5-20251101", 4_096),
+    ModelFacts("claude-opus-4-5", 4_096, end_of_life=date(2027, 1, 22)),
+    ModelFacts("claude-opus-4-5-20251101", 4_096, end_of_life=date(2027, 1, 22)),
     ModelFacts("claude-sonnet-4-5", 1_024, end_of_life=date(2026, 11, 30)),
     ModelFacts("claude-sonnet-4-5-20250929", 1_024, end_of_life=date(2026, 11, 30)),
 )
