@@ -3,12 +3,12 @@
 A test compares them with what stands in the README.
 """
 
-import ast
 import re
 import sys
-from pathlib import Path
 
 from chapters import CHAPTERS, ROOT, Chapter
+
+from patterns.copy.index import patterns
 
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- (?P<name>\w+): generated -->\n).*?(\n<!-- end -->)", re.DOTALL)
@@ -35,30 +35,13 @@ def problem(chapter: Chapter) -> str:
 
 
 def copy_table() -> str:
-    """One row a pattern: file and the first sentence of its docstring."""
-    rows = [f"| [`{name}`](patterns/{name}) | {sentence(path)} |" for name, path in patterns()]
-    return "\n".join(["| Take | For |", "|---|---|", *rows])
-
-
-def patterns() -> list[tuple[str, Path]]:
-    """Files and folders of `patterns` that are worth taking home."""
-    own = {"__init__.py", "course.py", "views", "client.py", "recorder.py", "recordings.py"}
-    found = []
-    for path in sorted((ROOT / "patterns").iterdir()):
-        if path.name in own or path.name.startswith(("_", ".")):
-            continue
-        if path.is_dir():
-            found.append((f"{path.name}/", path / "__init__.py"))
-        elif path.suffix == ".py":
-            found.append((path.name, path))
-    return found
-
-
-def sentence(path: Path) -> str:
-    """The first sentence of a module's docstring."""
-    docstring = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-    first = " ".join(docstring.split("\n\n")[0].split())
-    return re.split(r"(?<=[.!?]) (?=[A-Z])", first)[0].replace("|", "\\|")
+    """One row a pattern: the problem, the command, and where it is taught."""
+    rows = [
+        f"| {each.problem} | `{name}` | [{each.chapter[:2]}](notebooks/{each.chapter}.ipynb) |"
+        for name, each in patterns().items()
+    ]
+    head = ["| The problem | NAME | Chapter |", "|---|---|---|"]
+    return "\n".join([*head, *rows])
 
 
 def rendered(text: str) -> str:
