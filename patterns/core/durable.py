@@ -1,0 +1,368 @@
+"""Work that survives its process, and moves to another when that one is gone: DBOS with leases.
+
+One engine in each process, one database for all: SQLite (nothing to set up) or PostgreSQL
+(several machines). A workflow is a function registered with `@DBOS.workflow(name=…)` whose first
+argument names the *service* that it needs, such as a client; a worker takes only what it has the
+service for. Workers renew a lease, and a living one takes over what a dead one held; DBOS lets
+only the newest owner record a step. Not for work that may simply be repeated.
+
+    engine = Durable("sqlite:///runs.sqlite", services={"batches": client})
+    engine.start()
+    engine.enqueue("my.workflow", "job-1", "batches", "other", "arguments")
+    status = engine.wait("job-1")  # .status, .output, .error
+
+Needs: pip install dbos. Chapter 3 teaches it.
+"""
+
+import json
+import logging
+import os
+import secrets
+import socket
+import sqlite3
+import sys
+import threading
+import time
+from asyncio import get_running_loop
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+if not (_logger := logging.getLogger("dbos")).handlers:  # pragma: no branch - runs once a process
+    # Else DBOS prints every start and stop, and tracebacks of failures that it hands on anyway.
+    _logger.addHandler(logging.NullHandler())
+    _logger.propagate = False
+
+from dbos import DBOS, DBOSClient, EnqueueOptions, WorkflowStatus
+
+POLL_S: Final = 0.05
+UNFINISHED: Final = ("ENQUEUED", "PENDING")
+OLDEST_SQLITE: Final = (3, 42, 0)
+"""From Python 3.12 on, DBOS's tables use `unixepoch('subsec')` of SQLite 3.42.0 (May 2023)."""
+
+_APP: Final = "patterns"
+_OWN, _SHARED = f"{_APP}.worker.", f"{_APP}.service."
+
+_tables = sa.MetaData()
+_workers = sa.Table(
+    "patterns_workers",
+    _tables,
+    sa.Column("executor_id", sa.String, primary_key=True),
+    sa.Column("place", sa.String, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("beats", sa.Integer, nullable=False),
+    sa.Column("services", sa.String, nullable=False),
+)
+
+
+class EngineBusy(RuntimeError):
+    """This process already runs an engine: DBOS has one database per process."""
+
+
+class DatabaseUnusable(RuntimeError):
+    """The engine's database cannot be opened: a missing folder, a damaged file, no server.
+
+    `url` is without its password.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = sa.make_url(url).render_as_string()
+        super().__init__(f"the database {self.url} cannot be used: {reason}")
+
+
+class Durable:
+    """Workflows on one database; what a dead worker held goes on at a living one.
+
+    Args:
+        url: `sqlite:///file` or `postgresql+psycopg://…`.
+        services: what workflows need here, by name. A worker runs workflows of others only if it
+            has their service.
+        executor_id: a name for this worker in what is reported; each start adds to it what tells
+            it from every other, so that two can never be taken for one.
+        application_version: workers of different versions leave each other's work alone. Change
+            it when a workflow's code no longer fits what is recorded.
+        at_once: workflows of each service that this worker takes from the shared queue at once.
+        lease_s: seconds without a sign of life after which a worker of another machine counts as
+            gone; on this machine a process that ended is noticed at once.
+        monotonic: seconds of a clock that never goes back, for the leases.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        services: Mapping[str, Any] | None = None,
+        executor_id: str = "worker",
+        application_version: str = "1",
+        at_once: int = 8,
+        lease_s: float = 15.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.url, self.application_version = url, application_version
+        self.services = dict(services or {})
+        self.at_once, self.lease_s, self.monotonic = at_once, lease_s, monotonic
+        self.executor_id = self.name = executor_id
+        self.database = _open(url)
+        self._stopping = threading.Event()
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def start(self) -> None:
+        """Start working: on what is queued for this worker's services, and on what others leave.
+
+        Raises:
+            EngineBusy: another engine runs in this process.
+            DatabaseUnusable: with the reason.
+        """
+        global _running
+        if _running is self:
+            return
+        if _running is not None:
+            raise EngineBusy(f"an engine runs on {_running.url!r} in this process; close it first")
+        _running = self
+        try:
+            _prepare(self.url)
+            self._launch()
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            self.stop()
+            raise DatabaseUnusable(self.url, _reason(error)) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def _launch(self) -> None:
+        self.executor_id = (
+            f"{self.name}@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        )
+        DBOS.migrate(self.url)
+        _tables.create_all(self.database)
+        self.client = DBOSClient(system_database_url=self.url, application_name=_APP)
+        self.client.register_queue(_OWN + self.executor_id, polling_interval_sec=POLL_S)
+        shared = [_SHARED + service for service in self.services]
+        for queue in shared:
+            self.client.register_queue(
+                queue, polling_interval_sec=POLL_S, worker_concurrency=self.at_once
+            )
+        self._sign_on(self.executor_id)
+        self._stopping.clear()
+        DBOS(
+            config={
+                "name": _APP,
+                "system_database_url": self.url,
+                "executor_id": self.executor_id,
+                "application_version": self.application_version,
+                "notification_listener_polling_interval_sec": 0.02,  # else stop() takes a second
+            }
+        )
+        DBOS.listen_queues([_OWN + self.executor_id, *shared])
+        DBOS.launch()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    def stop(self) -> None:
+        """Let go of the database at once; what is unfinished goes on at another worker."""
+        global _running
+        if _running is not self:
+            return
+        self._stopping.set()
+        if keeper := self.__dict__.pop("_keeper", None):
+            keeper.join()
+        DBOS.destroy()
+        if client := self.__dict__.pop("client", None):
+            with suppress(SQLAlchemyError):  # the lease lapses by itself
+                client.delete_queue(_OWN + self.executor_id)
+                self._sign_off(self.executor_id)
+            client.destroy()
+        self.database.dispose()
+        _running = None
+        with suppress(RuntimeError):  # no loop
+            # DBOS made its thread pool the loop's and has shut it down: to_thread needs a new one.
+            get_running_loop().set_default_executor(ThreadPoolExecutor())
+
+    def enqueue(
+        self, workflow: str, workflow_id: str, service: str, *args: Any, here: bool = False
+    ) -> None:
+        """Queue a workflow for any worker that has its service, or for this one; once by its id."""
+        options: EnqueueOptions = {
+            "queue_name": _OWN + self.executor_id if here else _SHARED + service,
+            "workflow_name": workflow,
+            "workflow_id": workflow_id,
+            "app_version": self.application_version,
+        }
+        self.client.enqueue(options, service, *args)
+
+    def look(self, workflow_id: str, *, take: bool = False) -> WorkflowStatus | None:
+        """Where a workflow is, or None; if its worker is gone, it is taken over first.
+
+        Taken over is what this worker has the service for, and with `take` whatever it is.
+        """
+        found = self.client.list_workflows(workflow_ids=[workflow_id])
+        if not found:
+            return None
+        holder = holder_of(found[0])
+        if found[0].status in UNFINISHED and holder and not self.living(holder):
+            self.take_over(holder, {workflow_id} if take else frozenset())
+        return found[0]
+
+    def wait(
+        self, workflow_id: str, *, sleep: Callable[[float], None] = time.sleep
+    ) -> WorkflowStatus:
+        """The workflow's last status, when it has ended; takes over from a dead worker."""
+        while True:
+            status = self.look(workflow_id)
+            if status and status.status not in UNFINISHED:
+                return status
+            sleep(POLL_S)
+
+    def living(self, executor_id: str) -> bool:
+        """Whether a worker is there: its process on this machine, or signs of life from another."""
+        row = self._find(executor_id)
+        if row is None:
+            return False
+        if row.place == _place() and os.name == "posix":  # elsewhere signal 0 is Ctrl+C
+            ours = executor_id == self.executor_id or row.pid != os.getpid()
+            return ours and _runs(row.pid)
+        beats, since = self._seen.get(executor_id, (-1, 0.0))
+        if beats != row.beats:
+            self._seen[executor_id] = row.beats, self.monotonic()
+            return True
+        return self.monotonic() - since < self.lease_s
+
+    def take_over(self, gone: str, also: frozenset[str] | set[str] = frozenset()) -> list[str]:
+        """Go on with what a dead worker held, as far as its services are here, and `also` these.
+
+        Only one living worker at a time takes over from a dead one.
+        """
+        if not self._inherit(gone, self._find(gone)):
+            return []
+        held = [
+            *self.client.list_workflows(status="PENDING", executor_id=gone),
+            *self.client.list_workflows(status="ENQUEUED", queue_name=_OWN + gone),
+        ]
+        ours = [one for one in held if one.workflow_id in also or service_of(one) in self.services]
+        for one in ours:
+            shared = (one.queue_name or "").startswith(_SHARED)
+            queue = one.queue_name if shared else _OWN + self.executor_id
+            self.client.resume_workflows([one.workflow_id], queue_name=queue)
+        self._sign_off(gone)
+        return [one.workflow_id for one in ours]
+
+    def _keep(self) -> None:
+        """Renew the lease, and look after what others have left."""
+        while not self._stopping.wait(self.lease_s / 3):
+            with suppress(SQLAlchemyError):  # the database is away; so are the others' leases
+                self._beat()
+                held = self.client.list_workflows(status=[*UNFINISHED], load_input=False)
+                for holder in {holder_of(one) for one in held} - {None, self.executor_id}:
+                    if holder and not self.living(holder):
+                        self.take_over(holder)
+
+    def _sign_on(self, executor_id: str) -> None:
+        row = {"place": _place(), "pid": os.getpid(), "beats": 0}
+        names = json.dumps(sorted(self.services))
+        with self.database.begin() as connection:
+            connection.execute(
+                sa.insert(_workers).values(executor_id=executor_id, services=names, **row)
+            )
+
+    def _sign_off(self, executor_id: str) -> None:
+        with self.database.begin() as connection:
+            connection.execute(sa.delete(_workers).where(_workers.c.executor_id == executor_id))
+
+    def _beat(self) -> None:
+        executor_id = self.executor_id
+        renew = sa.update(_workers).where(_workers.c.executor_id == executor_id)
+        with self.database.begin() as connection:
+            there = connection.execute(renew.values(beats=_workers.c.beats + 1)).rowcount
+        if not there:  # this process was away for so long that it counted as gone
+            self._sign_on(executor_id)
+
+    def _find(self, executor_id: str) -> Any:
+        with self.database.connect() as connection:
+            this = sa.select(_workers).where(_workers.c.executor_id == executor_id)
+            return connection.execute(this).first()
+
+    def _inherit(self, gone: str, row: Any) -> bool:
+        """Put this process in a dead worker's row, unless another did since it was read."""
+        if row is None:
+            try:
+                self._sign_on(gone)
+            except IntegrityError:
+                return False
+            return True
+        same = [_workers.c[name] == getattr(row, name) for name in ("executor_id", "pid", "beats")]
+        mine = {"place": _place(), "pid": os.getpid(), "beats": row.beats + 1}
+        with self.database.begin() as connection:
+            return connection.execute(sa.update(_workers).where(*same).values(**mine)).rowcount == 1
+
+
+_running: Durable | None = None  # the one that DBOS serves in this process
+
+
+def running() -> Durable:
+    """The engine that runs the current workflow; its `services` hold what the workflow needs."""
+    assert _running  # DBOS runs workflows only between start() and stop()
+    return _running
+
+
+def holder_of(status: WorkflowStatus) -> str | None:
+    """The worker that has an unfinished workflow, by its `executor_id`; None while any may."""
+    queue = status.queue_name or ""
+    if status.status == "ENQUEUED":
+        return queue.removeprefix(_OWN) if queue.startswith(_OWN) else None
+    return status.executor_id
+
+
+def service_of(status: WorkflowStatus) -> str:
+    """The service that a workflow needs: its first argument."""
+    return str(status.input["args"][0]) if status.input else ""
+
+
+def _open(url: str) -> sa.Engine:
+    """Connections for the tables that are ours, in the same database."""
+    if url.startswith("sqlite"):
+        return sa.create_engine(url, connect_args={"timeout": 30})
+    return sa.create_engine(url, pool_pre_ping=True)
+
+
+def _prepare(url: str) -> None:
+    """Give an SQLite file a write-ahead log: one flush a step instead of three, as durable."""
+    if not url.startswith("sqlite"):
+        return
+    if sys.hexversion >= 0x030C0000 and sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise DatabaseUnusable(
+            url,
+            f"this Python {sys.version.split()[0]} was built with SQLite {sqlite3.sqlite_version}, "
+            "and from Python 3.12 on DBOS needs 3.42 or newer: take one with a newer SQLite "
+            "(python.org, conda, uv python install), or Python 3.11, or PostgreSQL",
+        )
+    with closing(sqlite3.connect(sa.make_url(url).database or "")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _reason(error: Exception) -> str:
+    said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    return f"{said}; check the path or server, that its folder exists and may be written to"
+
+
+def _place() -> str:
+    """What tells this machine, since it was started, and its table of processes from others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return f"{socket.gethostname()}:{os.name}"
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this machine runs."""
+    with suppress(PermissionError):  # another user's
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
