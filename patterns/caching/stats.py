@@ -9,12 +9,13 @@ Taught in chapter 07.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
-from patterns.core.pricing import Rates, rates
+from patterns.core.pricing import Rates, price, rates
+from patterns.core.usage import Tokens, billable
 
 from .economics import NoCachePrices, cache_rates
 
@@ -66,7 +67,9 @@ class CacheStats:
     tokens: Split[int] = field(default_factory=lambda: Split(0, 0, 0, 0, 0))
     usd: Split[Decimal] = field(default_factory=lambda: Split(_ZERO, _ZERO, _ZERO, _ZERO, _ZERO))
     usd_without: Decimal = _ZERO
-    """What the same tokens would have cost with no caching."""
+    """What the same work would have cost with no caching, and so without the warming calls."""
+    warming: Split[int] = field(default_factory=lambda: Split(0, 0, 0, 0, 0))
+    """The part of the tokens that belongs to calls that only warm the cache."""
     unpriced: int = 0
     """Calls whose tokens are counted and whose price is not known."""
 
@@ -74,26 +77,24 @@ class CacheStats:
     def from_usage(cls, usage: Any, model: str, *, at: date | None = None) -> CacheStats:
         """The stats of one call.
 
-        Reads `usage` of a response or anything with its fields. Missing cache fields mean that
-        nothing was cached; a write without a split by lifetime counts as 5 minutes.
+        Reads `usage` of a response, a dict or anything with its fields. Missing cache fields mean
+        that nothing was cached; a write without a split by lifetime counts as 5 minutes.
 
         Args:
             usage: `message.usage`.
             model: `message.model`.
             at: day of the call; None means the newest prices installed.
         """
-        tokens = _tokens(usage)
-        prices = _rates_of(usage, model, tokens, at)
-        if prices is None:
-            return cls(1, tokens, unpriced=1)
-        usd = Split(
-            tokens.uncached * prices.input / _MILLION,
-            tokens.read * prices.cache_read / _MILLION,
-            tokens.written_5m * prices.cache_write_5m / _MILLION,
-            tokens.written_1h * prices.cache_write_1h / _MILLION,
-            tokens.output * prices.output / _MILLION,
-        )
-        return cls(1, tokens, usd, tokens.prompt * prices.input / _MILLION + usd.output)
+        used = billable(usage)
+        empty, tokens = cls(), _split(used.tokens)
+        stats = cls(1, tokens, warming=tokens if used.warms else empty.warming)
+        without = price(model, used.uncached(), at=at)
+        if without is None:
+            return replace(stats, unpriced=1)
+        plan: _Plan = {"at": at, "batch": used.batch, "fast": used.fast, "geo": used.geo}
+        parts = ((rates(model, prompt_tokens=t.prompt, **plan), t) for t in used.samplings)
+        usd = sum((_usd(each, part) for each, part in parts if each), empty.usd)
+        return replace(stats, usd=usd, usd_without=without.tokens)
 
     def __add__(self, other: CacheStats) -> CacheStats:
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
@@ -154,34 +155,42 @@ def savings(usages: Iterable[Any], model: str, *, at: date | None = None) -> Sav
     return Savings(stats, _needed(stats, cache_rates(model, at=at)))
 
 
-def _tokens(usage: Any) -> Split[int]:
-    written = getattr(usage, "cache_creation_input_tokens", None) or 0
-    split = getattr(usage, "cache_creation", None)
-    hour = getattr(split, "ephemeral_1h_input_tokens", None) or 0
-    minutes = getattr(split, "ephemeral_5m_input_tokens", None) or 0
-    read = getattr(usage, "cache_read_input_tokens", None) or 0
-    return Split(usage.input_tokens, read, max(minutes, written - hour), hour, usage.output_tokens)
-
-
-def _rates_of(usage: Any, model: str, tokens: Split[int], at: date | None) -> Rates | None:
-    tier = getattr(usage, "service_tier", None)
-    if tier == "priority":
-        return None
-    return rates(
-        model,
-        at=at,
-        batch=tier == "batch",
-        prompt_tokens=tokens.prompt,
-        fast=getattr(usage, "speed", None) == "fast",
-        geo=getattr(usage, "inference_geo", None),
+def _split(tokens: Tokens) -> Split[int]:
+    return Split(
+        tokens.input,
+        tokens.cache_read,
+        tokens.cache_write_5m,
+        tokens.cache_write_1h,
+        tokens.output,
     )
+
+
+def _usd(prices: Rates, tokens: Tokens) -> Split[Decimal]:
+    return Split(
+        tokens.input * prices.input / _MILLION,
+        tokens.cache_read * prices.cache_read / _MILLION,
+        tokens.cache_write_5m * prices.cache_write_5m / _MILLION,
+        tokens.cache_write_1h * prices.cache_write_1h / _MILLION,
+        tokens.output * prices.output / _MILLION,
+    )
+
+
+class _Plan(TypedDict):
+    """The price list that a call was billed from."""
+
+    at: date | None
+    batch: bool
+    fast: bool
+    geo: str | None
 
 
 def _needed(stats: CacheStats, prices: Rates) -> Decimal | None:
     """Hit rate at which this mix of writes costs what plain input would."""
-    tokens = stats.tokens
+    tokens, warming = stats.tokens, stats.warming
     if not tokens.written:
         return None
-    mix = tokens.written_5m * prices.cache_write_5m + tokens.written_1h * prices.cache_write_1h
-    write = mix / tokens.written
-    return (write - prices.input) / (write - prices.cache_read)
+    extra = tokens.written_5m * prices.cache_write_5m + tokens.written_1h * prices.cache_write_1h
+    extra -= (tokens.written - warming.written) * prices.input  # warming replaces no plain input
+    extra += warming.read * prices.cache_read
+    reads = extra / (prices.input - prices.cache_read) + warming.read
+    return reads / (reads + tokens.written)

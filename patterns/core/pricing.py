@@ -1,25 +1,41 @@
 """What a call cost: `usage` in, US dollars out, exact, or None when no published price covers it.
 
 For cost metrics, budgets and break-even points. The figures are those of the installed
-`genai-prices`, so an upgrade is a diff of tests/test_pricing.py; nothing is fetched. Not for
-invoices: discounts, credits and taxes of your contract are not in `usage`, and neither are the
-container hours of code execution. A call that cannot be priced is None, never zero: count it.
+`genai-prices`, so an upgrade is a diff of tests/core/test_pricing.py; nothing is fetched, and
+without that package nothing has a price. Not for invoices: discounts, credits and taxes of your
+contract are not in `usage`, and neither are the container hours of code execution. A call that
+cannot be priced is None, never zero: count it.
 
 Chapter 4 teaches it; chapters 6 to 9 use it. Needs: pip install genai-prices.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
+from patterns.core.usage import Billable, InvalidUsage, Tokens, billable, tokens_of
 
-__all__ = ["InvalidUsage", "Rates", "Tokens", "cost_usd", "rates", "tokens_of"]
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
+
+__all__ = [
+    "Billable",
+    "InvalidDay",
+    "InvalidUsage",
+    "Price",
+    "Rates",
+    "Tokens",
+    "billable",
+    "cost_usd",
+    "price",
+    "price_steps",
+    "rates",
+    "tokens_of",
+]
 
 _MILLION = Decimal(1_000_000)
 _THOUSAND = Decimal(1_000)
@@ -30,25 +46,17 @@ _ONE = Decimal(1)
 # figure, so its calls are unpriced.
 _GEOGRAPHIES = {None: _ONE, "global": _ONE, "not_available": _ONE, "us": Decimal("1.1")}
 
-# Web fetches are free beyond their tokens; web searches are billed per thousand.
-_FREE_SERVER_TOOLS = frozenset({"web_fetch_requests"})
 
-
-class InvalidUsage(ValueError):
-    """A `usage` that no API call can have produced: a count below zero or not a whole number.
+class InvalidDay(TypeError):
+    """Something that is no day, and so cannot choose a price.
 
     Attributes:
-        field: the name of the offending field.
-        value: what it held.
+        value: what was given.
     """
 
-    def __init__(self, field: str, value: object) -> None:
-        self.field = field
+    def __init__(self, value: object) -> None:
         self.value = value
-        super().__init__(
-            f"usage.{field} is {value!r}; a count is a whole number from 0 up. "
-            "Pass the usage of a response unchanged."
-        )
+        super().__init__(f"at is {value!r}; pass a date, a datetime (naive ones are UTC) or None.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,29 +77,28 @@ class Rates:
     cache_write_1h: Decimal
     cache_read: Decimal
 
+    def usd(self, tokens: Tokens) -> Decimal:
+        """What these tokens cost."""
+        return (
+            tokens.input * self.input
+            + tokens.output * self.output
+            + tokens.cache_write_5m * self.cache_write_5m
+            + tokens.cache_write_1h * self.cache_write_1h
+            + tokens.cache_read * self.cache_read
+        ) / _MILLION
+
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """Tokens of one response, each counted once, under the price it pays.
+class Price:
+    """What a response cost, in US dollars: its tokens, and fees such as those of web searches."""
 
-    Attributes:
-        input: uncached input.
-        output: output, thinking included.
-        cache_write_5m: input written to the cache for five minutes.
-        cache_write_1h: input written to the cache for an hour.
-        cache_read: input read from the cache.
-    """
-
-    input: int = 0
-    output: int = 0
-    cache_write_5m: int = 0
-    cache_write_1h: int = 0
-    cache_read: int = 0
+    tokens: Decimal
+    fees: Decimal
 
     @property
-    def prompt(self) -> int:
-        """The whole prompt: everything but the output."""
-        return self.input + self.cache_write_5m + self.cache_write_1h + self.cache_read
+    def total(self) -> Decimal:
+        """Both together."""
+        return self.tokens + self.fees
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,115 +134,54 @@ def rates(
             prompt raises the price of every token of the request.
         fast: fast mode (`usage.speed`). Not offered in batches, nor on every model.
         geo: where inference ran (`usage.inference_geo`).
+
+    Raises:
+        InvalidDay: `at` is no day.
     """
-    prices = _price_list(model, _day(at), batch, fast, geo)
+    prices = _prices_of(model, at, batch, fast, geo)
     return None if prices is None else prices.at(prompt_tokens)
+
+
+def price_steps(model: str, *, at: date | None = None) -> tuple[int, ...]:
+    """Prompt lengths in tokens above which a longer prompt costs more per token; often none."""
+    prices = _prices_of(model, at, False, False, None)
+    return tuple(start for start, _ in prices.steps[1:]) if prices else ()
 
 
 def cost_usd(model: str, usage: Any, *, at: date | None = None) -> Decimal | None:
     """What one response cost in US dollars, exactly, or None when it cannot be priced.
 
-    Reads the tokens by kind, `service_tier` (batch), `speed`, `inference_geo`, web searches and,
-    on a beta usage, compactions that its totals leave out. None means: unknown model, an unknown
-    geography or server tool, fast mode or batch without a published price, priority capacity
-    (bought by contract), or help from a second model.
+    Reads the tokens by kind and by sampling (`iterations`), `service_tier` (batch), `speed`,
+    `inference_geo` and web searches. None means: unknown model, an unknown geography, tier or
+    server tool, fast mode or batch without a published price, priority capacity (bought by
+    contract), or help from a second model.
 
     Args:
         model: the model that answered, `message.model`.
-        usage: `message.usage`, or anything with those fields.
+        usage: `message.usage`, or a dict or any object with those fields.
         at: the day of the call; None means the newest prices installed.
 
     Raises:
-        InvalidUsage: a count is negative or not a whole number.
+        InvalidUsage: a count is negative or not a whole number, or a part is no object.
+        InvalidDay: `at` is no day.
     """
-    tier = getattr(usage, "service_tier", None)
-    fast = getattr(usage, "speed", None) == "fast"
-    geo = getattr(usage, "inference_geo", None)
-    prices = _price_list(model, _day(at), tier == "batch", fast, geo)
-    searches = _searches(getattr(usage, "server_tool_use", None))
-    parts = [usage, *_compactions(usage)]
-    if prices is None or searches is None or tier == "priority" or not _one_model(usage):
-        return None
-    if searches and prices.per_search is None:
-        return None
-    total = searches * (prices.per_search or _ONE)
-    return sum((_tokens_usd(prices, part) for part in parts), total)
+    cost = price(model, billable(usage), at=at)
+    return None if cost is None else cost.total
 
 
-def tokens_of(usage: Any) -> Tokens:
-    """The tokens of one response by kind, compactions included.
+def price(model: str, used: Billable, *, at: date | None = None) -> Price | None:
+    """The price of what a response used; None when no published price covers all of it.
 
-    Args:
-        usage: `message.usage`, or anything with those fields.
+    To compare two plans, price the same use twice: `used` and `used.in_batch()`.
 
     Raises:
-        InvalidUsage: a count is negative or not a whole number.
+        InvalidDay: `at` is no day.
     """
-    total = _counted(usage)
-    for part in map(_counted, _compactions(usage)):
-        kinds = (getattr(total, f.name) + getattr(part, f.name) for f in fields(Tokens))
-        total = Tokens(*kinds)
-    return total
-
-
-def _counted(usage: Any) -> Tokens:
-    written = _count(usage, "cache_creation_input_tokens")
-    split = getattr(usage, "cache_creation", None)
-    hour = _count(split, "ephemeral_1h_input_tokens")
-    minutes = _count(split, "ephemeral_5m_input_tokens")
-    return Tokens(
-        input=_count(usage, "input_tokens", required=True),
-        output=_count(usage, "output_tokens", required=True),
-        # Without a split every write counts as the default, five minutes: a lower bound.
-        cache_write_5m=max(minutes, written - hour),
-        cache_write_1h=hour,
-        cache_read=_count(usage, "cache_read_input_tokens"),
-    )
-
-
-def _tokens_usd(prices: _PriceList, usage: Any) -> Decimal:
-    """The price of one sampling: every token at the rate that its prompt length selects."""
-    tokens = _counted(usage)
-    rates = prices.at(tokens.prompt)
-    return (
-        tokens.input * rates.input
-        + tokens.output * rates.output
-        + tokens.cache_write_5m * rates.cache_write_5m
-        + tokens.cache_write_1h * rates.cache_write_1h
-        + tokens.cache_read * rates.cache_read
-    ) / _MILLION
-
-
-def _compactions(usage: Any) -> list[Any]:
-    """Samplings that the totals of a beta usage leave out."""
-    iterations = getattr(usage, "iterations", None) or ()
-    return [part for part in iterations if part.type == "compaction"]
-
-
-def _one_model(usage: Any) -> bool:
-    """Whether every token was sampled, and is billed, at the answering model's own price."""
-    kinds = {part.type for part in getattr(usage, "iterations", None) or ()}
-    return kinds <= {"message", "compaction"} and not getattr(usage, "fallback_credit", None)
-
-
-def _searches(tools: Any) -> int | None:
-    """Web searches to bill, or None when a server tool without a known price was used."""
-    if tools is None:
-        return 0
-    fields = {**getattr(tools, "__dict__", {}), **(getattr(tools, "model_extra", None) or {})}
-    unknown = fields.keys() - _FREE_SERVER_TOOLS - {"web_search_requests"}
-    if any(isinstance(fields[name], int) and fields[name] for name in unknown):
+    prices = _prices_of(model, at, used.batch, used.fast, used.geo)
+    if prices is None or not used.listed or (used.searches and prices.per_search is None):
         return None
-    return _count(tools, "web_search_requests")
-
-
-def _count(holder: Any, field: str, *, required: bool = False) -> int:
-    value = getattr(holder, field, None)
-    if value is None and not required:
-        return 0
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidUsage(field, value)
-    return value
+    tokens = sum((prices.at(part.prompt).usd(part) for part in used.samplings), Decimal(0))
+    return Price(tokens, used.searches * (prices.per_search or _ONE))
 
 
 def _day(at: date | None) -> date:
@@ -243,8 +189,17 @@ def _day(at: date | None) -> date:
     if at is None:
         return date.max
     if isinstance(at, datetime):
-        return at.astimezone(UTC).date() if at.tzinfo else at.date()
+        aware = at.tzinfo is not None and date.min < at.date() < date.max
+        return at.astimezone(UTC).date() if aware else at.date()
+    if not isinstance(at, date):
+        raise InvalidDay(at)
     return at
+
+
+def _prices_of(
+    model: str, at: date | None, batch: bool, fast: bool, geo: str | None
+) -> _PriceList | None:
+    return _price_list(model, _day(at), batch, fast, geo) if isinstance(model, str) else None
 
 
 @lru_cache(maxsize=1024)
@@ -269,8 +224,10 @@ def _published(model: str, day: date, batch: bool, fast: bool) -> ModelPrice | N
     if batch and fast:
         return None
     try:
+        from genai_prices.data_snapshot import get_snapshot
+
         _, info = get_snapshot().find_provider_model(model, None, "anthropic", None)
-    except LookupError:
+    except (ImportError, LookupError):
         return None
     noon = datetime.combine(day, time(12), tzinfo=UTC)
     if wanted and not _has_variant(info, wanted, noon):
@@ -294,19 +251,17 @@ def _listed(prices: ModelPrice) -> list[Decimal | TieredPrices | None]:
 
 
 def _tier_starts(prices: ModelPrice) -> set[int]:
-    tiered = (price for price in _listed(prices) if isinstance(price, TieredPrices))
-    return {tier.start for price in tiered for tier in price.tiers}
+    return {tier.start for price in _listed(prices) for tier in getattr(price, "tiers", ())}
 
 
 def _rates_above(prices: ModelPrice, start: int, factor: Decimal) -> Rates:
     """The rates for prompts of more than `start` tokens."""
 
     def rate(kind: str) -> Decimal:
-        price: Decimal | TieredPrices = getattr(prices, f"{kind}_mtok")
-        if isinstance(price, TieredPrices):
-            tiers = (tier.price for tier in reversed(price.tiers) if start >= tier.start)
-            price = next(tiers, price.base)
-        return price * factor
+        price = getattr(prices, f"{kind}_mtok")
+        tiers = [tier.price for tier in getattr(price, "tiers", ()) if start >= tier.start]
+        base: Decimal = getattr(price, "base", price)
+        return (tiers[-1] if tiers else base) * factor
 
     return Rates(
         input=rate("input"),

@@ -19,7 +19,7 @@ tokens = st.integers(0, 400_000)
 
 
 def usage(
-    uncached: int = 0, read: int = 0, five: int = 0, hour: int = 0, output: int = 0, **more: Any
+    uncached: int = 0, read: int = 0, five: int = 0, hour: int = 0, output: int = 1, **more: Any
 ) -> Usage:
     """A usage as the API returns it."""
     split = CacheCreation(ephemeral_5m_input_tokens=five, ephemeral_1h_input_tokens=hour)
@@ -82,9 +82,41 @@ def test_first_write_costs_more_than_no_caching() -> None:
 def test_eight_agents_with_one_going_first_cost_a_fifth() -> None:
     """The 40,000-token example: one write, seven reads, $0.128 in place of $0.64."""
     result = savings([usage(five=40_000), *[usage(read=40_000)] * 7], SONNET)
-    assert result.stats.usd.total == Decimal("0.128")
-    assert result.stats.usd_without == Decimal("0.64")
+    assert result.stats.usd.prompt == Decimal("0.128")
+    assert result.stats.usd_without - result.stats.usd.output == Decimal("0.64")
     assert result.verdict.startswith("Caching saved $0.5120: ")
+
+
+def test_warming_call_would_not_be_made_without_a_cache() -> None:
+    """It is paid, and stands on no bill without caching: eight prompts there, not nine."""
+    warming = usage(5, five=40_000, output=0)
+    result = savings([warming, *[usage(read=40_000)] * 8], SONNET)
+    assert result.stats.usd_without - result.stats.usd.output == Decimal("0.64")
+    assert result.stats.usd.prompt == Decimal("0.13201")
+    assert result.usd == Decimal("0.64") - Decimal("0.13201")
+    alone = savings([warming], SONNET)
+    assert alone.usd == -alone.stats.usd.total
+
+
+@given(st.integers(1, 100_000), st.integers(0, 9), st.integers(0, 9), st.booleans())
+def test_sign_of_the_saving_follows_the_needed_hit_rate_with_warming(
+    prefix: int, readers: int, refreshed: int, hour: bool
+) -> None:
+    """A write that only warms replaces no plain input, so it needs more reads to pay."""
+    write = usage(hour=prefix, output=0) if hour else usage(five=prefix, output=0)
+    calls = [write, *[usage(read=prefix, output=0)] * refreshed, *[usage(read=prefix)] * readers]
+    result = savings(calls, SONNET)
+    assert result.needed_hit_rate is not None
+    assert result.stats.hit_rate is not None
+    assert (result.usd >= 0) == (result.stats.hit_rate >= result.needed_hit_rate)
+
+
+def test_loop_is_priced_turn_by_turn() -> None:
+    """Five turns of 30,000 tokens never reach the price of a long prompt."""
+    turn = {"type": "message", "input_tokens": 30_000, "output_tokens": 500}
+    loop = {"input_tokens": 150_000, "output_tokens": 2_500, "iterations": [turn] * 5}
+    stats = CacheStats.from_usage(loop, HAIKU)
+    assert stats.usd.total == cost_usd(HAIKU, loop) == Decimal("0.01625")
 
 
 def test_well_known_ninety_percent_is_not_the_saving() -> None:
@@ -142,7 +174,8 @@ def test_long_prompt_on_haiku_pays_five_times_on_every_token() -> None:
     short = CacheStats.from_usage(usage(1_000, read=99_000), HAIKU)
     long = CacheStats.from_usage(usage(1_001, read=99_000), HAIKU)
     assert long.usd.read == 5 * short.usd.read
-    assert long.usd_without == 100_001 * Decimal("0.5") / 1_000_000
+    without = long.usd_without - long.usd.output
+    assert without == 100_001 * Decimal("0.5") / 1_000_000
 
 
 @pytest.mark.parametrize(("model", "tier"), [("claude-9", "standard"), (SONNET, "priority")])

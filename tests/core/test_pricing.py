@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+import hostile
 import pytest
 from anthropic.types import CacheCreation, ServerToolUsage, Usage
 from anthropic.types.beta import BetaUsage
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patterns.core.models import FABLE, HAIKU, MYTHOS, OPUS, SONNET
-from patterns.core.pricing import InvalidUsage, Rates, Tokens, cost_usd, rates, tokens_of
+from patterns.core.pricing import (
+    InvalidDay,
+    InvalidUsage,
+    Rates,
+    Tokens,
+    billable,
+    cost_usd,
+    price,
+    price_steps,
+    rates,
+    tokens_of,
+)
 
 D = Decimal
 
@@ -191,7 +204,11 @@ def test_web_searches_are_added_and_fetches_are_free() -> None:
 
 def test_unknown_server_tool_is_unpriced_once_used() -> None:
     """A tool that the table does not know may cost anything."""
-    tools = {"web_search_requests": 0, "web_fetch_requests": 0, "moon_requests": 0}
+    tools: dict[str, int | None] = {
+        "web_search_requests": 0,
+        "web_fetch_requests": 0,
+        "moon_requests": 0,
+    }
     assert cost_usd(SONNET, usage(server_tool_use=tools)) is not None
     tools["moon_requests"] = 1
     assert cost_usd(SONNET, usage(server_tool_use=tools)) is None
@@ -275,3 +292,170 @@ def test_cost_is_linear_in_the_tokens(model: str, counts: tuple[int, ...], twice
     once = cost(1)
     assert once is not None
     assert cost(twice) == once * twice
+
+
+def test_tool_searches_are_free() -> None:
+    """Tokens are all that a search for a tool costs."""
+    none = {"web_search_requests": 0, "web_fetch_requests": 0}
+    u = usage(server_tool_use={**none, "tool_search_requests": 2})
+    assert cost_usd(SONNET, u) == by_hand(PUBLISHED[SONNET], usage())
+
+
+TURN = {"type": "message", "input_tokens": 30_000, "output_tokens": 500}
+
+
+def test_turns_of_a_loop_are_priced_one_by_one() -> None:
+    """Each by its own prompt: 5 times 30,000 tokens are no long prompt."""
+    loop = {"input_tokens": 150_000, "output_tokens": 2_500, "iterations": [TURN] * 5}
+    assert cost_usd(HAIKU, loop) == D("0.01625")
+    long = {**TURN, "input_tokens": 100_001}
+    mixed = {"input_tokens": 130_001, "output_tokens": 1_000, "iterations": [TURN, long]}
+    plain, five_times = by_hand_of(HAIKU, 30_000, 500), 5 * by_hand_of(HAIKU, 100_001, 500)
+    assert cost_usd(HAIKU, mixed) == plain + five_times
+
+
+def by_hand_of(model: str, plain: int, out: int) -> D:
+    """A prompt without a cache, with a pencil."""
+    return by_hand(PUBLISHED[model], usage(input_tokens=plain, output_tokens=out))
+
+
+def test_totals_decide_when_the_turns_do_not_add_up_to_them() -> None:
+    """What is billed is the total."""
+    odd = {"input_tokens": 150_000, "output_tokens": 500, "iterations": [TURN]}
+    assert cost_usd(HAIKU, odd) == 5 * by_hand_of(HAIKU, 150_000, 500)
+
+
+def test_turns_without_a_split_of_writes_follow_that_of_the_total() -> None:
+    """All for an hour, or all for five minutes."""
+    turn = {**TURN, "cache_creation_input_tokens": 1_000, "cache_read_input_tokens": 0}
+    loop = {
+        "input_tokens": 60_000,
+        "output_tokens": 1_000,
+        "cache_creation_input_tokens": 2_000,
+        "cache_creation": {"ephemeral_1h_input_tokens": 2_000, "ephemeral_5m_input_tokens": 0},
+        "iterations": [turn, turn],
+    }
+    used = billable(loop)
+    assert used.samplings == (Tokens(30_000, 500, cache_write_1h=1_000),) * 2
+
+
+def test_turns_of_two_models_are_unpriced() -> None:
+    """So is any iteration of a kind that nobody has described."""
+    other = {**TURN, "model": OPUS}
+    loop = {"input_tokens": 60_000, "output_tokens": 1_000}
+    same = {**TURN, "model": HAIKU}
+    assert cost_usd(HAIKU, {**loop, "iterations": [same, TURN]}) is not None
+    assert cost_usd(HAIKU, {**loop, "iterations": [same, other]}) is None
+    assert cost_usd(HAIKU, {**loop, "iterations": [TURN, {**TURN, "type": "news"}]}) is None
+
+
+def test_repriced_retry_is_unpriced() -> None:
+    """A fallback credit moves tokens to another model's bill."""
+    assert cost_usd(SONNET, usage(fallback_credit={"status": {"type": "redeemed"}})) is None
+
+
+@pytest.mark.parametrize("changes", [{"service_tier": "flex"}, {"speed": "warp"}])
+def test_unknown_tier_or_speed_is_unpriced(changes: dict[str, str]) -> None:
+    """A word that no price list knows is no reason to take the standard one."""
+    assert cost_usd(SONNET, {"input_tokens": 1, "output_tokens": 1, **changes}) is None
+
+
+@pytest.mark.parametrize(
+    ("minutes", "hour", "corrected", "expected"),
+    [
+        (1_000, 0, 0, (0, 0)),
+        (0, 1_000, 2_500, (0, 2_500)),
+        (0, 1_000, 400, (0, 400)),
+        (1_000, 0, 2_500, (2_500, 0)),
+        (600, 400, 1_500, (1_100, 400)),
+        (600, 400, 300, (0, 300)),
+    ],
+)
+def test_corrected_total_of_writes_wins_over_an_old_split(
+    minutes: int, hour: int, corrected: int, expected: tuple[int, int]
+) -> None:
+    """The last event of a stream corrects the total and says nothing of the split."""
+    corrections = {"cache_creation_input_tokens": corrected}
+    tokens = tokens_of(cached(minutes, hour).model_copy(update=corrections))
+    assert (tokens.cache_write_5m, tokens.cache_write_1h) == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cache_creation", 3),
+        ("server_tool_use", "3 searches"),
+        ("iterations", 3),
+        ("service_tier", 1),
+        ("inference_geo", ["us"]),
+    ],
+)
+def test_part_of_no_known_shape_is_named_and_not_dropped(field: str, value: object) -> None:
+    """Whatever cannot be read is an error: silence would be a wrong amount."""
+    with pytest.raises(InvalidUsage, match=f"usage.{field} is"):
+        cost_usd(SONNET, {"input_tokens": 1, "output_tokens": 1, field: value})
+
+
+@pytest.mark.parametrize("at", ["2026-11-01", 20261101, 1.5])
+def test_what_is_no_day_is_refused(at: Any) -> None:
+    """With what to pass."""
+    with pytest.raises(InvalidDay, match="pass a date"):
+        rates(SONNET, at=at)
+
+
+def test_price_steps_are_those_of_the_table() -> None:
+    """Prices of Sonnet 4.5 rise at 200,000 tokens; those of Sonnet 4.6 did until 13 March."""
+    assert price_steps(HAIKU) == (100_000,)
+    assert price_steps("claude-sonnet-4-5") == (200_000,)
+    assert price_steps("claude-sonnet-4-6", at=date(2026, 3, 12)) == (200_000,)
+    assert price_steps("claude-sonnet-4-6") == price_steps("claude-quartz-9") == ()
+
+
+def test_plans_of_the_same_use_are_compared_by_their_prices() -> None:
+    """Fees stay, fast mode goes with a batch, warming goes with the cache."""
+    tools = ServerToolUsage(web_search_requests=5, web_fetch_requests=0)
+    used = billable(cached(1_000, 0, 4_000, speed="fast", server_tool_use=tools))
+    fast, batch = price(OPUS, used), price(OPUS, used.in_batch())
+    assert fast is not None
+    assert batch is not None
+    assert (fast.fees, batch.fees) == (D("0.05"), D("0.05"))
+    assert batch.tokens == fast.tokens / 4
+    assert used.uncached().tokens == Tokens(input=6_000, output=200)
+    warming = billable(cached(1_000, 0, output_tokens=0))
+    assert warming.uncached().samplings == ()
+
+
+def test_without_the_price_table_nothing_has_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens are still counted; the patterns that only report a cost go on without one."""
+    monkeypatch.setitem(sys.modules, "genai_prices.data_snapshot", None)
+    never_asked_before = date(2027, 1, 3)
+    assert cost_usd(SONNET, usage(), at=never_asked_before) is None
+    assert tokens_of(usage()).input == 1_000
+
+
+@given(usage=hostile.usages(), model=st.sampled_from([SONNET, OPUS, HAIKU]))
+@settings(max_examples=300)
+def test_every_shape_of_a_usage_has_the_same_price(usage: dict[str, Any], model: str) -> None:
+    """A dict, an object of either API, dicts inside objects: one price, and tokens by hand."""
+    prices = {name: cost_usd(model, shape) for name, shape in hostile.shapes_of(usage).items()}
+    assert len(set(prices.values())) == 1, prices
+    priced = {"standard", "batch", None}
+    if usage.get("service_tier") not in priced or usage.get("inference_geo") == "moon":
+        assert prices["dict"] is None
+
+
+@given(model=hostile.values(), at=hostile.values(), usage=hostile.values())
+@settings(max_examples=300)
+def test_any_value_is_priced_or_refused_by_name(model: Any, at: Any, usage: Any) -> None:
+    """Nothing but a typed error comes out."""
+    for call in (
+        lambda: cost_usd(model, {"input_tokens": 1, "output_tokens": 1}),
+        lambda: cost_usd(SONNET, {"input_tokens": 1, "output_tokens": 1}, at=at),
+        lambda: cost_usd(SONNET, usage),
+        lambda: cost_usd(SONNET, {"input_tokens": usage, "output_tokens": 1}),
+        lambda: cost_usd(SONNET, {"input_tokens": 1, "output_tokens": 1, "cache_creation": usage}),
+        lambda: cost_usd(SONNET, {"input_tokens": 1, "output_tokens": 1, "iterations": usage}),
+        lambda: cost_usd(SONNET, {"input_tokens": 1, "output_tokens": 1, "speed": usage}),
+    ):
+        settled = hostile.settle(call)
+        assert settled.value is None or settled.value >= 0
