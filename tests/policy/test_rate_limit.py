@@ -2,11 +2,8 @@
 
 import asyncio
 import multiprocessing
-import shutil
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -475,36 +472,6 @@ def test_an_estimate_counts_text_and_attachments_and_not_base64() -> None:
 
 
 # a real Redis -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A Redis of our own on a free port, stopped by its process."""
-    binary = shutil.which("redis-server") or "/usr/bin/redis-server"
-    if not Path(binary).exists():
-        pytest.skip("no redis-server: apt-get install redis-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    folder = tmp_path_factory.mktemp("redis")
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL) as server:
-        try:
-            _wait_for(port)
-            yield port
-        finally:
-            server.terminate()
-
-
-def _wait_for(port: int) -> None:
-    with redis.Redis(port=port) as client:
-        for _ in range(200):
-            try:
-                client.ping()
-                return
-            except redis.ConnectionError:
-                time.sleep(0.05)  # a real server needs a moment to start
-    raise AssertionError("redis-server did not start")
 
 
 def test_redis_and_memory_decide_alike(redis_port: int) -> None:

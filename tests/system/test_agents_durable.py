@@ -2,17 +2,12 @@
 
 import asyncio
 import json
-import os
-import pwd
 import random
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -387,47 +382,6 @@ def lose_one_of_two(url: str, tmp_path: Path) -> None:
         assert len(set(trial.started(dead.pid)) & set(trial.started(living.pid))) <= CAP
     finally:
         trial.end()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL cluster of its own on a free loopback port."""
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found = str(debian[-1]) if debian else shutil.which("initdb")
-    if found is None:
-        pytest.skip("needs PostgreSQL: apt-get install postgresql")
-    # Not under pytest's own folder, which only its owner may enter.
-    home = Path(tempfile.mkdtemp(prefix="patterns-postgres-"))
-    bin_folder, data = Path(found).parent, home / "data"
-    as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        user = pwd.getpwnam("postgres")
-        os.chown(home, user.pw_uid, user.pw_gid)
-        as_user = {"user": "postgres", "group": user.pw_gid, "extra_groups": []}
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **as_user}
-    options = ["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8"]
-    subprocess.run([found, "-D", str(data), *options], check=True, cwd="/", **quiet)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    settings = [
-        f"port={port}",
-        "listen_addresses=127.0.0.1",
-        "unix_socket_directories=",
-        "fsync=off",
-    ]
-    command = [str(bin_folder / "postgres"), "-D", str(data), *(f"--{each}" for each in settings)]
-    with (data.parent / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd="/", **{**quiet, "stderr": log})
-    ready = [str(bin_folder / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
-    try:
-        while subprocess.run(ready, check=False, **quiet).returncode:
-            assert server.poll() is None, "PostgreSQL ended before it was ready"
-            time.sleep(0.05)
-        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/runs"
-    finally:
-        server.terminate()
-        server.wait()
-        shutil.rmtree(home)
 
 
 def test_kill_9_loses_nothing_and_repeats_only_what_was_under_way(url: str, tmp_path: Path) -> None:
