@@ -79,13 +79,13 @@ def told_to_claude(tool: str, error: MCPError | ResultValidationError) -> str:
         case CallTimeout():
             return f"{tool} gave no answer within {error.seconds:g} s; it may have run."
         case ServerUnavailable(maybe_done=True):
-            return f"The connection was lost while {tool} ran; it may have run."
+            return f"{tool} gave no usable answer; it may have run."
         case ServerUnavailable():
             return f"The server of {tool} cannot be reached at the moment."
         case AccessDenied():
             return f"Access to {tool} was denied (HTTP {error.status})."
         case ResultValidationError():
-            return f"{tool} returned an invalid result: {error.detail}."
+            return f"{tool} has run, and returned an invalid result: {error.detail}."
     return error.message
 
 

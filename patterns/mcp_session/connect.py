@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import signal
 import socket
-import tempfile
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import httpx2
 import uvicorn
@@ -19,7 +20,8 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer, Server
 
-from patterns.mcp_session.http import ExplainingClient
+from patterns.mcp_session.http import CurrentToken, ExplainingClient, Token
+from patterns.mcp_session.naming import command_name, url_name
 
 Target = MCPServer | Server[Any] | str | StdioServerParameters | Transport
 """What a bare `mcp.Client` accepts."""
@@ -29,6 +31,7 @@ Connect = Target | Callable[[], Target]
 
 Streams = AsyncGenerator[Any, None]
 STDERR_TAIL = 2_000
+STDERR_CHUNK = 65_536
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
@@ -55,7 +58,9 @@ def name_of(connect: Connect) -> str:
         return repr(connect.name)
     if isinstance(connect, StdioServerParameters):
         return repr(_short(connect))
-    return repr(connect if isinstance(connect, str) else getattr(connect, "name", "the server"))
+    if isinstance(connect, str):
+        return repr(url_name(connect))
+    return repr(getattr(connect, "name", "the server"))
 
 
 def stderr_of(connect: Connect) -> str:
@@ -69,32 +74,72 @@ class StdioServer:
 
     parameters: StdioServerParameters
     name: str
-    _log: IO[str] | None = field(default=None, init=False, repr=False)
-    _last_words: str = field(default="", init=False, repr=False)
+    _log: "_Tail | None" = field(default=None, init=False, repr=False)
 
     @property
     def stderr(self) -> str:
         """The last lines it wrote, while it runs and after."""
-        return self._last_words if self._log is None else _tail(self._log)
+        return self._log.text if self._log else ""
 
     @asynccontextmanager
     async def __call__(self) -> Streams:
-        with tempfile.TemporaryFile("w+") as log:
-            self._log = log
-            try:
-                async with stdio_client(self.parameters, errlog=log) as streams:
+        self._log = _Tail()
+        with self._log.collecting() as errlog:
+            transport = stdio_client(self.parameters, errlog=errlog)
+            async with transport as streams:
+                errlog.close()  # the child has its own end now
+                try:
                     yield streams
+                except BaseException:
+                    _kill(transport)
+                    raise
+
+
+class _Tail:
+    """The end of what a child writes to stderr, in bounded memory and no file."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+
+    @property
+    def text(self) -> str:
+        return self._bytes.decode("utf-8", "replace").strip()
+
+    @contextmanager
+    def collecting(self) -> Iterator[TextIO]:
+        """Yields the writing end of a pipe that the event loop reads until the block is left."""
+        if sys.platform == "win32":  # its event loop cannot read a pipe: stderr is dropped
+            with Path(os.devnull).open("w") as nothing:
+                yield nothing
+            return
+        loop = asyncio.get_running_loop()
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        with os.fdopen(read, "rb", buffering=0) as source, os.fdopen(write, "w") as errlog:
+            loop.add_reader(read, self._take, source)
+            try:
+                yield errlog
             finally:
-                self._last_words = _tail(log)
-                if self._log is log:
-                    self._log = None
+                self._take(source)
+                loop.remove_reader(read)
+
+    def _take(self, source: IO[bytes]) -> None:
+        chunk = source.read(STDERR_CHUNK)
+        if chunk == b"":  # every writer has gone
+            asyncio.get_running_loop().remove_reader(source.fileno())
+        self._bytes = (self._bytes + (chunk or b""))[-STDERR_TAIL:]
 
 
-def _tail(log: IO[str]) -> str:
-    """The end of a log that a child is writing: `pread` leaves the shared position alone."""
-    size = os.fstat(log.fileno()).st_size
-    end = os.pread(log.fileno(), STDERR_TAIL, max(0, size - STDERR_TAIL))
-    return end.decode("utf-8", "replace").strip()
+def _kill(transport: Any) -> None:
+    """End the child of a session that was interrupted at once; a normal end lets it finish.
+
+    `stdio_client` has no door to its process: without the local variable the child is asked
+    politely, which takes up to four seconds.
+    """
+    process = transport.gen.ag_frame.f_locals.get("process") if transport.gen.ag_frame else None
+    if process is not None and process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
 
 
 def stdio_server(
@@ -111,7 +156,7 @@ def stdio_server(
         args: Its arguments.
         env: Variables to add to the few that are inherited (PATH, HOME, ...; no keys).
         cwd: Its working directory.
-        name: How errors call it; command and arguments without their folders if None.
+        name: How errors call it; `command_name` of the command if None.
     """
     parameters = StdioServerParameters(
         command=command, args=list(args), env=dict(env) if env else None, cwd=cwd
@@ -120,14 +165,14 @@ def stdio_server(
 
 
 def _short(parameters: StdioServerParameters) -> str:
-    return " ".join(Path(part).name for part in [parameters.command, *parameters.args])
+    return command_name([parameters.command, *parameters.args])
 
 
 @dataclass(frozen=True)
 class HTTPServer:
     """A server at a URL, over Streamable HTTP."""
 
-    url: str
+    url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     auth: httpx2.Auth | None = field(default=None, repr=False)
     read_timeout: float = 300.0
@@ -136,7 +181,7 @@ class HTTPServer:
     @property
     def name(self) -> str:
         """How errors call it."""
-        return self.url
+        return url_name(self.url)
 
     @asynccontextmanager
     async def __call__(self) -> Streams:
@@ -153,7 +198,7 @@ class HTTPServer:
 def http_server(
     url: str,
     *,
-    token: str | None = None,
+    token: Token | None = None,
     headers: Mapping[str, str] | None = None,
     auth: httpx2.Auth | None = None,
     read_timeout: float = 300.0,
@@ -163,13 +208,16 @@ def http_server(
 
     Args:
         url: The endpoint, usually ending in `/mcp`.
-        token: Bearer token to send; never shown in an error or a repr.
+        token: Bearer token to send, or a plain or async function that is asked for it before each
+            request, so that it may rotate; never shown in an error or a repr.
         headers: Further headers for every request.
         auth: An OAuth flow instead of a token, such as `mcp.client.auth.OAuthClientProvider`.
         read_timeout: Seconds of silence after which an open stream counts as broken.
         max_event_bytes: Largest single answer; None for no limit.
     """
-    bearer = {"Authorization": f"Bearer {token}"} if token else {}
+    bearer = {"Authorization": f"Bearer {token}"} if isinstance(token, str) else {}
+    if callable(token):
+        auth = CurrentToken(token)
     return HTTPServer(url, {**(headers or {}), **bearer}, auth, read_timeout, max_event_bytes)
 
 
@@ -205,7 +253,7 @@ class LoopbackServer:
     """A server of this process, reached through a real loopback port while it is connected."""
 
     server: MCPServer
-    token: str | None = field(default=None, repr=False)
+    token: Token | None = field(default=None, repr=False)
     sse: bool = False
 
     @property
@@ -221,7 +269,9 @@ class LoopbackServer:
                 yield streams
 
 
-def serve_http(server: MCPServer, *, token: str | None = None, sse: bool = False) -> LoopbackServer:
+def serve_http(
+    server: MCPServer, *, token: Token | None = None, sse: bool = False
+) -> LoopbackServer:
     """Serve `server` over HTTP on a free loopback port for as long as a session is connected.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any, Self, TypedDict
 
 import anyio
 import httpx2
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client import CacheConfig, ClientExtension, Transport
 from mcp.client.client import ConnectMode
 from mcp.client.session import (
@@ -31,16 +31,22 @@ from mcp.types import (
     INTERNAL_ERROR,
     REQUEST_TIMEOUT,
     DiscoverResult,
+    EmptyResult,
     Implementation,
     LoggingLevel,
+    PingRequest,
     ResourceUpdatedNotification,
     SamplingCapability,
 )
+from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from patterns.mcp_session.connect import Connect, name_of, stderr_of, target_of, url_of
-from patterns.mcp_session.errors import ServerUnavailable, access_denied, leaves
+from patterns.mcp_session.errors import ServerUnavailable, access_denied, leaves, no_answer
+from patterns.mcp_session.naming import without_secrets
 
 CLOSE_TIMEOUT = 10.0
+PING_TIMEOUT = 10.0
+"""Seconds for a sign of life after a call that had no answer; a busy server may need some."""
 NETWORK = (OSError, httpx2.HTTPError, anyio.BrokenResourceError, anyio.ClosedResourceError)
 UNREACHABLE = frozenset({CONNECTION_CLOSED, INTERNAL_ERROR, REQUEST_TIMEOUT})
 
@@ -71,7 +77,6 @@ class Connection:
     def __init__(self, number: int, connect: Connect, options: ClientOptions) -> None:
         self.number = number
         self.calls = 0
-        self.timeouts = 0
         self.retired = False
         self.cues: set[asyncio.Event] = set()
         self._connect = connect
@@ -79,6 +84,7 @@ class Connection:
         self._failure: BaseException | None = None
         self._opened = asyncio.Event()
         self._leave = asyncio.Event()
+        self._ping: asyncio.Task[None] | None = None
         target = target_of(connect)
         if not isinstance(target, MCPServer | Server):
             target = _observed(target, self.retire)
@@ -98,6 +104,41 @@ class Connection:
         finally:
             self.retire()
             self._opened.set()
+            if self._ping is not None:
+                self._ping.cancel()
+
+    def suspect(self, seconds: float) -> None:
+        """Retire this connection unless the server still answers a ping.
+
+        A slow tool is no reason to end a healthy server; silence to a ping is.
+        """
+        if self._ping is None and not self.retired:
+            self._ping = asyncio.create_task(self._prove_life(max(seconds, PING_TIMEOUT)))
+
+    async def forgotten(self) -> bool:
+        """Whether the server says to a ping too that it does not know the session any more.
+
+        Then it has restarted, and the request before was not executed. A proxy that answers 404
+        after delivery does not know the ping to be part of the same lie.
+        """
+        try:
+            await _ping(self.client)
+        except MCPError as error:
+            known = no_answer(error)
+            return known is not None and known.forgotten
+        return False
+
+    async def _prove_life(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await _ping(self.client)
+        except TimeoutError:
+            self.retire()
+        except MCPError as error:
+            if no_answer(error):
+                self.retire()
+        finally:
+            self._ping = None
 
     async def _on_message(self, message: IncomingMessage) -> None:
         """Wake the watchers of a 2025-era connection, then the caller's own handler."""
@@ -112,10 +153,13 @@ class Connection:
         try:
             async with asyncio.timeout(seconds):
                 await self._opened.wait()
-        except TimeoutError:
-            error = self._unavailable(f"no handshake within {seconds:g} s")
-            self.owner.cancel()
-            raise error from None
+        except BaseException as error:
+            # Timed out or cancelled: nobody waits for this handshake any more.
+            unavailable = self._unavailable(f"no handshake within {seconds:g} s")
+            await self.close()
+            if isinstance(error, TimeoutError):
+                raise unavailable from None
+            raise
         if self.owner.done():
             raise self._why() from self._failure
 
@@ -129,11 +173,18 @@ class Connection:
         if denied := access_denied(name_of(self._connect), cause):
             return denied
         if isinstance(cause, NETWORK) or getattr(cause, "code", None) in UNREACHABLE:
-            return self._unavailable(str(cause) or type(cause).__name__)
+            known = no_answer(cause) if isinstance(cause, MCPError) else None
+            asked = known.retry_after if known else getattr(cause, "retry_after", None)
+            return self._unavailable(str(cause) or type(cause).__name__, asked)
         return cause
 
-    def _unavailable(self, reason: str) -> ServerUnavailable:
-        return ServerUnavailable(name_of(self._connect), reason, stderr=stderr_of(self._connect))
+    def _unavailable(self, reason: str, retry_after: float | None = None) -> ServerUnavailable:
+        return ServerUnavailable(
+            name_of(self._connect),
+            without_secrets(reason),
+            stderr=stderr_of(self._connect),
+            retry_after=retry_after,
+        )
 
     def retire(self) -> None:
         """Take no more requests, and leave when the last one in flight is done."""
@@ -158,6 +209,14 @@ class Connection:
         if not self.owner.done():
             self.owner.cancel()
             await asyncio.wait([self.owner], timeout=CLOSE_TIMEOUT)
+
+
+async def _ping(client: Client) -> None:
+    """The cheapest request of either protocol era."""
+    if client.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        await client.session.send_discover(client.protocol_version)
+    else:
+        await client.session.send_request(PingRequest(), EmptyResult)
 
 
 def _with_target(cache: CacheConfig | None, connect: Connect) -> CacheConfig | None:

@@ -7,37 +7,66 @@
     RuntimeError
     ├── ResultValidationError    the answer breaks the tool's own schema, or the protocol
     └── SessionClosed            the session is used before `open` or after `aclose`
+        └── WrongEventLoop       the session was opened in another event loop
 
 Each one subclasses what a bare `mcp.Client` raises, so existing `except` clauses keep working.
 """
 
-from typing import Any
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final
 
 from mcp import MCPError
 from mcp.client.auth import OAuthFlowError
-from mcp.types import CONNECTION_CLOSED, INTERNAL_ERROR, REQUEST_TIMEOUT
+from mcp.types import (
+    CONNECTION_CLOSED,
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    REQUEST_TIMEOUT,
+)
 from pydantic import ValidationError
+
+from patterns.mcp_session.naming import without_secrets
+
+EXPLAINED: Final = uuid.uuid4().hex
+"""Key of our own facts in an error's data; drawn anew, so that no server can forge them."""
+
+DENIED: Final = frozenset({401, 403})
 
 
 class ServerUnavailable(MCPError):
-    """The server could not be reached, or the connection was lost while it was working.
+    """The server could not be reached, or gave no usable answer to a request.
 
-    `maybe_done` is true when the request had been sent: the tool may or may not have run.
+    Attributes:
+        maybe_done: The request had been sent: the tool may or may not have run.
+        status: The HTTP status that came instead of an answer, else None.
+        retry_after: Seconds that the server asked to wait, else None.
+        stderr: The last words of a child process that could not be reached.
     """
 
     def __init__(
-        self, server: str, reason: str, *, maybe_done: bool = False, stderr: str = ""
+        self,
+        server: str,
+        reason: str,
+        *,
+        maybe_done: bool = False,
+        stderr: str = "",
+        status: int | None = None,
+        retry_after: float | None = None,
     ) -> None:
         self.server = server
         self.reason = reason
         self.maybe_done = maybe_done
         self.stderr = stderr
+        self.status = status
+        self.retry_after = retry_after
         super().__init__(CONNECTION_CLOSED, self._explain())
 
     def _explain(self) -> str:
         if self.maybe_done:
-            text = f"lost {self.server} during a request ({self.reason}); it may have run: check, "
-            return text + "then ask again"
+            text = f"no answer from {self.server} to a request ({self.reason}); it may have run: "
+            return text + "check, then ask again"
         text = f"cannot reach {self.server}: {self.reason}; start it, then call again"
         return f"{text}\nits stderr ends with: {self.stderr}" if self.stderr else text
 
@@ -71,12 +100,14 @@ class AccessDenied(MCPError):
 
 
 class ResultValidationError(RuntimeError):
-    """A result breaks the schema that its tool declares, or the protocol itself."""
+    """An answer breaks the schema that its tool declares, or the protocol. A tool *has* run."""
 
-    def __init__(self, tool: str, detail: str) -> None:
-        self.tool = tool
+    def __init__(self, request: str, detail: str) -> None:
+        self.tool = request
         self.detail = detail
-        super().__init__(f"{tool!r} returned an invalid result: {detail}; report it to the server")
+        super().__init__(
+            f"{request!r} ran and returned an invalid result: {detail}; report it to the server"
+        )
 
 
 class SessionClosed(RuntimeError):
@@ -84,6 +115,17 @@ class SessionClosed(RuntimeError):
 
     def __init__(self, server: str) -> None:
         super().__init__(f"the session with {server} is not open; call open() or use async with")
+
+
+class WrongEventLoop(SessionClosed):
+    """The session was opened in an event loop that is not the running one."""
+
+    def __init__(self, server: str) -> None:
+        RuntimeError.__init__(
+            self,
+            f"the session with {server} was opened in another event loop; "
+            "open one session per loop, and use and close it there",
+        )
 
 
 def leaves(error: BaseException) -> list[BaseException]:
@@ -97,23 +139,69 @@ def access_denied(server: str, error: BaseException) -> AccessDenied | None:
     """A refusal to let us in, in whichever way it arrived, as a typed error."""
     if isinstance(error, OAuthFlowError):
         return AccessDenied(server, 401, str(error))
-    data: Any = error.data if isinstance(error, MCPError) else None
-    if isinstance(data, dict) and data.get("status") in (401, 403):
-        return AccessDenied(server, data["status"], data.get("www_authenticate", ""))
+    known = no_answer(error) if isinstance(error, MCPError) else None
+    if known is not None and known.status in DENIED:
+        return AccessDenied(server, known.status, known.challenge)
     return None
 
 
-def sent_before_loss(error: MCPError) -> bool | None:
-    """Whether the request may have reached the server before the connection was lost.
+@dataclass(frozen=True)
+class NoAnswer:
+    """What is known of a request that got no answer of the protocol.
 
-    None if the connection was not lost: -32000 is also an ordinary answer of many servers.
+    Attributes:
+        sent: The request may have reached the server.
+        lost: The connection is of no further use.
+        status: HTTP status, if there was one.
+        retry_after: Seconds to wait, if the server named them.
+        challenge: The `WWW-Authenticate` header of a refusal.
+        forgotten: The answer says that the server does not know the session any more.
+    """
+
+    sent: bool
+    lost: bool
+    status: int | None = None
+    retry_after: float | None = None
+    challenge: str = ""
+    forgotten: bool = False
+
+
+LOST: Final = ("Connection closed", "SSE stream")
+UNUSABLE: Final = (
+    "Failed to parse",
+    "Unexpected content type",
+    "server answered a request with 202",
+    "Redirect to ",
+)
+"""How the transports of mcp 2.3 begin the errors that they make up themselves."""
+
+
+def no_answer(error: MCPError) -> NoAnswer | None:
+    """What is known if `error` was made on our side of the wire; None if the server sent it.
+
+    A code alone does not tell: -32000 is also an ordinary answer of many servers.
     """
     data: Any = error.data
-    if error.code != CONNECTION_CLOSED:
-        return None
-    if isinstance(data, dict) and "sent" in data:
-        return bool(data["sent"])
-    return True if error.message.startswith(("Connection closed", "SSE stream")) else None
+    if isinstance(data, dict) and EXPLAINED in data:
+        return NoAnswer(**data[EXPLAINED])
+    if error.code == CONNECTION_CLOSED and error.message.startswith(LOST):
+        return NoAnswer(sent=True, lost=True)
+    if error.code in (PARSE_ERROR, INVALID_REQUEST) and error.message.startswith(UNUSABLE):
+        return NoAnswer(sent=True, lost=False)
+    return None
+
+
+def unavailable(server: str, error: MCPError, known: NoAnswer) -> ServerUnavailable:
+    """The typed error for a request without an answer; its code says whether it may pass."""
+    typed = ServerUnavailable(
+        server,
+        without_secrets(error.message),
+        maybe_done=known.sent,
+        status=known.status,
+        retry_after=known.retry_after,
+    )
+    typed.error.code = error.code
+    return typed
 
 
 def invalid_result(request: str, error: Exception) -> ResultValidationError | None:

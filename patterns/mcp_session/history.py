@@ -35,9 +35,13 @@ class ToolCall:
 
 @dataclass(slots=True)
 class Trace:
-    """What happened to one request so far; becomes a `ToolCall` when somebody asks."""
+    """What happened to one request so far; becomes a `ToolCall` when somebody asks.
 
-    number: int = 0
+    `waiting_on` is the connection that carries an attempt right now; `maybe_done` says that an
+    earlier attempt may have run.
+    """
+
+    id: str = ""
     name: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 0
@@ -45,11 +49,13 @@ class Trace:
     outcome: Outcome = "failed"
     error: str = ""
     seconds: float = 0.0
+    waiting_on: Any = None
+    maybe_done: bool = False
 
-    def as_tool_call(self, session_id: str) -> ToolCall:
+    def as_tool_call(self) -> ToolCall:
         """The record of a finished call."""
         return ToolCall(
-            f"{session_id}-{self.number}",
+            self.id,
             self.name,
             self.arguments,
             self.outcome,

@@ -2,20 +2,57 @@
 
 The transport of mcp 2.3 turns each refusal into the same -32603, and a refused connection into the
 end of every request that shares it. It does pass on a JSON-RPC error that it finds in a response
-body, so `ExplainingClient` puts one there: with the HTTP status, the challenge, and whether the
-message can have reached the server.
+body, so `ExplainingClient` puts one there, with the facts of `errors.NoAnswer`. No status proves
+that nothing happened: a proxy answers 503 after delivery all the time.
 """
 
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import asdict
+from inspect import isawaitable
 from typing import Any
 
 import httpx2
 from mcp.client.auth import OAuthFlowError
 from mcp.types import CONNECTION_CLOSED, INTERNAL_ERROR, JSONRPCError, jsonrpc_message_adapter
 
-DENIED = frozenset({401, 403})
-BUSY = frozenset({429, 503})
-GATEWAY = frozenset({502, 504})
+from patterns.core.retrying import TRANSIENT, retry_after
+from patterns.mcp_session.errors import DENIED, EXPLAINED, NoAnswer
+from patterns.mcp_session.naming import HideSecrets, without_secrets
+
 NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+
+Token = str | Callable[[], str | Awaitable[str]]
+"""A bearer token, or a function that gives the one that is valid now."""
+
+
+for _name in ("httpx2", "mcp.client.streamable_http", "mcp.client.sse"):
+    logging.getLogger(_name).addFilter(HideSecrets())
+
+
+class CurrentToken(httpx2.Auth):
+    """Asks for the token before every request, so that a rotated one is used at once."""
+
+    def __init__(self, token: Callable[[], str | Awaitable[str]]) -> None:
+        self._token = token
+
+    async def async_auth_flow(
+        self, request: httpx2.Request
+    ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        token = self._token()
+        if isawaitable(token):
+            token = await token
+        request.headers["Authorization"] = f"Bearer {token}"
+        yield request
+
+
+class Busy(httpx2.TransportError):
+    """A probe was answered 429 or 503, which says nothing about the server's protocol era."""
+
+    def __init__(self, reason: str, retry_after: float | None) -> None:
+        self.retry_after = retry_after
+        super().__init__(reason)
 
 
 class ExplainingClient(httpx2.AsyncClient):
@@ -42,31 +79,38 @@ def _explainable(request: httpx2.Request) -> bool:
 def _failed(
     request: httpx2.Request, error: httpx2.TransportError | OAuthFlowError
 ) -> httpx2.Response:
-    reason = str(error) or type(error).__name__
+    reason = without_secrets(str(error) or type(error).__name__)
     if isinstance(error, OAuthFlowError):
-        return _explained(request, 401, INTERNAL_ERROR, reason, www_authenticate=reason)
+        denied = NoAnswer(sent=False, lost=True, status=401, challenge=reason)
+        return _explained(request, INTERNAL_ERROR, reason, denied)
     sent = not isinstance(error, NEVER_SENT)
-    return _explained(request, 503, CONNECTION_CLOSED, reason, sent=sent)
+    return _explained(request, CONNECTION_CLOSED, reason, NoAnswer(sent=sent, lost=True))
 
 
 def _refused(request: httpx2.Request, response: httpx2.Response) -> httpx2.Response | None:
     """The response with its reason inside; None if its own body explains it better."""
     status = response.status_code
     own = _json_rpc_error(response)
-    if "mcp-session-id" in request.headers and (
-        status == 404 or (own and own.error.code == CONNECTION_CLOSED)
-    ):
-        return _explained(request, status, CONNECTION_CLOSED, "the server forgot the session")
-    if own or status not in DENIED | BUSY | GATEWAY:
+    in_session = "mcp-session-id" in request.headers
+    refused = own is not None and own.error.code == CONNECTION_CLOSED
+    forgotten = in_session and (status == 404 or refused)
+    no_such_method = status == 404 and b'"tools/call"' not in request.content
+    if not forgotten and (own or no_such_method):
         return None
-    return _explained(
-        request,
-        status,
-        INTERNAL_ERROR if status in DENIED else CONNECTION_CLOSED,
-        f"HTTP {status} {response.reason_phrase}",
-        sent=status in GATEWAY,
-        www_authenticate=response.headers.get("www-authenticate", ""),
+    known = NoAnswer(
+        sent=True,
+        lost=forgotten or status in DENIED,
+        status=status,
+        retry_after=retry_after(response.headers, now=time.time()),
+        challenge=response.headers.get("www-authenticate", ""),
+        forgotten=forgotten,
     )
+    reason = "the server forgot the session" if forgotten else response.reason_phrase
+    if status in (429, 503) and not _explainable(request):
+        raise Busy(f"HTTP {status} {reason}", known.retry_after)
+    passing = forgotten or status >= 500 or status in TRANSIENT
+    code = CONNECTION_CLOSED if passing else INTERNAL_ERROR
+    return _explained(request, code, f"HTTP {status} {reason}".strip(), known)
 
 
 def _json_rpc_error(response: httpx2.Response) -> JSONRPCError | None:
@@ -78,15 +122,8 @@ def _json_rpc_error(response: httpx2.Response) -> JSONRPCError | None:
 
 
 def _explained(
-    request: httpx2.Request,
-    status: int,
-    code: int,
-    message: str,
-    *,
-    sent: bool = False,
-    www_authenticate: str = "",
+    request: httpx2.Request, code: int, message: str, known: NoAnswer
 ) -> httpx2.Response:
-    data = {"status": status, "sent": sent, "www_authenticate": www_authenticate}
-    error = {"code": code, "message": message, "data": data}
+    error = {"code": code, "message": message, "data": {EXPLAINED: asdict(known)}}
     body = {"jsonrpc": "2.0", "id": None, "error": error}
-    return httpx2.Response(status, json=body, request=request)
+    return httpx2.Response(known.status or 503, json=body, request=request)

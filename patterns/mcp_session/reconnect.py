@@ -1,20 +1,33 @@
 """The current connection of a session, and the next one when it is gone."""
 
 import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
 from itertools import count
+from typing import Any
 
 from patterns.mcp_session.connect import Connect, name_of
 from patterns.mcp_session.connection import ClientOptions, Connection
 from patterns.mcp_session.errors import SessionClosed
 
+OnReconnect = Callable[[int], Awaitable[Any] | Any]
+"""Called with the number of a connection that replaces an earlier one."""
+
 
 class Reconnector:
     """Hands out one shared connection and replaces it once it is retired."""
 
-    def __init__(self, connect: Connect, options: ClientOptions, seconds: float) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        options: ClientOptions,
+        seconds: float,
+        on_reconnect: OnReconnect | None = None,
+    ) -> None:
         self._connect = connect
         self._options = options
         self._seconds = seconds
+        self._on_reconnect = on_reconnect
         self._numbers = count(1)
         self._is_open = False
         self._current: Connection | None = None
@@ -30,6 +43,15 @@ class Reconnector:
         self._is_open = False
         await asyncio.gather(*(connection.close() for connection in self._living))
         self._current = None
+        if self._opening is not None and self._opening is not asyncio.current_task():
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+
+    def forget(self) -> None:
+        """Start afresh after an event loop that has ended, and all its tasks with it."""
+        self._is_open = False
+        self._current = self._opening = None
+        self._living.clear()
 
     @property
     def current(self) -> Connection:
@@ -60,7 +82,11 @@ class Reconnector:
         self._living.add(connection)
         connection.owner.add_done_callback(lambda _: self._living.discard(connection))
         await connection.opened(self._seconds)
-        self._current = connection
+        first, self._current = self._current is None, connection
+        if self._on_reconnect is not None and not first:
+            told = self._on_reconnect(connection.number)
+            if inspect.isawaitable(told):
+                await told
         return connection
 
     def _opening_done(self, opening: asyncio.Task[Connection]) -> None:

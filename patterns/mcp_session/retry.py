@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from mcp import MCPError
 from mcp.types import CONNECTION_CLOSED, REQUEST_TIMEOUT, Tool
 
 from patterns.mcp_session.errors import ServerUnavailable
@@ -23,6 +24,10 @@ class RetryPolicy:
         max_delay: Upper limit of one delay in seconds.
         jitter: Share of the delay that is drawn at random, so that clients spread out.
         codes: JSON-RPC error codes that a later try can heal.
+        max_retry_after: Longest `Retry-After` that is waited for; a longer one ends the tries.
+        never_ran: HTTP statuses that mean "not executed", if the owner of the server and of every
+            proxy before it says so; after them even a tool that must not repeat is sent again.
+            429 and 503 prove nothing by themselves, nor does the 404 of a forgotten session.
     """
 
     attempts: int = 3
@@ -31,26 +36,45 @@ class RetryPolicy:
     max_delay: float = 8.0
     jitter: float = 0.2
     codes: frozenset[int] = frozenset({CONNECTION_CLOSED, REQUEST_TIMEOUT})
+    max_retry_after: float = 60.0
+    never_ran: frozenset[int] = frozenset()
 
-    def delay_after(self, attempt: int, rng: Callable[[], float] = random.random) -> float:
-        """Seconds to wait after the failed `attempt` (1 is the first)."""
+    def delay_after(
+        self,
+        attempt: int,
+        rng: Callable[[], float] = random.random,
+        retry_after: float | None = None,
+    ) -> float:
+        """Seconds to wait after the failed `attempt` (1 is the first).
+
+        `retry_after` is what the server asked for: never less, and a little more, so that not
+        everybody comes back at once.
+        """
         full = min(self.delay * self.factor ** (attempt - 1), self.max_delay)
+        if retry_after is not None:
+            return max(full, retry_after * (1 + self.jitter * rng()))
         return full * (1 - self.jitter * rng())
 
-    def heals(self, code: int) -> bool:
-        """Whether an error with this code can go away by itself."""
-        return code in self.codes
+    def heals(self, error: MCPError) -> bool:
+        """Whether an error can go away by itself, within the wait that the server asks for."""
+        asked = getattr(error, "retry_after", None) or 0.0
+        return error.code in self.codes and asked <= self.max_retry_after
 
 
 def declared_safe(tool: Tool) -> bool:
     """A rule for `retry_tools`: the server itself declares the tool read-only or idempotent.
 
-    Use it with servers you trust: a hint of a stranger proves nothing.
+    Use it with servers you trust: a hint of a stranger proves nothing, and a tool that claims to be
+    read-only and destructive at once is not believed.
     """
     hints = tool.annotations
-    return bool(hints and (hints.read_only_hint or hints.idempotent_hint))
+    if hints is None or (hints.read_only_hint and hints.destructive_hint):
+        return False
+    return bool(hints.read_only_hint or hints.idempotent_hint)
 
 
-def never_started(error: Exception) -> bool:
-    """Whether the request was certainly not sent, so that any tool may be tried again."""
-    return isinstance(error, ServerUnavailable) and not error.maybe_done
+def never_started(error: Exception, policy: RetryPolicy) -> bool:
+    """Whether the request was certainly not executed, so that any tool may be tried again."""
+    if not isinstance(error, ServerUnavailable):
+        return False
+    return not error.maybe_done or error.status in policy.never_ran

@@ -6,17 +6,22 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from anthropic.lib.tools import BetaAsyncFunctionTool
 from mcp import Client, MCPError
+from mcp.client import ClientRequestContext
 from mcp.client.caching import CacheMode
+from mcp.client.session import ElicitationFnT
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.types import (
     REQUEST_TIMEOUT,
     CallToolResult,
+    ElicitRequestParams,
     GetPromptResult,
     InputResponses,
     Prompt,
@@ -29,38 +34,53 @@ from mcp.types import (
 from pydantic import ValidationError
 
 from patterns.mcp_session.claude import DEFAULT_RESULT_LIMIT, as_claude_tools
-from patterns.mcp_session.connect import Connect, name_of
+from patterns.mcp_session.connect import Connect, name_of, stderr_of
 from patterns.mcp_session.connection import ClientOptions, Connection
 from patterns.mcp_session.deadlines import Deadlines
 from patterns.mcp_session.errors import (
     CallTimeout,
+    NoAnswer,
     ServerUnavailable,
+    SessionClosed,
+    WrongEventLoop,
     access_denied,
     invalid_result,
-    sent_before_loss,
+    leaves,
+    no_answer,
+    unavailable,
 )
 from patterns.mcp_session.history import CORRELATION_KEY, ToolCall, Trace
-from patterns.mcp_session.reconnect import Reconnector
+from patterns.mcp_session.pages import Page, all_pages
+from patterns.mcp_session.reconnect import OnReconnect, Reconnector
 from patterns.mcp_session.retry import RetryPolicy, RetryTools, never_started
 from patterns.mcp_session.watch import OnChange, watch
 
 T = TypeVar("T")
-PAGE_CAP = 1_000
+Repeat = Callable[[], Awaitable[bool]]
+"""Whether a request may be sent again, asked only once it has failed."""
 
 
 class ToolSession:
     """A connection to one MCP server that reconnects, retries where that is safe, and remembers.
 
-    It may be opened in one notebook cell and closed in another, and used from any task.
+    It may be opened in one notebook cell and closed in another, and used from any task of one
+    event loop. Whoever stops waiting, by a limit, a cancellation or an interrupt, leaves nothing
+    behind.
 
     Args:
         connect: What to connect to: `stdio_server(...)`, `http_server(...)`, `serve_http(...)`,
             an `MCPServer` of this process, a URL, or a function that returns a transport.
         retry: How often and after how long a request is tried again.
-        timeout: Seconds for one attempt of a request, client callbacks included.
-        connect_timeout: Seconds for one handshake; `timeout` if None.
-        retry_tools: Tools that may run twice: names, or a rule such as `declared_safe`.
-            Every other tool is sent once, whatever happens.
+        timeout: Seconds for one request in all: its attempts, the waits between them, a new
+            connection if it needs one. A person's answer to an elicitation does not count.
+        connect_timeout: Seconds for `open()` in all, and for a handshake later; `timeout` if None.
+        progress_limit: Seconds that a request may take in all if each of its progress reports
+            starts `timeout` anew; None: progress changes nothing.
+        retry_tools: Tools that may run twice: names, or a rule such as `declared_safe`, which is
+            asked about the tool as the server lists it at that moment. Every other tool is sent
+            once, whatever happens.
+        on_reconnect: Called with the number of each connection that replaces a lost one, before
+            the requests that wait for it go on: what the server knew of this client is gone.
         session_id: Prefix of the correlation ids; random if None.
         remember: How many calls `history` keeps.
         sleep: Waits between attempts.
@@ -76,7 +96,9 @@ class ToolSession:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         timeout: float = 30.0,
         connect_timeout: float | None = None,
+        progress_limit: float | None = None,
         retry_tools: RetryTools = (),
+        on_reconnect: OnReconnect | None = None,
         session_id: str | None = None,
         remember: int = 1_000,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
@@ -88,27 +110,46 @@ class ToolSession:
         self.session_id = session_id or uuid.uuid4().hex
         self.retry = retry
         self.timeout = timeout
-        patience = timeout if connect_timeout is None else connect_timeout
-        self._connections = Reconnector(connect, client_options, patience)
-        self._deadlines = Deadlines()
+        self.connect_timeout = timeout if connect_timeout is None else connect_timeout
+        self.progress_limit = progress_limit
+        self._connect = connect
+        if ask := client_options.get("elicitation_callback"):
+            client_options["elicitation_callback"] = self._off_the_clock(ask)
+        self._connections = Reconnector(connect, client_options, self.connect_timeout, on_reconnect)
+        self._deadlines: Deadlines | None = None
         self._retry_tools = retry_tools
         self._sleep, self._clock, self._rng = sleep, clock, rng
         self._history: deque[Trace] = deque(maxlen=remember)
         self._numbers = count(1)
-        self._tools: dict[str, Tool] = {}
 
     # -- lifetime ------------------------------------------------------------------------------
 
     async def open(self) -> Self:
         """Connect; raises `ServerUnavailable` or `AccessDenied` if that fails."""
+        loop = asyncio.get_running_loop()
+        if self._deadlines is None or self._deadlines.loop.is_closed():
+            self._connections.forget()
+            self._deadlines = Deadlines(loop)
+        self._in_this_loop()
         self._connections.open()
-        await self.request(_nothing, what="connect", repeat=True)
+        try:
+            await self._run(_nothing, "connect", self.connect_timeout, True, Trace())
+        except BaseException:
+            # In a task of its own: a second interrupt must not stop the cleaning up.
+            await asyncio.shield(loop.create_task(self.aclose()))
+            raise
         return self
 
     async def aclose(self) -> None:
         """Disconnect and end the server if it is a child; the session can be opened again."""
-        await self._connections.close()
-        self._deadlines.close()
+        if self._deadlines is None:
+            return
+        if self._deadlines.loop.is_closed():
+            self._connections.forget()
+        else:
+            self._in_this_loop()
+            await self._connections.close()
+            self._deadlines.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -129,11 +170,29 @@ class ToolSession:
     @property
     def history(self) -> tuple[ToolCall, ...]:
         """The latest tool calls, oldest first."""
-        return tuple(trace.as_tool_call(self.session_id) for trace in self._history)
+        return tuple(trace.as_tool_call() for trace in self._history)
 
     async def connection(self) -> Connection:
         """The connection in use, or a new one if it was lost."""
+        self._in_this_loop()
         return await self._connections.connection()
+
+    def _in_this_loop(self) -> Deadlines:
+        deadlines = self._deadlines
+        if deadlines is None:
+            raise SessionClosed(self.name)
+        if deadlines.loop is not asyncio.get_running_loop():
+            raise WrongEventLoop(self.name)
+        return deadlines
+
+    def _off_the_clock(self, ask: ElicitationFnT) -> ElicitationFnT:
+        """A person may think for as long as they like."""
+
+        async def asked(context: ClientRequestContext, params: ElicitRequestParams) -> Any:
+            with self._in_this_loop().held():
+                return await ask(context, params)
+
+        return asked
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -150,86 +209,120 @@ class ToolSession:
         Args:
             send: Makes the request on the client it is given.
             what: How errors call it.
-            seconds: Limit of one attempt; the session's `timeout` if None.
+            seconds: Limit in all; the session's `timeout` if None.
             repeat: Whether the request may be sent again when it is unknown if it ran.
         """
         return await self._run(send, what, seconds, repeat, Trace())
 
-    async def pause(self, failures: int) -> None:
-        """Wait as long as the retry policy wants after so many failures in a row."""
-        await self._sleep(self.retry.delay_after(failures, self._rng))
+    async def pause(self, failures: int, error: BaseException | None = None) -> None:
+        """Wait as long as the retry policy and the server want after so many failures in a row."""
+        asked = getattr(error, "retry_after", None)
+        await self._sleep(self.retry.delay_after(failures, self._rng, asked))
 
     async def _run(
         self,
         send: Callable[[Client], Awaitable[T]],
         what: str,
         seconds: float | None,
-        repeat: bool,
+        repeat: "bool | Repeat",
         trace: Trace,
     ) -> T:
-        limit = self.timeout if seconds is None else seconds
-        while True:
-            trace.attempts += 1
-            try:
-                return await self._attempt(send, what, limit, trace)
-            except MCPError as error:
-                again = never_started(error) or (repeat and self.retry.heals(error.code))
-                if not again or trace.attempts >= self.retry.attempts:
-                    raise
-            await self.pause(trace.attempts)
-
-    async def _attempt(
-        self,
-        send: Callable[[Client], Awaitable[T]],
-        what: str,
-        seconds: float,
-        trace: Trace,
-    ) -> T:
-        connection = self._connections.ready or await self.connection()
-        trace.connection = connection.number
-        connection.calls += 1
-        limit = self._deadlines.limit(seconds)
+        """All attempts of a request, under one limit."""
+        seconds = self.timeout if seconds is None else seconds
+        limit = self._in_this_loop().limit(seconds)
         try:
             with limit:
-                result = await send(connection.client)
+                return await self._attempts(send, what, repeat, trace)
         except TimeoutError:
             if not limit.expired:
                 raise
-            self._silent(connection)
-            raise CallTimeout(self.name, what, seconds) from None
+            raise self._late(what, seconds, trace) from None
+
+    def _late(self, what: str, seconds: float, trace: Trace) -> ServerUnavailable:
+        """The error of a limit: a call that got no answer, or one that was never sent."""
+        connection: Connection | None = trace.waiting_on
+        if connection is None and not trace.maybe_done:
+            reason = f"no handshake within {seconds:g} s"
+            return ServerUnavailable(self.name, reason, stderr=stderr_of(self._connect))
+        if connection is not None:
+            connection.suspect(seconds)
+        return CallTimeout(self.name, what, seconds)
+
+    async def _attempts(
+        self,
+        send: Callable[[Client], Awaitable[T]],
+        what: str,
+        repeat: "bool | Repeat",
+        trace: Trace,
+    ) -> T:
+        while True:
+            trace.attempts += 1
+            try:
+                return await self._attempt(send, what, trace)
+            except MCPError as error:
+                last = trace.attempts >= self.retry.attempts
+                if last or not await self._may_repeat(error, repeat):
+                    raise self._as_done_as(trace, error) from error.__cause__
+                failure = error
+            await self.pause(trace.attempts, failure)
+
+    async def _may_repeat(self, error: MCPError, repeat: "bool | Repeat") -> bool:
+        if not self.retry.heals(error):
+            return False
+        if never_started(error, self.retry):
+            return True
+        return repeat if isinstance(repeat, bool) else await repeat()
+
+    def _as_done_as(self, trace: Trace, error: MCPError) -> MCPError:
+        """The last error, which must not hide that an earlier attempt may have run."""
+        if trace.maybe_done and isinstance(error, ServerUnavailable) and not error.maybe_done:
+            return ServerUnavailable(self.name, error.reason, maybe_done=True)
+        return error
+
+    async def _attempt(self, send: Callable[[Client], Awaitable[T]], what: str, trace: Trace) -> T:
+        connection = self._connections.ready or await self._connections.connection()
+        trace.connection = connection.number
+        trace.waiting_on = connection
+        connection.calls += 1
+        try:
+            result = await send(connection.client)
         except MCPError as error:
-            raise self._translated(error, what, seconds, connection) from error
+            trace.waiting_on = None
+            known = no_answer(error)
+            if known is not None and known.forgotten and await connection.forgotten():
+                known = replace(known, sent=False)
+            failure = self._translated(error, known, what, connection)
+            trace.maybe_done = trace.maybe_done or not never_started(failure, self.retry)
+            raise failure from error
         except (RuntimeError, ValidationError) as error:
             if connection.owner.done():
                 raise ServerUnavailable(self.name, "closed", maybe_done=True) from error
             if invalid := invalid_result(what, error):
                 raise invalid from error
             raise
+        except ExceptionGroup as group:
+            # The client runs callbacks in a task group: the caller wants the error, not the group.
+            raise leaves(group)[0] from group
         finally:
             connection.release()
-        connection.timeouts = 0
+        trace.waiting_on = None
         return result
 
-    def _silent(self, connection: Connection) -> None:
-        """Replace a connection that twice in a row did not answer in time."""
-        connection.timeouts += 1
-        if connection.timeouts >= 2:
-            connection.retire()
-
     def _translated(
-        self, error: MCPError, what: str, seconds: float, connection: Connection
+        self, error: MCPError, known: NoAnswer | None, what: str, connection: Connection
     ) -> MCPError:
         """The typed error for what a client raised; other protocol errors stay as they are."""
+        if known is not None and known.lost:
+            connection.retire()
         if denied := access_denied(self.name, error):
             return denied
         if error.code == REQUEST_TIMEOUT:
-            self._silent(connection)
+            seconds = connection.client.read_timeout_seconds or self.timeout
+            connection.suspect(seconds)
             return CallTimeout(self.name, what, seconds)
-        sent = sent_before_loss(error)
-        if sent is None and not connection.retired:
+        if known is None and not connection.retired:
             return error
-        connection.retire()
-        return ServerUnavailable(self.name, error.message, maybe_done=sent is not False)
+        return unavailable(self.name, error, known or NoAnswer(sent=True, lost=True))
 
     # -- tools ---------------------------------------------------------------------------------
 
@@ -243,34 +336,38 @@ class ToolSession:
         input_responses: InputResponses | None = None,
         request_state: str | None = None,
         meta: RequestParamsMeta | None = None,
+        correlation_id: str | None = None,
     ) -> CallToolResult:
         """Call a tool; same parameters and result as `mcp.Client.call_tool`.
+
+        `correlation_id` names the call in `history` and to the server; numbered if None.
 
         Raises:
             ServerUnavailable: Lost or unreachable; `maybe_done` says whether the tool may have run.
             CallTimeout: No answer in time.
             AccessDenied: HTTP 401 or 403.
-            ResultValidationError: The result breaks the tool's output schema.
+            ResultValidationError: The tool ran, and its result breaks its output schema.
             MCPError: Any other error the server answered with.
         """
-        trace = Trace(next(self._numbers), name, arguments or {})
-        stamped: Any = {**(meta or {}), CORRELATION_KEY: f"{self.session_id}-{trace.number}"}
+        call_id = correlation_id or f"{self.session_id}-{next(self._numbers)}"
+        trace = Trace(call_id, name, arguments or {})
+        stamped: Any = {**(meta or {}), CORRELATION_KEY: call_id}
+        rule = self._retry_tools
+        repeat = partial(self._rule_allows, rule, name) if callable(rule) else name in rule
 
         def send(client: Client) -> Awaitable[CallToolResult]:
             return client.call_tool(
                 name,
                 arguments,
                 None,
-                progress_callback,
+                progress_callback if self.progress_limit is None else self._live(progress_callback),
                 input_responses=input_responses,
                 request_state=request_state,
                 meta=stamped,
             )
 
-        rule = self._retry_tools
         started = self._clock()
         try:
-            repeat = await self._rule_allows(rule, name) if callable(rule) else name in rule
             result = await self._run(send, name, read_timeout_seconds, repeat, trace)
             trace.outcome = "tool_error" if result.is_error else "ok"
         except asyncio.CancelledError:
@@ -284,16 +381,36 @@ class ToolSession:
             self._history.append(trace)
         return result
 
-    async def _rule_allows(self, rule: Callable[[Tool], bool], name: str) -> bool:
-        if name not in self._tools:
-            await self.list_tools()
-        return name in self._tools and rule(self._tools[name])
+    def _live(self, tell: ProgressFnT | None) -> ProgressFnT:
+        """Each report starts the limit of the running call anew, up to `progress_limit`."""
+        deadlines = self._in_this_loop()
+        limit = deadlines.current
+        assert limit is not None
+        last = limit.started + (self.progress_limit or 0)
 
-    async def list_tools(self) -> list[Tool]:
-        """All tools, page after page."""
-        tools = await self._pages(_tools_page, "tools/list")
-        self._tools = {tool.name: tool for tool in tools}
-        return tools
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            limit.restart(last)
+            if tell is not None:
+                await tell(progress, total, message)
+
+        return report
+
+    async def _rule_allows(self, rule: Callable[[Tool], bool], name: str) -> bool:
+        """Ask about the tool as it is listed now: after a reconnect it may be another one."""
+        try:
+            tools = await self.list_tools(cache_mode="refresh")
+        except MCPError:
+            return False
+        return any(rule(tool) for tool in tools if tool.name == name)
+
+    async def list_tools(self, *, cache_mode: CacheMode = "use") -> list[Tool]:
+        """All tools, page after page; `cache_mode` as in `mcp.Client.list_tools`."""
+
+        async def fetch(client: Client, cursor: str | None) -> Page[Tool]:
+            page = await client.list_tools(cursor=cursor, cache_mode=cache_mode)
+            return page.tools, page.next_cursor
+
+        return await self._pages(fetch, "tools/list")
 
     async def anthropic_tools(
         self, prefix: str = "", *, max_result_chars: int = DEFAULT_RESULT_LIMIT
@@ -310,15 +427,30 @@ class ToolSession:
 
     async def list_resources(self) -> list[Resource]:
         """All resources, page after page."""
-        return await self._pages(_resources_page, "resources/list")
+
+        async def fetch(client: Client, cursor: str | None) -> Page[Resource]:
+            page = await client.list_resources(cursor=cursor)
+            return page.resources, page.next_cursor
+
+        return await self._pages(fetch, "resources/list")
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """All resource templates, page after page."""
-        return await self._pages(_templates_page, "resources/templates/list")
+
+        async def fetch(client: Client, cursor: str | None) -> Page[ResourceTemplate]:
+            page = await client.list_resource_templates(cursor=cursor)
+            return page.resource_templates, page.next_cursor
+
+        return await self._pages(fetch, "resources/templates/list")
 
     async def list_prompts(self) -> list[Prompt]:
         """All prompts, page after page."""
-        return await self._pages(_prompts_page, "prompts/list")
+
+        async def fetch(client: Client, cursor: str | None) -> Page[Prompt]:
+            page = await client.list_prompts(cursor=cursor)
+            return page.prompts, page.next_cursor
+
+        return await self._pages(fetch, "prompts/list")
 
     async def read_resource(self, uri: str, *, cache_mode: CacheMode = "use") -> ReadResourceResult:
         """Read a resource; `cache_mode` as in `mcp.Client.read_resource`."""
@@ -350,42 +482,11 @@ class ToolSession:
         await watch(self, uris, on_change, recheck=recheck)
 
     async def _pages(
-        self,
-        fetch: Callable[[Client, str | None], Awaitable[tuple[list[T], str | None]]],
-        what: str,
+        self, fetch: Callable[[Client, str | None], Awaitable[Page[T]]], what: str
     ) -> list[T]:
-        items: list[T] = []
-        cursor: str | None = None
-        for _ in range(PAGE_CAP):
-            at = cursor
-            page, cursor = await self.request(lambda c: fetch(c, at), what=what, repeat=True)  # noqa: B023
-            items += page
-            if cursor is None:
-                break
-        return items
+        """A whole listing under one limit, on one connection: a cursor is good for no other."""
+        return await self.request(partial(all_pages, fetch, what), what=what, repeat=True)
 
 
 async def _nothing(client: Client) -> None:
     """A request that only needs the connection."""
-
-
-async def _tools_page(client: Client, cursor: str | None) -> tuple[list[Tool], str | None]:
-    page = await client.list_tools(cursor=cursor)
-    return page.tools, page.next_cursor
-
-
-async def _resources_page(client: Client, cursor: str | None) -> tuple[list[Resource], str | None]:
-    page = await client.list_resources(cursor=cursor)
-    return page.resources, page.next_cursor
-
-
-async def _templates_page(
-    client: Client, cursor: str | None
-) -> tuple[list[ResourceTemplate], str | None]:
-    page = await client.list_resource_templates(cursor=cursor)
-    return page.resource_templates, page.next_cursor
-
-
-async def _prompts_page(client: Client, cursor: str | None) -> tuple[list[Prompt], str | None]:
-    page = await client.list_prompts(cursor=cursor)
-    return page.prompts, page.next_cursor

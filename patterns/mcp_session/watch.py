@@ -9,9 +9,10 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mcp import Client, MCPError
+from mcp.client.caching import CacheMode
 from mcp.client.subscriptions import Subscription, SubscriptionLost
 from mcp.types import (
     METHOD_NOT_FOUND,
@@ -22,11 +23,9 @@ from mcp.types import (
 )
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
+from patterns.mcp_session.connection import Connection
 from patterns.mcp_session.errors import ServerUnavailable
-
-if TYPE_CHECKING:
-    from patterns.mcp_session.connection import Connection
-    from patterns.mcp_session.session import ToolSession
+from patterns.mcp_session.retry import RetryPolicy
 
 OnChange = Callable[[str, ReadResourceResult], Awaitable[Any] | Any]
 """Called with a URI and what it holds now."""
@@ -34,8 +33,24 @@ OnChange = Callable[[str, ReadResourceResult], Awaitable[Any] | Any]
 NextCue = Callable[[], Awaitable[None]]
 
 
+class Watched(Protocol):
+    """What a watcher needs of a session."""
+
+    name: str
+    retry: RetryPolicy
+    timeout: float
+
+    async def connection(self) -> Connection: ...
+
+    async def read_resource(self, uri: str, *, cache_mode: CacheMode) -> ReadResourceResult: ...
+
+    async def request(self, send: Callable[[Client], Awaitable[None]], *, what: str) -> None: ...
+
+    async def pause(self, failures: int, error: BaseException | None) -> None: ...
+
+
 async def watch(
-    session: "ToolSession", uris: Sequence[str], on_change: OnChange, *, recheck: float
+    session: Watched, uris: Sequence[str], on_change: OnChange, *, recheck: float
 ) -> None:
     """See `ToolSession.watch`."""
     seen: dict[str, ReadResourceResult] = {}
@@ -51,17 +66,18 @@ async def watch(
             failures += 1
             if failures >= session.retry.attempts:
                 raise _given_up(session, error) from error
-        await session.pause(failures)
+            failure = error
+        await session.pause(failures, failure)
 
 
-def _given_up(session: "ToolSession", error: Exception) -> ServerUnavailable:
+def _given_up(session: Watched, error: Exception) -> ServerUnavailable:
     if isinstance(error, ServerUnavailable):
         return error
     return ServerUnavailable(session.name, str(error))
 
 
 async def _tell_changes(
-    session: "ToolSession",
+    session: Watched,
     uris: Sequence[str],
     seen: dict[str, ReadResourceResult],
     on_change: OnChange,
@@ -84,7 +100,7 @@ async def _wait(next_cue: NextCue, recheck: float) -> None:
 
 
 @asynccontextmanager
-async def _subscribed(session: "ToolSession", uris: Sequence[str]) -> AsyncIterator[NextCue]:
+async def _subscribed(session: Watched, uris: Sequence[str]) -> AsyncIterator[NextCue]:
     """Subscribe on the current connection, in whichever way its protocol era has."""
     connection = await session.connection()
     modern = connection.client.protocol_version in MODERN_PROTOCOL_VERSIONS
@@ -94,7 +110,7 @@ async def _subscribed(session: "ToolSession", uris: Sequence[str]) -> AsyncItera
 
 @asynccontextmanager
 async def _listening(
-    session: "ToolSession", connection: "Connection", uris: Sequence[str]
+    session: Watched, connection: Connection, uris: Sequence[str]
 ) -> AsyncIterator[NextCue]:
     """The 2026 way: a stream of events."""
     async with AsyncExitStack() as stack:
@@ -120,7 +136,7 @@ async def _next_event(events: Subscription) -> None:
 
 @asynccontextmanager
 async def _cued(
-    session: "ToolSession", connection: "Connection", uris: Sequence[str]
+    session: Watched, connection: Connection, uris: Sequence[str]
 ) -> AsyncIterator[NextCue]:
     """The 2025 way: one request per resource, then notifications, if the server sends any."""
     cue = asyncio.Event()
@@ -142,7 +158,7 @@ async def _subscribe(uri: str, client: Client) -> None:
             raise
 
 
-async def _next_cue(connection: "Connection", cue: asyncio.Event) -> None:
+async def _next_cue(connection: Connection, cue: asyncio.Event) -> None:
     await cue.wait()
     cue.clear()
     if connection.retired:

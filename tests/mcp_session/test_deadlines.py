@@ -26,7 +26,7 @@ def test_exactly_those_that_take_too_long_are_interrupted(jobs: list[tuple[int, 
     """Many at once, in any order, on one timer."""
 
     async def run() -> list[bool]:
-        deadlines = Deadlines()
+        deadlines = Deadlines(asyncio.get_running_loop())
         late = [_late(deadlines, limit, work + 0.5) for limit, work in jobs]
         outcome = await asyncio.gather(*late)
         deadlines.close()
@@ -39,7 +39,7 @@ def test_a_limit_comes_when_it_is_due() -> None:
     """Not when the timer next rings for somebody else."""
 
     async def run() -> float:
-        deadlines = Deadlines()
+        deadlines = Deadlines(asyncio.get_running_loop())
         loop = asyncio.get_running_loop()
         started = loop.time()
         slow = asyncio.create_task(_late(deadlines, 100, 1))
@@ -56,7 +56,7 @@ def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
     """Even if it comes while a limit is running."""
 
     async def run() -> bool:
-        task = asyncio.create_task(_late(Deadlines(), 10, 100))
+        task = asyncio.create_task(_late(Deadlines(asyncio.get_running_loop()), 10, 100))
         await asyncio.sleep(1)
         task.cancel()
         await asyncio.wait([task])
@@ -69,7 +69,7 @@ def test_an_error_inside_passes() -> None:
     """A limit is about time only."""
 
     async def run() -> None:
-        with pytest.raises(KeyError), Deadlines().limit(10):
+        with pytest.raises(KeyError), Deadlines(asyncio.get_running_loop()).limit(10):
             raise KeyError("mine")
 
     VirtualClock().run(run())

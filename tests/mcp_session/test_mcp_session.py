@@ -42,6 +42,7 @@ from patterns.mcp_session import (
     CORRELATION_KEY,
     ClientOptions,
     Connect,
+    ResultValidationError,
     SessionClosed,
     ToolSession,
     http_server,
@@ -214,7 +215,7 @@ def test_the_server_sees_the_correlation_id_beside_the_callers_own_meta() -> Non
 
 
 def test_lists_follow_cursors_to_the_end() -> None:
-    """Seven tools on three pages; a server that never stops is stopped."""
+    """Seven tools on three pages; a cursor that does not move is an error, not an empty list."""
 
     async def pages(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         start = int((params and params.cursor) or 0)
@@ -231,7 +232,8 @@ def test_lists_follow_cursors_to_the_end() -> None:
         async with ToolSession(Server("paged", on_list_tools=pages)) as session:
             assert len(await session.list_tools()) == 7
         async with ToolSession(Server("endless", on_list_tools=endless)) as session:
-            assert await session.list_tools() == []
+            with pytest.raises(ResultValidationError, match="cursor 'again' came twice"):
+                await session.list_tools()
 
     asyncio.run(run())
 

@@ -60,7 +60,9 @@ def test_a_result_that_breaks_its_schema_is_named(mode: str) -> None:
 
     async def run() -> None:
         async with ToolSession(bare(), mode=mode) as session:
-            with pytest.raises(ResultValidationError, match="'liar' returned an invalid") as caught:
+            with pytest.raises(
+                ResultValidationError, match="'liar' ran and returned an invalid"
+            ) as caught:
                 await session.call_tool("liar")
             assert caught.value.tool == "liar"
             assert "'not a number' is not of type 'integer'" in caught.value.detail
@@ -440,7 +442,7 @@ async def _answering(status: int, body: bytes = b"", **headers: str) -> AsyncIte
         (429, ServerUnavailable, "HTTP 429"),
         (503, ServerUnavailable, "HTTP 503"),
         (502, ServerUnavailable, "HTTP 502"),
-        (500, ServerUnavailable, "error response"),
+        (500, ServerUnavailable, "HTTP 500"),
     ],
 )
 def test_http_statuses_keep_their_number(status: int, expected: type[MCPError], said: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -28,6 +29,7 @@ from patterns.mcp_session import (
     ToolSession,
     http_server,
 )
+from patterns.mcp_session import connection as connection_module
 
 by_era = pytest.mark.parametrize("mode", ERAS)
 
@@ -184,16 +186,37 @@ def test_over_http_watch_gives_up_with_a_typed_error_when_the_server_stays_away(
 
 
 @by_era
-def test_two_silences_in_a_row_replace_the_connection(mode: str) -> None:
-    """One timeout may be a slow tool; after the second a new process is started."""
+def test_two_slow_tools_that_time_out_together_do_not_cost_the_server_its_life(mode: str) -> None:
+    """It answers a ping, so it is healthy."""
 
     async def run() -> None:
         async with ToolSession(bare(), mode=mode) as session:
+            pid = text(await session.call_tool("pid"))
             for _ in range(2):
-                with pytest.raises(CallTimeout):
-                    await session.call_tool("hang", read_timeout_seconds=0.05)
-            await session.call_tool("echo")
-            assert [call.connection for call in session.history] == [1, 1, 2]
+                slow = [session.call_tool("hang", read_timeout_seconds=0.05) for _ in range(3)]
+                ended = await asyncio.gather(*slow, return_exceptions=True)
+                assert [type(error) for error in ended] == [CallTimeout] * 3
+            assert text(await session.call_tool("pid")) == pid
+            assert {call.connection for call in session.history} == {1}
+
+    asyncio.run(run())
+
+
+@by_era
+def test_a_server_that_answers_no_ping_is_replaced(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by a signal it neither answers nor dies."""
+    monkeypatch.setattr(connection_module, "PING_TIMEOUT", 0.1)
+
+    async def run() -> None:
+        async with ToolSession(bare(), mode=mode) as session:
+            pid = int(text(await session.call_tool("pid")))
+            os.kill(pid, signal.SIGSTOP)
+            with pytest.raises(CallTimeout):
+                await session.call_tool("echo", read_timeout_seconds=0.05)
+            await until(partial(getattr, await session.connection(), "retired"))
+            assert int(text(await session.call_tool("pid"))) != pid
 
     asyncio.run(run())
 
