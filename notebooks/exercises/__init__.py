@@ -1,13 +1,17 @@
 """Exercises: a starter that runs, a grader that hints, a solution that passes.
 
-Each chapter's file holds `EXERCISES`. The notebook shows the starter and the folded solution word
-for word as they stand here; the tests prove that the starter is not enough, that the solution is,
-and that the wrong answers people really give are turned down with a useful hint.
+Each chapter's file holds `EXERCISES` and a `check` made from them. The notebook shows the starter
+word for word as it stands here; the tests prove that the starter is not enough, that the solution
+and other right answers are, and that wrong answers people really give get a useful hint. The
+solution is shown to whoever asks: `check("name")`.
 """
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+_NOTHING: Final = object()
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,14 @@ class Wrong:
 class Exercise:
     """One exercise of a chapter.
 
-    `starter`, `solution` and each wrong answer are code that binds `answer`; the cell in the
-    notebook is the starter followed by a line that calls the grader on it.
+    `starter`, `solution`, and each right or wrong answer are code that binds `answer` and runs by
+    itself; the cell in the notebook is the starter followed by `check("name", answer)`.
+
+    Attributes:
+        name: unique in its chapter.
+        grade: says what an answer lacks; what it raises becomes a hint.
+        right: other answers that must pass, written without a look at the grader.
+        part: whether the answer is a part of the desk that the course builds, under its name.
     """
 
     name: str
@@ -51,9 +61,64 @@ class Exercise:
     solution: str
     grade: Callable[[Any], Grade]
     wrong: tuple[Wrong, ...]
+    right: tuple[str, ...] = ()
+    part: bool = False
+
+    def check(self, answer: Any) -> Grade:
+        """Grade an answer; an exception inside it is a hint with the line that raised it."""
+        try:
+            return self.grade(answer)
+        except Exception as error:
+            return not_yet(_told(error))
 
     def run(self, code: str) -> Grade:
         """Grade what `code` leaves in `answer`; `code` runs in a fresh namespace."""
         names: dict[str, Any] = {}
-        exec(code, names)
-        return self.grade(names["answer"])
+        try:
+            exec(code, names)
+        except Exception as error:
+            return not_yet(_told(error))
+        if "answer" not in names:
+            return not_yet("nothing is called `answer` yet")
+        return self.check(names["answer"])
+
+
+def _told(error: BaseException) -> str:
+    """An exception in a sentence: type, message, and the learner's own line if there is one."""
+    where = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename[0] == "<"
+    ]
+    line = f" (line {where[-1].lineno} of your cell)" if where else ""
+    text = " ".join(str(error).split())
+    return f"it raises {type(error).__name__}{line}" + (f": {text}" if text else "")
+
+
+class Solution:
+    """A solution as a notebook shows it."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __repr__(self) -> str:
+        return self.code
+
+    def _repr_markdown_(self) -> str:
+        return f"```python\n{self.code}\n```"
+
+
+class Checker:
+    """`check("name", answer)` grades an answer; `check("name")` shows a solution."""
+
+    def __init__(self, exercises: Sequence[Exercise]) -> None:
+        self._exercises = {each.name: each for each in exercises}
+
+    def __call__(self, name: str, answer: Any = _NOTHING) -> Grade | Solution:
+        """The grade of an answer, or the solution where none is given.
+
+        Raises:
+            LookupError: there is no such exercise.
+        """
+        exercise = self._exercises.get(name)
+        if exercise is None:
+            raise LookupError(f"no exercise {name!r}; there is {', '.join(self._exercises)}.")
+        return Solution(exercise.solution) if answer is _NOTHING else exercise.check(answer)

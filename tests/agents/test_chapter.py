@@ -34,7 +34,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would be displayed; figures are drawn in memory."""
     things: list[Any] = []
     plt.switch_backend("agg")
-    monkeypatch.setattr("IPython.display.display", lambda thing, **_: things.append(thing))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda thing, **_: things.append(getattr(thing, "figure", thing))
+    )
     return things
 
 

@@ -1,6 +1,9 @@
 """patterns.course.views: what the chapters share to show things."""
 
+import base64
+import math
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,17 @@ from anthropic.types import Usage
 from patterns.course.client import connect
 from patterns.course.recordings import Source
 from patterns.course.views import (
+    PALETTE,
+    STYLES,
     Table,
     attempt,
     banner,
     figure,
     knobs,
+    lesson,
     note_for,
     one_line,
+    picture,
     show,
     show_source,
     source_note,
@@ -138,12 +145,14 @@ def test_the_note_comes_from_the_client() -> None:
 def test_a_figure_is_shown_with_alt_text_and_source(
     shown: list[tuple[Any, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the file's metadata, and as visible text."""
+    """For screen readers, in the notebook and on every page made of it; and as visible text."""
     fig, axes = figure("A finding", panels=2)
     assert len(axes) == 2
     show(fig, "Two empty panels.", source="illustrative: authored replies")
     assert capsys.readouterr().out == "Two empty panels. (illustrative: authored replies)\n"
-    assert shown[0][1] == {"image/png": {"alt": "Two empty panels."}}
+    page = shown[0][0]._repr_html_()
+    assert page.startswith('<img alt="Two empty panels. (illustrative: authored replies)" style=')
+    assert base64.b64decode(page.split("base64,")[1][:-2]).startswith(b"\x89PNG")
     assert any("illustrative" in text.get_text() for text in fig.texts)
 
 
@@ -175,3 +184,83 @@ def test_the_price_widget_shows_the_table(shown: list[tuple[Any, Any]]) -> None:
     box = start_here.price_widget()
     box.children[0].children[2].value = 20_000
     assert [type(thing) for thing, _ in shown] == [Table, Table]
+
+
+def test_quotes_in_an_alt_text_are_escaped() -> None:
+    """A sentence may quote."""
+    fig, _ = figure("A finding")
+    assert 'alt="say &quot;yes&quot;"' in picture(fig, 'say "yes"')._repr_html_()
+
+
+DEUTERANOPIA = (  # Machado, Oliveira and Fernandes (2009), severity 1
+    (0.367322, 0.860646, -0.227968),
+    (0.280085, 0.672501, 0.047413),
+    (-0.011820, 0.042940, 0.968881),
+)
+
+
+def _linear(colour: str) -> tuple[float, ...]:
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return tuple(c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+
+
+def _lab(linear: tuple[float, ...]) -> tuple[float, float, float]:
+    r, g, b = (min(1.0, max(0.0, each)) for each in linear)
+    x = (0.4124564 * r + 0.3575761 * g + 0.1804375 * b) / 0.95047
+    y = 0.2126729 * r + 0.7151522 * g + 0.0721750 * b
+    z = (0.0193339 * r + 0.1191920 * g + 0.9503041 * b) / 1.08883
+    f = [v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z)]
+    return 116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])
+
+
+@pytest.mark.parametrize(("one", "other"), [*combinations(PALETTE, 2)])
+def test_series_are_told_apart_by_everybody(one: str, other: str) -> None:
+    """Under deuteranopia by 20 in CIELAB (1976) at least, and in grey by 12 of 100."""
+    seen = [
+        _lab(tuple(sum(m * c for m, c in zip(row, _linear(colour), strict=True))
+                   for row in DEUTERANOPIA))
+        for colour in (one, other)
+    ]  # fmt: skip
+    assert math.dist(*seen) >= 20
+    assert abs(_lab(_linear(one))[0] - _lab(_linear(other))[0]) >= 12
+
+
+def test_every_series_has_a_line_and_a_marker_of_its_own() -> None:
+    """Whoever sees no colour at all still has those."""
+    assert len({style["linestyle"] for style in STYLES}) == len(STYLES)
+    assert len({style["marker"] for style in STYLES}) == len(STYLES)
+
+
+@pytest.mark.parametrize(
+    ("guess", "words"),
+    [
+        (None, "it is 1; set guess to your own prediction and run the cell again"),
+        (1, "you said 1: right"),
+        (3, "you said 3, it is 1: three are attempts"),
+        (2, "you said 2, it is 1"),
+    ],
+)
+def test_a_prediction_is_compared_with_what_happened(guess: int | None, words: str) -> None:
+    """With a word on what was probably meant."""
+    assert repr(lesson.compare(guess, 1, {3: "three are attempts"})) == words
+
+
+def test_a_prediction_in_words_is_compared_by_its_words() -> None:
+    """Neither case nor spaces are the point; one comment may do for all."""
+    assert repr(lesson.compare(" Cached", "cached")) == "you said  Cached: right"
+    assert (
+        repr(lesson.compare("no", "cached", "it repeats"))
+        == "you said no, it is cached: it repeats"
+    )
+
+
+def test_a_diagram_draws_every_box_and_arrow() -> None:
+    """What the chapter builds is set off."""
+    boxes = {"you": (0.0, 0.0), "guard": (1.0, 0.0), "API": (1.0, 1.0)}
+    drawn = lesson.diagram(
+        boxes, [("you", "guard"), ("guard", "API", "retries")], "You ask.", ours=["guard"]
+    )
+    (axis,) = drawn.figure.axes
+    assert {text.get_text() for text in axis.texts} == {*boxes, "retries", ""}
+    assert drawn.alt == "You ask."
+    assert drawn.png.startswith(b"\x89PNG")

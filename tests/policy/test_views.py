@@ -13,7 +13,10 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would have been displayed in a notebook."""
     mpl.use("agg")
     seen: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", lambda thing, metadata=None: seen.append(thing))
+    monkeypatch.setattr(
+        "IPython.display.display",
+        lambda thing, metadata=None: seen.append(getattr(thing, "figure", thing)),
+    )
     return seen
 
 

@@ -44,7 +44,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Draw into memory, and keep what is displayed."""
     plt.switch_backend("agg")
     kept: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", lambda thing, **_: kept.append(thing))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda thing, **_: kept.append(getattr(thing, "figure", thing))
+    )
     return kept
 
 

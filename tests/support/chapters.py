@@ -19,6 +19,8 @@ class Cell:
     tags: frozenset[str]
     outputs: tuple[Any, ...]
     execution_count: int | None
+    hidden: bool = False
+    """Whether the outputs start hidden in JupyterLab."""
 
     @property
     def lines(self) -> list[str]:
@@ -78,6 +80,7 @@ def _cell(raw: Any) -> Cell:
         frozenset(raw["metadata"].get("tags", ())),
         tuple(raw.get("outputs", ())),
         raw.get("execution_count"),
+        bool(raw["metadata"].get("jupyter", {}).get("outputs_hidden")),
     )
 
 

@@ -8,8 +8,10 @@ authored replies are never mistaken for a measurement. Not for production dashbo
 Used in every chapter.
 """
 
+import base64
 import html
 import inspect
+import io
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -25,10 +27,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK: Final = "#1f2430"
-MUTED: Final = "#8a8f9c"
+SOFT: Final = "#5f6672"
+"""Text of second rank: ticks, notes."""
+MUTED: Final = "#b9c0c8"
+"""Bars and lines that are not the point."""
 GRID: Final = "#e6e8ee"
-PALETTE: Final = ("#c4572a", "#2f6f8f", "#6b8e3a", "#8a5fa8", "#d29b2f", "#4b5563")
-"""Series colours, told apart by colour-blind readers too; the first is for what matters."""
+PALETTE: Final = ("#d5672c", "#174a73", "#74b3a4", "#f0cf6b")
+"""Series colours; the first is for what matters. Apart under deuteranopia and in grey too."""
+STYLES: Final = tuple(
+    {"color": color, "linestyle": line, "marker": marker}
+    for color, line, marker in zip(PALETTE, ("-", "--", "-.", ":"), "osD^", strict=True)
+)
+"""One look for each series of lines, told apart without any colour: `plot(x, y, **STYLES[0])`."""
 
 
 class Shown:
@@ -167,14 +177,45 @@ def figure(
 
 def _plain(axis: "Axes") -> None:
     axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(MUTED)
-    axis.tick_params(colors=INK, labelsize=9)
+    axis.spines[["left", "bottom"]].set_color(SOFT)
+    axis.tick_params(colors=INK, labelsize=10)
     axis.grid(visible=True, color=GRID, linewidth=0.8)
     axis.set_axisbelow(True)
 
 
+class Picture(Shown):
+    """A figure as an image with its alt text, on a light card that a dark page can show as well.
+
+    Args:
+        figure: what was drawn.
+        png: its image.
+        alt: the sentence that it stands for.
+    """
+
+    def __init__(self, figure: "Figure", png: bytes, alt: str) -> None:
+        super().__init__("(figure)")
+        self.figure, self.png, self.alt = figure, png, alt
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.png).decode()
+        look = "width:720px;max-width:100%;background:#fff;border-radius:6px"
+        return (
+            f'<img alt="{html.escape(self.alt)}" style="{look}" src="data:image/png;base64,{data}">'
+        )
+
+
+def picture(fig: "Figure", alt: str) -> Picture:
+    """Render a figure and close it."""
+    from matplotlib import pyplot as plt
+
+    held = io.BytesIO()
+    fig.savefig(held, format="png", dpi=120, metadata={"Software": None})
+    plt.close(fig)
+    return Picture(fig, held.getvalue(), alt)
+
+
 def show(fig: "Figure", alt: str, *, source: str = "") -> None:
-    """Display a figure with its alt text, saved in the file and printed below it.
+    """Display a figure with its alt text, and print that sentence below it.
 
     Args:
         fig: from `figure`.
@@ -182,14 +223,13 @@ def show(fig: "Figure", alt: str, *, source: str = "") -> None:
         source: from `note_for(client)`, where the figure depends on a model's answers.
     """
     from IPython.display import display
-    from matplotlib import pyplot as plt
 
     if source:
-        fig.text(0.995, 0.005, source, ha="right", va="bottom", fontsize=8, color=MUTED)
+        fig.text(0.995, 0.005, source, ha="right", va="bottom", fontsize=9, color=SOFT)
         fig.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))  # type: ignore[union-attr, call-arg]
-    display(fig, metadata={"image/png": {"alt": alt}})  # type: ignore[no-untyped-call]
-    plt.close(fig)
-    print(f"{alt} ({source})" if source else alt)  # noqa: T201  # this file is what shows things
+    said = f"{alt} ({source})" if source else alt
+    display(picture(fig, said))  # type: ignore[no-untyped-call]
+    print(said)  # noqa: T201  # this file is what shows things
 
 
 def knobs(draw: Callable[..., Any], /, **controls: Any) -> Any:

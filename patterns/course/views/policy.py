@@ -91,7 +91,7 @@ def plot_buckets(shared: Traffic, apart: Traffic, *, otpm: float, processes: int
     fig, axes = figure(title, size=(8.4, 3.8), panels=2)
     left, right = axes
     settled, unsettled = (simulate(calls_per_second=0.8, settle=how) for how in (True, False))
-    for traffic, colour, label in ((settled, 0, "settled"), (unsettled, 5, "never settled")):
+    for traffic, colour, label in ((settled, 0, "settled"), (unsettled, 1, "never settled")):
         levels = [one / 1_000 for one in traffic.levels]
         left.plot(traffic.times, levels, color=PALETTE[colour], label=label)
     left.legend(frameon=False, fontsize=9)

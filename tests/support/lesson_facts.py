@@ -1,0 +1,6 @@
+"""Numbers in the chapters' prose that no cell computes, each with its source."""
+
+EXTERNAL: dict[str, dict[str, str]] = {}
+
+CONVERTED: frozenset[str] = frozenset()
+"""Chapters that are held to `tests/lessons`."""
