@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -162,25 +161,11 @@ def clean(book: Any) -> None:
         },
         "language_info": {"name": "python"},
     }
-    hide_predicted(book)
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             if output.get("data", {}).pop(WIDGET, None):
                 output["data"]["text/plain"] = "(run this cell to see the widget)"
-
-
-def hide_predicted(book: Any) -> None:
-    """Let an output start hidden where the text above asks for a prediction.
-
-    JupyterLab shows it when the cell is run; a rendered page shows it always, nbval compares it.
-    """
-    for before, cell in pairwise(book.cells):
-        if cell.cell_type == "code":
-            asked = before.cell_type == "markdown" and "**Predict**" in before.source
-            jupyter = {**cell.metadata.pop("jupyter", {}), "outputs_hidden": True}
-            if asked:
-                cell.metadata["jupyter"] = jupyter
 
 
 def audit(folder: Path) -> int:

@@ -216,28 +216,3 @@ def test_cleaning_takes_out_what_changes_from_run_to_run() -> None:
     assert "widgets" not in book.metadata
     assert book.cells[0].metadata == {}
     assert book.cells[0].outputs[0]["data"] == {"text/plain": "(run this cell to see the widget)"}
-
-
-def test_an_output_starts_hidden_where_a_prediction_is_asked() -> None:
-    """And nowhere else; other metadata stays."""
-    book: Any = nbformat.from_dict(  # type: ignore[no-untyped-call]
-        {
-            "metadata": {},
-            "nbformat": 4,
-            "nbformat_minor": 5,
-            "cells": [
-                {"cell_type": "markdown", "metadata": {}, "source": "**Predict** it."},
-                {"cell_type": "code", "metadata": {"tags": ["then"]}, "source": "1", "outputs": []},
-                {
-                    "cell_type": "code",
-                    "metadata": {"jupyter": {"outputs_hidden": True}},
-                    "source": "2",
-                    "outputs": [],
-                },
-            ],
-        }
-    )
-    course.clean(book)
-    first, second = (cell.metadata for cell in book.cells[1:])
-    assert first == {"tags": ["then"], "jupyter": {"outputs_hidden": True}}
-    assert second == {}

@@ -234,23 +234,34 @@ def test_every_series_has_a_line_and_a_marker_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("guess", "words"),
     [
-        (None, "it is 1; set guess to your own prediction and run the cell again"),
-        (1, "you said 1: right"),
-        (3, "you said 3, it is 1: three are attempts"),
-        (2, "you said 2, it is 1"),
+        (None, "No prediction yet: set guess, and run the cell again."),
+        (1, "You said 1: right."),
+        (3, "You said 3. Three are attempts."),
+        (2, "You said 2."),
     ],
 )
 def test_a_prediction_is_compared_with_what_happened(guess: int | None, words: str) -> None:
-    """With a word on what was probably meant."""
-    assert repr(lesson.compare(guess, 1, {3: "three are attempts"})) == words
+    """With a word on what was probably meant; folded while nobody has made one."""
+    answer = lesson.reveal(1, guess=guess, wrong={3: "Three are attempts."}, why="One call.")
+    assert repr(answer) == f"1\n{words}\nOne call."
+    page = answer._repr_html_()
+    assert page.startswith("<details><summary>" if guess is None else "<details open><summary>")
+    assert f"<pre>1</pre><p>{words}</p><p>One call.</p></details>" in page
+
+
+def test_an_answer_without_a_guess_is_folded_too() -> None:
+    """Tables and pictures are drawn inside; text is escaped."""
+    table = Table(["a"], [["1"]])
+    answer = lesson.reveal("x < y", table)
+    assert repr(answer) == f"x < y\n{table!r}"
+    assert f"<pre>x &lt; y</pre>{table._repr_html_()}</details>" in answer._repr_html_()
 
 
 def test_a_prediction_in_words_is_compared_by_its_words() -> None:
-    """Neither case nor spaces are the point; one comment may do for all."""
-    assert repr(lesson.compare(" Cached", "cached")) == "you said  Cached: right"
-    assert (
-        repr(lesson.compare("no", "cached", "it repeats"))
-        == "you said no, it is cached: it repeats"
+    """Neither case nor spaces are the point."""
+    assert "right" in repr(lesson.reveal("cached", guess=" Cached"))
+    assert "It repeats." in repr(
+        lesson.reveal("new", guess="CACHED", wrong={"cached": "It repeats."})
     )
 
 

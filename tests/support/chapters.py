@@ -19,13 +19,17 @@ class Cell:
     tags: frozenset[str]
     outputs: tuple[Any, ...]
     execution_count: int | None
-    hidden: bool = False
-    """Whether the outputs start hidden in JupyterLab."""
 
     @property
     def lines(self) -> list[str]:
         """Lines that hold something."""
         return [line for line in self.source.splitlines() if line.strip()]
+
+    @property
+    def folded(self) -> bool:
+        """Whether everything that the cell shows waits behind a click."""
+        pages = ["".join(each.get("data", {}).get("text/html", "")) for each in self.outputs]
+        return bool(pages) and all(page.startswith("<details><summary>") for page in pages)
 
     @property
     def text(self) -> str:
@@ -80,7 +84,6 @@ def _cell(raw: Any) -> Cell:
         frozenset(raw["metadata"].get("tags", ())),
         tuple(raw.get("outputs", ())),
         raw.get("execution_count"),
-        bool(raw["metadata"].get("jupyter", {}).get("outputs_hidden")),
     )
 
 

@@ -1,33 +1,72 @@
-"""What lessons share: a prediction compared with what happened, and diagrams drawn by code.
+"""What lessons share: answers that wait for a prediction, and diagrams drawn by code.
 
 Used in every chapter; not a pattern.
 """
 
+import html
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from patterns.course.views import INK, PALETTE, SOFT, Shown, picture
 
+_OPEN: Final = object()
 
-def compare(guess: Any, truth: Any, why: Mapping[Any, str] | str = "") -> Shown:
-    """What a reader predicted beside what happened, with a word on the difference.
+
+class Revealed(Shown):
+    """An answer that stays folded until the reader has made a prediction.
+
+    Folded by HTML, so that it is also folded after *Run All*, in every front end and on a page.
+    """
+
+    def __init__(self, text: str, inside: str, *, is_open: bool) -> None:
+        super().__init__(text)
+        self._inside, self._open = inside, " open" if is_open else ""
+
+    def _repr_html_(self) -> str:
+        asked = "Your prediction first; then click here"
+        return f"<details{self._open}><summary>{asked}</summary>{self._inside}</details>"
+
+
+def reveal(
+    *things: Any, guess: Any = _OPEN, wrong: Mapping[Any, str] | None = None, why: str = ""
+) -> Revealed:
+    """What a cell found, folded until the reader opens it, with a word on their prediction.
 
     Args:
-        guess: the prediction; None while nobody has made one. Text is compared without regard to
-            case and spaces at its ends.
-        truth: what the cell found.
-        why: a comment for each wrong guess, or one for all of them.
+        things: what to show; the first is the truth that a guess is compared with. Text stays as
+            it is, tables and pictures are drawn.
+        guess: the reader's prediction; None while there is none. Leave it out where the question
+            has no short answer. Text is compared without regard to case and spaces at its ends.
+        wrong: a comment on each wrong guess that people really make.
+        why: the explanation, which would give the answer away if it stood below the cell.
     """
+    said = [] if guess is _OPEN else [_verdict(guess, things[0], wrong or {})]
+    notes = [*said, *([why] if why else [])]
+    text = "\n".join([*(_text(each) for each in things), *notes])
+    inside = "".join(map(_html, things)) + "".join(f"<p>{html.escape(each)}</p>" for each in notes)
+    return Revealed(text, inside, is_open=guess is not _OPEN and guess is not None)
+
+
+def _verdict(guess: Any, truth: Any, wrong: Mapping[Any, str]) -> str:
     if guess is None:
-        return Shown(f"it is {truth}; set guess to your own prediction and run the cell again")
+        return "No prediction yet: set guess, and run the cell again."
     if _plain(guess) == _plain(truth):
-        return Shown(f"you said {guess}: right")
-    comment = why if isinstance(why, str) else why.get(guess, why.get(_plain(guess), ""))
-    return Shown(f"you said {guess}, it is {truth}" + (f": {comment}" if comment else ""))
+        return f"You said {guess}: right."
+    comment = wrong.get(guess, wrong.get(_plain(guess), ""))
+    return f"You said {guess}." + (f" {comment}" if comment else "")
 
 
 def _plain(value: Any) -> Any:
     return value.strip().casefold() if isinstance(value, str) else value
+
+
+def _text(thing: Any) -> str:
+    return thing if isinstance(thing, str) else repr(thing)
+
+
+def _html(thing: Any) -> str:
+    drawn = getattr(thing, "_repr_html_", None)
+    return drawn() if drawn else f"<pre>{html.escape(_text(thing))}</pre>"
 
 
 def diagram(
