@@ -46,3 +46,16 @@ def postgres() -> Iterator[str]:
     """The URL of a real PostgreSQL."""
     with postgres_server() as url:
         yield url
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--no-skips`, for CI: there everything that a test needs is installed."""
+    parser.addoption("--no-skips", action="store_true", help="fail when a test was skipped")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that passed by leaving something out."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and session.config.getoption("--no-skips") and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
