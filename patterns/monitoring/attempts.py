@@ -1,4 +1,4 @@
-"""Count HTTP attempts, and note for each call what no span carries: its whole usage.
+"""Count HTTP attempts, and keep for each call what no span carries: its whole usage.
 
 A call that got 529, 529, 200 is one success and three attempts; the SDK's span knows the call, only
 a middleware sees the attempts. Part of a `CallMonitor`. Not a place for policy or retries. Chapter
@@ -23,17 +23,16 @@ from anthropic import (
     CallNext,
     Middleware,
 )
-from anthropic.types.beta import BetaUsage
 from pydantic_core import from_json
 
-from patterns.monitoring.spans import OpenCall
-from patterns.monitoring.usage_tap import AsyncUsageTap, UsageReader, UsageTap
+from patterns.monitoring.call_span import OpenCall
+from patterns.monitoring.stream_usage import AsyncObservedBody, ObservedBody, UsageReader
 
 __all__ = ["AttemptMiddleware"]
 
 
 class AttemptMiddleware(Middleware):
-    """Counts HTTP attempts, and notes for the call what no span carries: its full usage.
+    """Counts HTTP attempts, and keeps for the call what no span carries: its full usage.
 
     Put it last, so that what your other middleware answers itself is not counted as an attempt.
 
@@ -54,7 +53,7 @@ class AttemptMiddleware(Middleware):
             self._attempted(_failed_attempt(error))
             raise
         http = response.http_response
-        self._answered(http, UsageTap)
+        self._answered(http, ObservedBody)
         if http.status_code == 429:
             with suppress(httpx2.HTTPError):
                 self._turned_away(http.read())
@@ -70,20 +69,22 @@ class AttemptMiddleware(Middleware):
             self._attempted(_failed_attempt(error))
             raise
         http = response.http_response
-        self._answered(http, AsyncUsageTap)
+        self._answered(http, AsyncObservedBody)
         if http.status_code == 429:
             with suppress(httpx2.HTTPError):
                 self._turned_away(await http.aread())
         return response
 
-    def _answered(self, http: httpx2.Response, tap: type[UsageTap] | type[AsyncUsageTap]) -> None:
+    def _answered(
+        self, http: httpx2.Response, observed: type[ObservedBody] | type[AsyncObservedBody]
+    ) -> None:
         self._attempted(str(http.status_code))
         call = self._current()
         if not http.is_success:
             return
         if http.headers.get("content-type", "").startswith("text/event-stream"):
             coding = http.headers.get("content-encoding", "")
-            http.stream = tap(
+            http.stream = observed(
                 http.stream, UsageReader(partial(setattr, call, "usage"), coding=coding)
             )
         elif http.is_closed:
@@ -99,12 +100,13 @@ def _failed_attempt(error: Exception) -> str:
     return "connection" if isinstance(error, APIConnectionError) else "stopped"
 
 
-def _usage_in(body: bytes) -> BetaUsage | None:
+def _usage_in(body: bytes) -> dict[str, Any] | None:
     # Read from the bytes: parsing can fail on the caller's own terms, and is billed all the same.
     try:
-        return BetaUsage.model_validate(from_json(body)["usage"])
+        usage = from_json(body)["usage"]
     except (ValueError, TypeError, KeyError):
         return None
+    return usage if isinstance(usage, dict) else None
 
 
 def _error_code_in(body: bytes) -> str | None:

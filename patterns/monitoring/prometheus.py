@@ -48,6 +48,10 @@ class PrometheusSink(Sink):
             run twice. `prometheus_client.REGISTRY` is the process-wide one.
         models: the closed set of models; dated ids count under their alias, others as "other".
 
+    Several processes, as under gunicorn: set `PROMETHEUS_MULTIPROC_DIR`, serve a
+    `multiprocess.MultiProcessCollector`, and call `multiprocess.mark_process_dead(pid)` when a
+    worker ends. Counters keep what it counted; its running calls are gone with it.
+
     Raises:
         RegistryInUse: the registry has such a sink already.
     """
@@ -118,7 +122,12 @@ class PrometheusSink(Sink):
             "Records that a monitoring sink failed to keep.",
             registry=registry,
         )
-        self._active = Gauge("claude_active_calls", "Calls that have not ended.", registry=registry)
+        self._active = Gauge(
+            "claude_active_calls",
+            "Calls that have not ended.",
+            registry=registry,
+            multiprocess_mode="livesum",  # of the living, once `mark_process_dead` names the dead
+        )
 
     def _start_at_zero(self) -> None:
         # increase() sees nothing in a counter born at 1: what must alert at once starts at 0.
@@ -133,8 +142,12 @@ class PrometheusSink(Sink):
         """Count the attempt."""
         self._attempts.labels(status if status in _STATUSES else "other").inc()
 
+    def dropped(self) -> None:
+        """One call less is running."""
+        self._active.dec()
+
     def failed(self, sink: str) -> None:
-        """Count a record that another sink lost."""
+        """Count a record that a sink, or the monitor, lost."""
         self._sink_errors.inc()
 
     def finished(self, record: CallRecord) -> None:

@@ -15,14 +15,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from numbers import Integral
 from types import MappingProxyType
 from typing import Final, Literal, get_args
+from uuid import UUID
 
-from patterns.core.pricing import Tokens
+from patterns.core.usage import Tokens
 
-__all__ = ["OUTCOMES", "CallContext", "CallRecord", "Outcome", "call_context", "outcome_of"]
+__all__ = [
+    "OUTCOMES",
+    "CallContext",
+    "CallRecord",
+    "InvalidLabel",
+    "Outcome",
+    "call_context",
+    "in_utc",
+    "label",
+    "outcome_of",
+]
 
 Outcome = Literal[
     "ok",  # answered, tool requests included
@@ -44,19 +56,59 @@ Outcome = Literal[
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 
+class InvalidLabel(TypeError):
+    """A value that cannot label a call, refused where it is given and before anything is sent.
+
+    Attributes:
+        name: of the label.
+        value: what was given.
+    """
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        self.name = name
+        self.value = value
+        super().__init__(f"{name} is {value!r}; pass {allowed}.")
+
+
+def label(name: str, value: object) -> str:
+    """A text that can be stored and exported as a label.
+
+    Raises:
+        InvalidLabel: it is no text, or holds half a character (a lone surrogate).
+    """
+    if not isinstance(value, str) or value.encode("utf-8", "replace").decode() != value:
+        raise InvalidLabel(name, value, "text that UTF-8 can hold, or None")
+    return str.__str__(value)  # of an enum that is a str, the str
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """What the application knows about a call.
 
     Attributes:
         feature: which part of the product asks.
-        user: for whom, in the application's own terms; leaves the process only as a pseudonym.
+        user: for whom, in the application's own terms: a text, a whole number or a UUID. It leaves
+            the process only as a pseudonym.
         offline: nobody waits for the answer, so it could have been a batch request.
+
+    Raises:
+        InvalidLabel: a value of another type.
     """
 
     feature: str | None = None
-    user: str | None = None
+    user: str | int | UUID | None = None
     offline: bool = False
+
+    def __post_init__(self) -> None:
+        if self.feature is not None:
+            object.__setattr__(self, "feature", label("feature", self.feature))
+        if self.user is not None:
+            if isinstance(self.user, bool) or not isinstance(self.user, str | Integral | UUID):
+                raise InvalidLabel("user", self.user, "a text, a whole number, a UUID or None")
+            text = self.user if isinstance(self.user, str) else str(self.user)
+            object.__setattr__(self, "user", str.__str__(text))
+        if not isinstance(self.offline, bool):
+            raise InvalidLabel("offline", self.offline, "True or False")
 
 
 _CONTEXT: ContextVar[CallContext] = ContextVar("call_context", default=CallContext())  # noqa: B039 (frozen)
@@ -64,9 +116,16 @@ _CONTEXT: ContextVar[CallContext] = ContextVar("call_context", default=CallConte
 
 @contextmanager
 def call_context(
-    *, feature: str | None = None, user: str | None = None, offline: bool | None = None
+    *,
+    feature: str | None = None,
+    user: str | int | UUID | None = None,
+    offline: bool | None = None,
 ) -> Iterator[CallContext]:
-    """Label every call inside the block; an inner block changes only what it names."""
+    """Label every call inside the block; an inner block changes only what it names.
+
+    Raises:
+        InvalidLabel: a value that cannot be a label, before the block begins.
+    """
     outer = _CONTEXT.get()
     inner = CallContext(
         feature=outer.feature if feature is None else feature,
@@ -85,6 +144,11 @@ def current_context() -> CallContext:
     return _CONTEXT.get()
 
 
+def in_utc(moment: datetime) -> datetime:
+    """The same moment with a zone; one without is taken as UTC, on every machine."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
     """One call, with every retry and the reading of its stream inside.
@@ -97,15 +161,20 @@ class CallRecord:
         seconds: how long it took; None in a batch.
         first_chunk_seconds: until the first piece of a streamed answer.
         tokens: by price.
-        cost_usd: exact; None when no published price covers the call.
+        cost_usd: exact, fees included; None when no published price covers the call.
+        fees_usd: the part of the cost that is not for tokens, such as web searches.
         cost_is_lower_bound: the call may have cost more: its output, or its end, was not seen.
         retries: requests sent beyond the first.
         stop_reason: as the API gave it.
         error_type: as the API, or the SDK for failures on our side, named it.
-        user: a keyed pseudonym, or None.
+        user: a keyed pseudonym, the same as in the audit log, or None.
         offline: nobody was waiting.
         batch: sent through the Batches API.
         streamed: answered as a stream.
+        fast: in fast mode.
+        geo: where inference ran, as the API gave it.
+        samplings: the tokens of each sampling, when there was more than one; each is priced by
+            its own prompt length.
         request_id: of the last attempt.
         response_id: of the message.
         trace_id: 32 hexadecimal digits, the link to a trace.
@@ -130,6 +199,13 @@ class CallRecord:
     request_id: str | None = None
     response_id: str | None = None
     trace_id: str | None = None
+    fees_usd: Decimal = Decimal(0)
+    fast: bool = False
+    geo: str | None = None
+    samplings: tuple[Tokens, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", in_utc(self.at))
 
 
 _BY_STOP: Mapping[str, Outcome] = MappingProxyType(

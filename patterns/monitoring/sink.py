@@ -32,8 +32,11 @@ class Sink:
     def finished(self, record: CallRecord) -> None:
         """A call ended. `started` came before it, except for the results of a batch."""
 
+    def dropped(self) -> None:
+        """A call ended of which the monitor could make no record; `failed` follows."""
+
     def failed(self, sink: str) -> None:
-        """A sink, by its class name, raised and lost what it was given."""
+        """A sink, by its class name, lost what it was given; or "CallMonitor" a record."""
 
 
 class Memory(Sink):

@@ -1,18 +1,17 @@
 """From what the SDK recorded of a call to a `CallRecord`: plain functions, no state.
 
 Used by `CallMonitor`, and on its own to turn spans that you collected elsewhere into records. Not
-for content: nothing here reads a message. Chapter 4 teaches it. Needs: pip install opentelemetry-
-sdk.
+for content: nothing here reads a message. Chapter 4 teaches it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from types import SimpleNamespace
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from anthropic.types.messages import (
     MessageBatchErroredResult,
@@ -20,16 +19,16 @@ from anthropic.types.messages import (
     MessageBatchIndividualResponse,
     MessageBatchSucceededResult,
 )
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanContext, Status, StatusCode
 
-from patterns.core.pricing import InvalidUsage, Tokens, cost_usd, tokens_of
+from patterns.core.pricing import price
+from patterns.core.usage import InvalidUsage, Tokens, billable
+from patterns.monitoring.call_span import OpenCall
 from patterns.monitoring.record import CallContext, CallRecord, Outcome, outcome_of
 
-__all__ = ["CALL_SPAN", "OpenCall", "record_of_result", "record_of_span"]
+__all__ = ["EndedSpan", "record_of_result", "record_of_span"]
 
-# The SDK's span and attribute names are beta: copied here, pinned by a test that runs the SDK.
-CALL_SPAN: Final = "anthropic.messages.create"
+# The SDK's attribute names are beta: copied here, pinned by a test that runs the SDK.
 REQUEST_MODEL: Final = "gen_ai.request.model"
 RESPONSE_MODEL: Final = "gen_ai.response.model"
 RESPONSE_ID: Final = "gen_ai.response.id"
@@ -52,24 +51,19 @@ ERROR_TYPE: Final = "error.type"
 _ABSURD_TOKENS: Final = 1_000_000_000
 
 
-@dataclass(slots=True)
-class OpenCall:
-    """What is known of a call that has not ended, and that its span will not hold.
+class EndedSpan(Protocol):
+    """What is read of a span: ours, or a `ReadableSpan` of the OpenTelemetry SDK."""
 
-    Attributes:
-        context: the application's labels when the call began.
-        began: on a clock that never goes back, in seconds.
-        usage: the whole usage, once the answer has it.
-        error_code: the API's own name for the cause of a failure.
-    """
-
-    context: CallContext
-    began: float = 0.0
-    usage: Any = None
-    error_code: str | None = None
+    @property
+    def attributes(self) -> Mapping[str, Any] | None: ...
+    @property
+    def start_time(self) -> int | None: ...
+    @property
+    def status(self) -> Status: ...
+    def get_span_context(self) -> SpanContext | None: ...
 
 
-def record_of_span(span: ReadableSpan, call: OpenCall, *, now: float) -> CallRecord:
+def record_of_span(span: EndedSpan, call: OpenCall, *, now: float) -> CallRecord:
     """The record of a call whose span has ended.
 
     Args:
@@ -77,18 +71,20 @@ def record_of_span(span: ReadableSpan, call: OpenCall, *, now: float) -> CallRec
         call: what was noted while it was open.
         now: on the clock of `call.began`; a clock gone back counts as no time at all.
     """
-    a: Mapping[str, Any] = dict(span.attributes or {})
+    a: Mapping[str, Any] = span.attributes or {}
     at = datetime.fromtimestamp((span.start_time or 0) / 1e9, UTC)
-    model = a.get(RESPONSE_MODEL) or a.get(REQUEST_MODEL) or "unknown"
-    outcome = _outcome(span.status.status_code, a, call.error_code)
+    model = _text(a.get(RESPONSE_MODEL) or a.get(REQUEST_MODEL)) or "unknown"
     streamed = bool(a.get(STREAMED))
-    usage = call.usage or _usage_on_span(a)
+    # From attributes alone neither geography nor speed is known, and either may cost more.
+    complete = call.usage is not None and (OUTPUT in a or not streamed)
+    usage = _usage_on_span(a) if call.usage is None else call.usage
+    outcome = _outcome(span.status.status_code, a, call.error_code)
     if usage is None:
         bill = _without_usage(outcome, a.get(ERROR_TYPE))
     else:
-        # From attributes alone neither geography nor speed is known, and either may cost more.
-        ended = OUTPUT in a or not streamed
-        bill = _bill(model, usage, at, complete=ended and call.usage is not None)
+        bill = _bill(model, usage, at)
+        bill["cost_is_lower_bound"] = bill["cost_usd"] is not None and not complete
+        outcome = _after_warming(outcome, bill)
     first_chunk = a.get(FIRST_CHUNK)
     identity = span.get_span_context()
     return CallRecord(
@@ -98,19 +94,16 @@ def record_of_span(span: ReadableSpan, call: OpenCall, *, now: float) -> CallRec
         outcome=outcome,
         seconds=max(0.0, now - call.began),
         first_chunk_seconds=None if first_chunk is None else max(0.0, first_chunk),
-        tokens=bill.tokens,
-        cost_usd=bill.cost_usd,
-        cost_is_lower_bound=bill.is_lower_bound,
         retries=a.get(RESENT, 0),
-        stop_reason=a.get(STOP_REASON),
-        error_type=a.get(ERROR_TYPE),
-        user=call.context.user,
+        stop_reason=_text(a.get(STOP_REASON)),
+        error_type=_text(a.get(ERROR_TYPE)),
+        user=_text(call.context.user),
         offline=call.context.offline,
-        batch=a.get(SERVICE_TIER) == "batch",
         streamed=streamed,
-        request_id=a.get(REQUEST_ID),
-        response_id=a.get(RESPONSE_ID),
+        request_id=_text(a.get(REQUEST_ID)),
+        response_id=_text(a.get(RESPONSE_ID)),
         trace_id=f"{identity.trace_id:032x}" if identity else None,
+        **bill,
     )
 
 
@@ -130,22 +123,21 @@ def record_of_result(
         model=model,
         feature=context.feature or "none",
         outcome="cancelled",
-        user=context.user,
+        user=_text(context.user),
         offline=True,
         batch=True,
     )
     match result.result:
         case MessageBatchSucceededResult(message=message):
-            usage = message.usage.model_copy(update={"service_tier": "batch"})
-            bill = _bill(message.model, usage, at, complete=True)
+            bill = _bill(message.model, message.usage, at, batch=True)
+            outcome = outcome_of(stop_reason=message.stop_reason, error_type=None, status=200)
             return replace(
                 record,
-                model=message.model,
-                outcome=outcome_of(stop_reason=message.stop_reason, error_type=None, status=200),
-                tokens=bill.tokens,
-                cost_usd=bill.cost_usd,
-                stop_reason=message.stop_reason,
-                response_id=message.id,
+                model=_text(message.model) or "unknown",
+                outcome=_after_warming(outcome, bill),
+                stop_reason=_text(message.stop_reason),
+                response_id=_text(message.id),
+                **bill,
             )
         case MessageBatchErroredResult(error=error):
             kind = error.error.type
@@ -168,48 +160,68 @@ def _outcome(status: StatusCode, a: Mapping[str, Any], error_code: str | None) -
     )
 
 
-def _usage_on_span(a: Mapping[str, Any]) -> SimpleNamespace | None:
+def _usage_on_span(a: Mapping[str, Any]) -> dict[str, Any] | None:
     """A usage from the attributes alone, for calls whose middleware is not ours."""
     if INPUT not in a:
         return None
     read, written = a.get(CACHE_READ, 0), a.get(CACHE_WRITE, 0)
-    split = SimpleNamespace(
-        ephemeral_5m_input_tokens=a.get(WRITE_5M, 0), ephemeral_1h_input_tokens=a.get(WRITE_1H, 0)
-    )
-    return SimpleNamespace(
-        input_tokens=a[INPUT] - read - written,
-        output_tokens=a.get(OUTPUT, 0),
-        cache_read_input_tokens=read,
-        cache_creation_input_tokens=written,
-        cache_creation=split,
-        service_tier=a.get(SERVICE_TIER),
-    )
+    return {
+        "input_tokens": a[INPUT] - read - written,
+        "output_tokens": a.get(OUTPUT, 0),
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": a.get(WRITE_5M, 0),
+            "ephemeral_1h_input_tokens": a.get(WRITE_1H, 0),
+        },
+        "service_tier": a.get(SERVICE_TIER),
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class _Bill:
-    """What a call used and cost; cost None when it is not known, which sinks count."""
-
-    tokens: Tokens = field(default_factory=Tokens)
-    cost_usd: Decimal | None = None
-    is_lower_bound: bool = False
+_UNPRICED: Final[Mapping[str, Any]] = MappingProxyType({"cost_usd": None})
 
 
-def _bill(model: str, usage: Any, at: datetime, *, complete: bool) -> _Bill:
+def _bill(model: str, usage: Any, at: datetime, *, batch: bool = False) -> dict[str, Any]:
+    """What a call used and cost, as fields of its record; unpriced when that makes no sense."""
     try:
-        tokens = tokens_of(usage)
-        cost = cost_usd(model, usage, at=at)
+        used = billable(usage)
     except InvalidUsage:
-        return _Bill()
+        return dict(_UNPRICED)
+    tokens = used.tokens
     if tokens.prompt + tokens.output > _ABSURD_TOKENS:
-        return _Bill()
-    return _Bill(tokens, cost, not complete)
+        return dict(_UNPRICED)
+    used = used.in_batch() if batch else used
+    cost = price(model, used, at=at)
+    return {
+        "tokens": tokens,
+        "cost_usd": None if cost is None else cost.total,
+        "fees_usd": Decimal(0) if cost is None else cost.fees,
+        "batch": used.batch,
+        "fast": used.fast,
+        "geo": _text(used.geo),
+        "samplings": used.samplings if len(used.samplings) > 1 else (),
+    }
 
 
-def _without_usage(outcome: Outcome, error_type: str | None) -> _Bill:
+def _without_usage(outcome: Outcome, error_type: str | None) -> dict[str, Any]:
     """An HTTP error is free; an answer that nobody saw may have been generated, and billed."""
     silent = error_type in ("client_timeout_error", "connection_error")
     unseen = silent or outcome in ("abandoned", "cancelled")
     if unseen or error_type is not None:
-        return _Bill(cost_usd=Decimal(0), is_lower_bound=unseen)
-    return _Bill()
+        return {"cost_usd": Decimal(0), "cost_is_lower_bound": unseen}
+    return dict(_UNPRICED)
+
+
+def _after_warming(outcome: Outcome, bill: Mapping[str, Any]) -> Outcome:
+    """A call with `max_tokens=0` stops at its limit too, and did all that it was made for."""
+    tokens: Tokens = bill.get("tokens", Tokens())
+    warmed = outcome == "truncated" and tokens.prompt and not tokens.output
+    return "ok" if warmed else outcome
+
+
+def _text(value: object) -> str | None:
+    """A text that every sink can keep: what the API sends need not be one."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else str(value)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

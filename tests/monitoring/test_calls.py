@@ -28,15 +28,18 @@ from pydantic import BaseModel
 
 from patterns.core.models import OPUS, SONNET
 from patterns.core.pricing import cost_usd
+from patterns.core.pseudonym import pseudonym
 from patterns.fake_api import Error, FakeAPI, Fault, Reply
 from patterns.monitoring import spans
-from patterns.monitoring.calls import CallMonitor, MonitoringDisabled, call_context, pseudonym
+from patterns.monitoring.call_span import CALL_SPAN, OpenCall
+from patterns.monitoring.calls import CallMonitor, call_context
 from patterns.monitoring.dogstatsd import DogStatsDSink
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.json_log import JsonLog
 from patterns.monitoring.prometheus import PrometheusSink
 
 FREE = Decimal(0)
+KEY = b"a key as long as the hash it makes"
 
 
 class Watch:
@@ -431,10 +434,10 @@ def test_every_result_of_a_batch_is_one_record() -> None:
 
 def test_batch_results_take_their_labels_from_the_context() -> None:
     """Unless the call names a feature."""
-    watch = Watch(user_key=b"k")
+    watch = Watch(user_key=KEY)
     with call_context(feature="chat", user="ada"):
         records = watch.monitor.record_batch_results(batch_results()[:1], at=NOW, model=SONNET)
-    assert (records[0].feature, records[0].user) == ("chat", pseudonym("ada", b"k"))
+    assert (records[0].feature, records[0].user) == ("chat", pseudonym("ada", KEY))
 
 
 def batch_results() -> list[Any]:
@@ -614,13 +617,13 @@ def test_clock_that_goes_back_makes_no_negative_time() -> None:
 
 def test_labels_come_from_the_context() -> None:
     """An inner block changes only what it names."""
-    watch = Watch(user_key=b"secret")
+    watch = Watch(user_key=KEY)
     with call_context(feature="chat", user="ada"), call_context(offline=True):
         ask(watch.client)
     record = watch.kept.only()
     assert (record.feature, record.offline) == ("chat", True)
-    assert record.user == pseudonym("ada", b"secret")
-    assert len(record.user) == 16
+    assert record.user == pseudonym("ada", KEY)
+    assert record.user.startswith("user_")
 
 
 def test_labels_end_with_their_block() -> None:
@@ -706,11 +709,15 @@ def test_own_middleware_that_refuses_is_a_client_error() -> None:
     assert watch.kept.attempts == ["stopped"]
 
 
-def test_disabled_sdk_is_an_error_and_not_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without spans nothing would ever be counted."""
-    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    with pytest.raises(MonitoringDisabled, match="OTEL_SDK_DISABLED"):
-        CallMonitor()
+@pytest.mark.parametrize("variable", ["OTEL_SDK_DISABLED", "ANTHROPIC_OPEN_TELEMETRY"])
+def test_switched_off_tracing_does_not_switch_off_counting(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither OpenTelemetry's switch nor the SDK's own makes calls disappear."""
+    monkeypatch.setenv(variable, "true" if variable.startswith("OTEL") else "false")
+    watch = Watch()
+    ask(watch.client)
+    assert watch.kept.only().outcome == "ok"
 
 
 def test_requests_carry_no_trace_headers() -> None:
@@ -734,7 +741,7 @@ def test_content_reaches_no_sink(caplog: pytest.LogCaptureFixture) -> None:
     )
     lines = JsonLog(logging.getLogger("test.calls"))
     sinks = (sink, log, lines, DogStatsDSink(statsd))
-    monitor = CallMonitor(*sinks, features={"chat"}, user_key=b"k")
+    monitor = CallMonitor(*sinks, features={"chat"}, user_key=KEY)
     api = FakeAPI()
     api.enqueue(f"{canary} answer", Error(400, message=canary), f"{canary} again")
     client = watched(api, monitor)
@@ -772,11 +779,29 @@ def test_span_names_are_those_that_the_code_expects() -> None:
         def on_end(self, span: ReadableSpan) -> None:
             seen.update(span.attributes or {}, name=span.name)
 
-    watch = Watch()
-    watch.monitor.provider.add_span_processor(Look())
-    watch.api.enqueue(OVERLOADED, "4")
-    read_events(watch.client)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Look())
+    api = FakeAPI()
+    api.enqueue(OVERLOADED, "4")
+    read_events(api.client(open_telemetry={"tracer_provider": provider}))
     names = {name: value for name, value in vars(spans).items() if name.isupper()}
     attributes = {value for value in names.values() if isinstance(value, str) and "." in value}
-    assert seen["name"] == spans.CALL_SPAN
-    assert attributes - seen.keys() == {spans.CALL_SPAN, spans.ERROR_TYPE}
+    assert seen["name"] == CALL_SPAN
+    assert attributes - seen.keys() == {spans.ERROR_TYPE}
+
+
+def test_span_of_the_opentelemetry_sdk_makes_the_same_record() -> None:
+    """Records can be made of spans that were collected elsewhere."""
+    ended: list[ReadableSpan] = []
+
+    class Keep(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(span)
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Keep())
+    message = ask(FakeAPI().client(open_telemetry={"tracer_provider": provider}))
+    record = spans.record_of_span(ended[0], OpenCall(), now=1.0)
+    assert (record.outcome, record.response_id, record.feature) == ("ok", message.id, "none")
+    assert record.cost_usd == cost_usd(SONNET, message.usage)
+    assert record.cost_is_lower_bound  # geography and speed are on no span

@@ -155,7 +155,7 @@ def test_features_and_users_leave_the_series_count_unchanged_at_scale() -> None:
 def assert_flat(*, features: int, users: int) -> None:
     """Through the monitor's own labels, as a call would."""
     kept, sink = Kept(), PrometheusSink()
-    monitor = CallMonitor(kept, features={"chat"}, user_key=b"k")
+    monitor = CallMonitor(kept, features={"chat"}, user_key=b"k" * 32)
     ask_with(monitor, sink, "chat", "u")
     ask_with(monitor, sink, "surprise", "u")
     series = len(scrape(sink).splitlines())
@@ -183,7 +183,7 @@ def test_json_log_is_one_line_a_call(caplog: pytest.LogCaptureFixture) -> None:
     line: dict[str, Any] = json.loads(first.getMessage())
     assert (line["cost_usd"], line["at"], line["tokens"]["output"]) == (
         "0.01",
-        "2026-11-21T12:00:00+00:00",
+        "2026-11-21T12:00:00Z",
         800,
     )
     assert (first.levelno, second.levelno) == (logging.INFO, logging.WARNING)

@@ -1,8 +1,8 @@
 """Read the usage of a streamed answer while the application reads the stream.
 
-A stream's usage arrives in its first and in its last event, and no response object holds it. The
-tap stands between the wire and the SDK, passes every byte on untouched and keeps the counts. Not
-for reading text: it looks at nothing but `usage`. Chapter 4 teaches it.
+A stream's usage arrives in its first and in its last event, and no response object holds it. An
+observed body stands between the wire and the SDK, passes every byte on untouched and keeps the
+counts. Not for reading text: it looks at nothing but `usage`. Chapter 4 teaches it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 import httpx2
-from anthropic.types.beta import BetaUsage
 
-__all__ = ["AsyncUsageTap", "UsageReader", "UsageTap"]
+__all__ = ["AsyncObservedBody", "ObservedBody", "UsageReader"]
 
 _CODED: Final = frozenset({"gzip", "deflate"})
 
@@ -24,11 +23,11 @@ _CODED: Final = frozenset({"gzip", "deflate"})
 class UsageReader:
     """Collects usage from the bytes of server-sent events.
 
-    `on_usage` gets a `BetaUsage` after the first event, with no output yet, and a complete one
+    `on_usage` gets the usage as JSON after the first event, with no output yet, and complete
     after the last. Bytes that hold no usage, or that are coded in an unknown way, change nothing.
     """
 
-    def __init__(self, on_usage: Callable[[BetaUsage], None], *, coding: str = "") -> None:
+    def __init__(self, on_usage: Callable[[dict[str, Any]], None], *, coding: str = "") -> None:
         self._on_usage = on_usage
         self._unzip = zlib.decompressobj(47) if coding in _CODED else None  # 47: either format
         self._line = b""
@@ -54,10 +53,11 @@ class UsageReader:
         elif event["type"] == "message_delta":
             final = event["usage"].items()
             self._usage |= {name: value for name, value in final if value is not None}
-        self._on_usage(BetaUsage.model_validate(self._usage))
+        if self._usage:  # without a first event there is nothing to complete
+            self._on_usage(self._usage)
 
 
-class UsageTap(httpx2.SyncByteStream):
+class ObservedBody(httpx2.SyncByteStream):
     """A body that a sync client reads, with a reader listening."""
 
     def __init__(self, body: Any, reader: UsageReader) -> None:
@@ -78,7 +78,7 @@ class UsageTap(httpx2.SyncByteStream):
         return getattr(self._body, "elapsed", None)
 
 
-class AsyncUsageTap(httpx2.AsyncByteStream):
+class AsyncObservedBody(httpx2.AsyncByteStream):
     """A body that an async client reads, with a reader listening."""
 
     def __init__(self, body: Any, reader: UsageReader) -> None:

@@ -1,4 +1,4 @@
-"""The tap finds the usage in any cut of the bytes, and never gets in the way."""
+"""The usage is found in any cut of the bytes, and reading it never gets in the way."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from anthropic.types.beta import BetaUsage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patterns.monitoring.usage_tap import AsyncUsageTap, UsageReader, UsageTap
+from patterns.monitoring.stream_usage import AsyncObservedBody, ObservedBody, UsageReader
 
 START = {
     "type": "message_start",
@@ -28,10 +28,10 @@ BODY = b"".join(
 )
 
 
-def read(chunks: list[bytes], coding: str = "") -> list[BetaUsage]:
+def read(chunks: list[bytes], coding: str = "") -> list[dict[str, Any]]:
     """Every usage that a reader reports."""
-    seen: list[BetaUsage] = []
-    reader = UsageReader(seen.append, coding=coding)
+    seen: list[dict[str, Any]] = []
+    reader = UsageReader(lambda usage: seen.append(dict(usage)), coding=coding)
     for chunk in chunks:
         reader.feed(chunk)
     return seen
@@ -42,8 +42,8 @@ def test_usage_is_found_in_any_cut_of_the_bytes(cuts: list[int]) -> None:
     """Chunks end where the network likes."""
     edges = [0, *sorted(cuts), len(BODY)]
     first, last = read([BODY[a:b] for a, b in pairwise(edges)])
-    assert (first.input_tokens, first.output_tokens) == (7, 0)
-    assert (last.input_tokens, last.output_tokens, last.inference_geo) == (7, 42, "us")
+    assert (first["input_tokens"], first["output_tokens"]) == (7, 0)
+    assert (last["input_tokens"], last["output_tokens"], last["inference_geo"]) == (7, 42, "us")
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
@@ -52,7 +52,7 @@ def test_compressed_streams_are_read(coding: str) -> None:
     window = 31 if coding == "gzip" else 15
     packer = zlib.compressobj(wbits=window)
     packed = packer.compress(BODY) + packer.flush()
-    assert [usage.output_tokens for usage in read([packed[:40], packed[40:]], coding)] == [0, 42]
+    assert [usage["output_tokens"] for usage in read([packed[:40], packed[40:]], coding)] == [0, 42]
 
 
 @given(st.lists(st.binary(), max_size=10), st.sampled_from(["", "gzip", "br"]))
@@ -72,7 +72,7 @@ def test_nonsense_is_ignored(chunks: list[bytes], coding: str) -> None:
 )
 def test_line_that_only_looks_like_usage_is_skipped(line: bytes) -> None:
     """And the stream goes on."""
-    assert [usage.output_tokens for usage in read([line, BODY])] == [0, 42]
+    assert [usage["output_tokens"] for usage in read([line, BODY])] == [0, 42]
 
 
 class Body:
@@ -109,25 +109,25 @@ class BareAsyncBody:
         return self.chunks.pop()
 
 
-def test_tap_passes_everything_on() -> None:
+def test_observed_body_passes_everything_on() -> None:
     """Bytes, closing and the time that the body took."""
-    body, seen = Body(), list[BetaUsage]()
-    tap = UsageTap(body, UsageReader(seen.append))
-    assert list(tap) == [BODY]
-    tap.close()
+    body, seen = Body(), list[dict[str, Any]]()
+    body_read = ObservedBody(body, UsageReader(seen.append))
+    assert list(body_read) == [BODY]
+    body_read.close()
     assert body.closed
-    assert (tap.elapsed, len(seen)) == (timedelta(seconds=1), 2)
+    assert (body_read.elapsed, len(seen)) == (timedelta(seconds=1), 2)
 
 
-def test_async_tap_passes_everything_on() -> None:
+def test_async_observed_body_passes_everything_on() -> None:
     """The same for a body that is awaited."""
-    body, seen = Body(), list[BetaUsage]()
+    body, seen = Body(), list[dict[str, Any]]()
 
     async def main() -> list[bytes]:
-        tap = AsyncUsageTap(body, UsageReader(seen.append))
-        chunks = [chunk async for chunk in tap]
-        await tap.aclose()
-        assert tap.elapsed == timedelta(seconds=1)
+        body_read = AsyncObservedBody(body, UsageReader(seen.append))
+        chunks = [chunk async for chunk in body_read]
+        await body_read.aclose()
+        assert body_read.elapsed == timedelta(seconds=1)
         return chunks
 
     assert asyncio.run(main()) == [BODY]
@@ -135,12 +135,12 @@ def test_async_tap_passes_everything_on() -> None:
     assert len(seen) == 2
 
 
-def test_async_tap_reads_any_iterator() -> None:
+def test_async_observed_body_reads_any_iterator() -> None:
     """A transport of one's own need not be a generator."""
 
     async def main() -> list[bytes]:
-        tap = AsyncUsageTap(BareAsyncBody(), UsageReader(lambda usage: None))
-        assert tap.elapsed is None
-        return [chunk async for chunk in tap]
+        body_read = AsyncObservedBody(BareAsyncBody(), UsageReader(lambda usage: None))
+        assert body_read.elapsed is None
+        return [chunk async for chunk in body_read]
 
     assert asyncio.run(main()) == [BODY]
