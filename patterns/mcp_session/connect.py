@@ -72,7 +72,7 @@ def stderr_of(connect: Connect) -> str:
 class StdioServer:
     """A child process; `stderr` is the end of what its current or last run wrote there."""
 
-    parameters: StdioServerParameters
+    parameters: StdioServerParameters = field(repr=False)
     name: str
     _log: "_Tail | None" = field(default=None, init=False, repr=False)
 

@@ -86,6 +86,7 @@ class Connection:
         self._leave = asyncio.Event()
         self._ping: asyncio.Task[None] | None = None
         target = target_of(connect)
+        self._in_process = isinstance(target, MCPServer | Server)
         if not isinstance(target, MCPServer | Server):
             target = _observed(target, self.retire)
         handled = options.copy()
@@ -206,9 +207,11 @@ class Connection:
         self._leave.set()
         if self._opened.is_set():
             await asyncio.wait([self.owner], timeout=CLOSE_TIMEOUT)
-        if not self.owner.done():
-            self.owner.cancel()
-            await asyncio.wait([self.owner], timeout=CLOSE_TIMEOUT)
+        # A server of this process gets two seconds of mcp to end: a second cancellation is enough.
+        for patience in (0.1, CLOSE_TIMEOUT) if self._in_process else (CLOSE_TIMEOUT,):
+            if not self.owner.done():
+                self.owner.cancel()
+                await asyncio.wait([self.owner], timeout=patience)
 
 
 async def _ping(client: Client) -> None:

@@ -49,6 +49,7 @@ from patterns.mcp_session import (
     serve_http,
     serving,
 )
+from patterns.mcp_session import pages as pages_module
 
 TRANSPORTS: dict[str, Callable[[], Connect]] = {
     "memory": build_shop,
@@ -214,8 +215,10 @@ def test_the_server_sees_the_correlation_id_beside_the_callers_own_meta() -> Non
     assert CORRELATION_KEY.endswith("/correlationId")
 
 
-def test_lists_follow_cursors_to_the_end() -> None:
+def test_lists_follow_cursors_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven tools on three pages; a cursor that does not move is an error, not an empty list."""
+
+    monkeypatch.setattr(pages_module, "PAGE_CAP", 20)
 
     async def pages(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         start = int((params and params.cursor) or 0)
@@ -228,7 +231,13 @@ def test_lists_follow_cursors_to_the_end() -> None:
     async def endless(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=[], next_cursor="again")
 
+    async def growing(context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
+        return ListToolsResult(tools=[], next_cursor=f"{params and params.cursor}+")
+
     async def run() -> None:
+        async with ToolSession(Server("growing", on_list_tools=growing)) as session:
+            with pytest.raises(ResultValidationError, match="more than 20 pages"):
+                await session.list_tools()
         async with ToolSession(Server("paged", on_list_tools=pages)) as session:
             assert len(await session.list_tools()) == 7
         async with ToolSession(Server("endless", on_list_tools=endless)) as session:

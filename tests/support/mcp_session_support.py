@@ -1,6 +1,8 @@
 """Servers for the session tests: the shop, and bare children that can be killed."""
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import socket
@@ -77,6 +79,42 @@ def kill(pid: int) -> None:
 def text(result: CallToolResult) -> str:
     """The text of a tool result."""
     return "".join(block.text for block in result.content if isinstance(block, TextContent))
+
+
+def open_files() -> list[str]:
+    """What this process has open: sockets and pipes too."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(descriptor.readlink()))
+    return found
+
+
+def children(of: int | None = None) -> set[int]:
+    """The children of a process, this one if None."""
+    parent = of or os.getpid()
+    return {
+        int(stat.parent.name)
+        for stat in Path("/proc").glob("[0-9]*/stat")
+        if _parent_of(stat) == parent
+    }
+
+
+def _parent_of(stat: Path) -> int:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def left_behind() -> tuple[set[int], int, int]:
+    """Children, tasks of the running loop, and open files.
+
+    The server library keeps one watcher a loop, for servers that this process plays itself.
+    """
+    gc.collect()
+    tasks = [task for task in asyncio.all_tasks() if "_shutdown_watcher" not in repr(task)]
+    return children(), len(tasks), len(open_files())
 
 
 async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 from mcp_session_support import (
@@ -15,9 +14,11 @@ from mcp_session_support import (
     QUICK,
     bare,
     bare_http,
+    children,
     content_text,
     free_port,
     kill,
+    open_files,
     text,
     until,
 )
@@ -221,25 +222,6 @@ def test_a_server_that_answers_no_ping_is_replaced(
     asyncio.run(run())
 
 
-def _open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def _children() -> set[int]:
-    return {
-        int(stat.parent.name)
-        for stat in Path("/proc").glob("[0-9]*/stat")
-        if _parent_of(stat) == os.getpid()
-    }
-
-
-def _parent_of(stat: Path) -> int:
-    try:
-        return int(stat.read_text().rpartition(")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-
-
 async def _kill_often(times: int, mode: str) -> None:
     async with ToolSession(bare(), mode=mode, retry=QUICK) as session:
         for number in range(times):
@@ -280,18 +262,18 @@ def test_kills_leave_no_process_task_socket_or_file_behind(
     mode: str, kill_often: Callable[[int, str], Awaitable[None]], times: int
 ) -> None:
     """Half of them during a call, half in between; sockets are among the open files."""
-    children = _children()
+    before = children()
 
     async def run() -> None:
         await kill_often(1, mode)  # warm up whatever the first connection opens for good
-        files, tasks = _open_files(), len(asyncio.all_tasks())
+        files, tasks = len(open_files()), len(asyncio.all_tasks())
         await kill_often(times, mode)
         gc.collect()
-        await until(lambda: _open_files() <= files)
+        await until(lambda: len(open_files()) <= files)
         assert len(asyncio.all_tasks()) == tasks
 
     asyncio.run(run())
-    assert _children() == children
+    assert children() == before
 
 
 def test_a_refused_connection_never_cancels_the_caller() -> None:
