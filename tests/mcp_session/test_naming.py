@@ -11,7 +11,7 @@ from patterns.mcp_session import http_server, stdio_server
 from patterns.mcp_session.connect import name_of
 from patterns.mcp_session.naming import HideSecrets, command_name, url_name, without_secrets
 
-KEY = "sk-4fJ2kQ9pLx81ZmTn"
+KEY = "k4fJ2kQ9pLx81ZmTn"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_url_keeps_what_finds_the_server(url: str, name: str) -> None:
     ("command", "name"),
     [
         (["/usr/bin/python3", "-S", "/srv/bare.py"], "python3 -S bare.py"),
-        (["npx", "-y", "@scope/server-files", "/home/me"], "npx -y server-files me"),
+        (["npx", "-y", "@scope/server-files", "/data/me"], "npx -y server-files me"),
         (
             ["server", "--token", KEY, "--verbose", "--port", "80"],
             "server --token … --verbose --port …",
