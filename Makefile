@@ -79,8 +79,8 @@ test: check  ## lint, types, tests, and every notebook compared; says what was s
 run: setup  ## execute the chapters from their recordings   [CHAPTER=slug]
 	@$(BIN)/python -m patterns.course run $(CHAPTER)
 
-record: setup  ## make a chapter's recording and outputs again   CHAPTER=slug [LIVE=1]
-	@$(BIN)/python -m patterns.course record $(CHAPTER) $(if $(LIVE),--live)
+record: setup  ## make a chapter's recording and outputs again   CHAPTER=slug [LIVE=1] [MISSING=1]
+	@$(BIN)/python -m patterns.course record $(CHAPTER) $(if $(LIVE),--live) $(if $(MISSING),--missing)
 
 check: setup  ## lint, format and types only
 	$(BIN)/ruff check -q $(LINT)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
@@ -21,31 +21,32 @@ import anthropic
 import httpx2
 from anthropic import Anthropic, AsyncAnthropic
 
-from patterns.course.recorder import Budget, Recorder, TapTransport, exchange_cost, raise_if_refused
-from patterns.course.recordings import Exchange, Recording, Source
+from patterns.course.budget import (
+    BUDGET,
+    BadSetting,
+    Budget,
+    budget_limit,
+    dollars,
+    estimate_usd,
+    price_of,
+)
+from patterns.course.network import network
+from patterns.course.notebook import show_errors_short
+from patterns.course.recorder import Recorder, TapTransport, raise_if_refused
+from patterns.course.recordings import CourseError, Exchange, Recording, Source
 from patterns.course.replay import REPLAY_LOG, RecordingMissing, ReplayLog, ReplayTransport
+from patterns.course.turns import Turns, running_cell
 
 Mode = Literal["replay", "record", "record-live", "live"]
 """`record` asks the fake API with the chapter's authored replies, `record-live` the real one."""
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 API_HOST: Final = "api.anthropic.com"
+KEEP: Final = "PATTERNS_KEEP"
+"""Environment variable: 1 makes the recording modes ask only for what the recording lacks."""
 
 
-class BadSetting(anthropic.AnthropicError, ValueError):
-    """A setting has a value that cannot be used.
-
-    Attributes:
-        setting: name of the environment variable or argument.
-        value: what it holds.
-    """
-
-    def __init__(self, setting: str, value: str, advice: str) -> None:
-        self.setting, self.value = setting, value
-        super().__init__(f"{setting} is {value!r}: {advice}.")
-
-
-class UnknownChapter(anthropic.AnthropicError, LookupError):
+class UnknownChapter(CourseError, LookupError):
     """There is no recording for this chapter.
 
     Attributes:
@@ -62,7 +63,7 @@ class UnknownChapter(anthropic.AnthropicError, LookupError):
         )
 
 
-class NoCredential(anthropic.AnthropicError):
+class NoCredential(CourseError):
     """Live mode without anything to authenticate with."""
 
     def __init__(self) -> None:
@@ -96,11 +97,21 @@ class Connection:
             return f"replay · {origin} · no key, nothing is sent · going live: {cost}"
         if self.budget is None:
             return f"record · authored replies from the fake API · writes {self.chapter}.json"
-        return f"{self.mode} · this chapter costs {cost} · stops at ${self.budget.limit:.2f}"
+        if self.estimate is not None and self.budget.limit < self.estimate:
+            more = dollars(budget_limit(None, self.estimate))
+            stop = f"stops early, at ${self.budget.limit:.2f}: set {BUDGET}={more[1:]} to finish"
+        else:
+            stop = f"stops at ${self.budget.limit:.2f}"
+        return f"{self.mode} · this chapter costs {cost} · {stop}"
 
 
 def connect(
-    chapter: str, *, mode: Mode | None = None, recordings: Path | None = None, **options: Any
+    chapter: str,
+    *,
+    mode: Mode | None = None,
+    recordings: Path | None = None,
+    ignore: Sequence[str] = (),
+    **options: Any,
 ) -> Anthropic:
     """The SDK's own client, connected the way `PATTERNS_MODE` says; replay unless it says more.
 
@@ -109,16 +120,19 @@ def connect(
         mode: in place of the environment variable.
         recordings: folder of the recordings; PATTERNS_RECORDINGS, `recordings/` in the working
             directory, or the course's own folder, if not given.
+        ignore: body fields that do not count when a recorded answer is looked for, such as
+            `metadata.user_id`.
         options: for `Anthropic`, such as `middleware=[…]` or `max_retries=0`.
 
     Raises:
         UnknownChapter: replay without a recording of that name.
         RecordingUnreadable: the recording is damaged.
         RecordingsReadOnly: recording into a folder that cannot be written to.
-        BadSetting: an unknown mode, two different modes, or a budget that is no amount.
+        BadSetting: an unknown mode, two different modes, a budget that is no amount, or a proxy
+            that cannot be used.
         NoCredential: live without a key.
     """
-    transport, given = _transport(chapter, _mode(mode), recordings, asynchronous=False)
+    transport, given = _transport(chapter, _mode(mode), recordings, ignore, asynchronous=False)
     http = anthropic.DefaultHttpxClient(transport=cast(httpx2.BaseTransport, transport))
     client = Anthropic(http_client=http, **{**given, **options})
     _require_credential(client)
@@ -126,10 +140,15 @@ def connect(
 
 
 def connect_async(
-    chapter: str, *, mode: Mode | None = None, recordings: Path | None = None, **options: Any
+    chapter: str,
+    *,
+    mode: Mode | None = None,
+    recordings: Path | None = None,
+    ignore: Sequence[str] = (),
+    **options: Any,
 ) -> AsyncAnthropic:
     """`connect` for the async client; both share one recording, one budget and one fake API."""
-    transport, given = _transport(chapter, _mode(mode), recordings, asynchronous=True)
+    transport, given = _transport(chapter, _mode(mode), recordings, ignore, asynchronous=True)
     http = anthropic.DefaultAsyncHttpxClient(transport=cast(httpx2.AsyncBaseTransport, transport))
     client = AsyncAnthropic(http_client=http, **{**given, **options})
     _require_credential(client)
@@ -155,20 +174,6 @@ def source_of(client: Anthropic | AsyncAnthropic) -> Source:
     return connection_of(client).source
 
 
-def dollars(amount: Decimal) -> str:
-    """An amount with two digits that say something: `$1.20`, `$0.034`, `$0.0021`."""
-    digits = 2 if not amount else max(2, 1 - amount.adjusted())
-    return f"${amount:.{digits}f}"
-
-
-def estimate_usd(recording: Recording) -> Decimal | None:
-    """About what a chapter costs live, from its recorded usage; None without the price table."""
-    try:
-        return sum((exchange_cost(each) for each in recording.exchanges), Decimal(0))
-    except ImportError:
-        return None
-
-
 class _ReplayChapter(ReplayTransport):
     connection: Connection
 
@@ -178,25 +183,27 @@ class _TapChapter(TapTransport):
 
 
 def _transport(
-    chapter: str, mode: Mode, recordings: Path | None, *, asynchronous: bool
+    chapter: str, mode: Mode, recordings: Path | None, ignore: Sequence[str], *, asynchronous: bool
 ) -> tuple[httpx2.BaseTransport | httpx2.AsyncBaseTransport, dict[str, Any]]:
+    show_errors_short()
     folder = recordings or find_recordings()
     path = folder / f"{chapter}.json"
     if mode == "replay" and not path.exists():
         raise UnknownChapter(chapter, sorted(each.stem for each in folder.glob("*.json")), folder)
     recording = Recording.load(path) if path.exists() else None
+    # Fixed, so that no setting for live calls can change what a replayed request looks like.
+    fixed = {"api_key": mode, "base_url": f"https://{API_HOST}"}
     if mode == "replay":
         assert recording is not None
-        replay = _ReplayChapter(recording, log=_replay_log(chapter), price=_price)
+        replay = _ReplayChapter(
+            recording, log=_replay_log(chapter), price=price_of, ignore=ignore, turns=_turns(path)
+        )
         replay.connection = _connection(chapter, mode, recording, recording.source, None)
-        # Fixed, so that no setting for live calls can change what a replayed request looks like.
-        return replay, {"api_key": "replay", "base_url": f"https://{API_HOST}"}
-    tap = _tap(chapter, mode, path, asynchronous=asynchronous)
-    source, budget = _source(mode), None if mode == "record" else _budget()
-    tap.connection = _connection(chapter, mode, recording, source, budget)
-    if mode == "record":
-        return tap, {"api_key": "record", "base_url": f"https://{API_HOST}"}
-    return tap, {}
+        return replay, fixed
+    budget = None if mode == "record" else _budget(recording)
+    tap = _tap(chapter, mode, path, recording, budget, asynchronous=asynchronous)
+    tap.connection = _connection(chapter, mode, recording, _source(mode), budget)
+    return tap, {} if budget else fixed
 
 
 def _connection(
@@ -204,31 +211,40 @@ def _connection(
 ) -> Connection:
     exchanges = recording.exchanges if recording else ()
     models = sorted({model for each in exchanges for model, _ in each.usage()})
-    estimate = estimate_usd(recording) if recording else None
+    estimate = estimate_usd(exchanges) if recording else None
     return Connection(chapter, mode, source, len(exchanges), tuple(models), estimate, budget)
 
 
-def _tap(chapter: str, mode: Mode, path: Path, *, asynchronous: bool) -> _TapChapter:
-    if mode == "record":
+def _tap(
+    chapter: str,
+    mode: Mode,
+    path: Path,
+    recording: Recording | None,
+    budget: Budget | None,
+    *,
+    asynchronous: bool,
+) -> _TapChapter:
+    recorder = None if mode == "live" else _recorder(path, _source(mode), recording)
+    recall = recorder.recall if recorder else lambda request: None
+    if budget is None:
+        assert recorder is not None
         fake = _fake_api(chapter, path.parent)
-        recorder = _recorder(path, _source(mode))
         return _TapChapter(
             fake.transport,
             on_request=recorder.start,
             on_exchange=recorder.finish,
             on_error=partial(_raise_if_unscripted, path),
             clock=fake.clock.now,
+            recall=recall,
             hasten=True,
         )
-    budget, recorder_or_none = _budget(), None
-    if mode == "record-live":
-        recorder_or_none = _recorder(path, _source(mode))
     return _TapChapter(
-        _network(asynchronous=asynchronous),
-        on_request=partial(_start_live, budget, recorder_or_none),
-        on_exchange=partial(_finish_live, budget, recorder_or_none),
+        network(asynchronous=asynchronous),
+        on_request=partial(_start_live, budget, recorder),
+        on_exchange=partial(_finish_live, budget, recorder),
         on_error=raise_if_refused,
         clock=time.monotonic,
+        recall=recall,
     )
 
 
@@ -245,17 +261,11 @@ def _start_live(budget: Budget, recorder: Recorder | None) -> int:
 
 
 def _finish_live(budget: Budget, recorder: Recorder | None, slot: int, exchange: Exchange) -> None:
-    budget.charge(exchange)
-    if recorder:
-        recorder.finish(slot, exchange)
-
-
-def _network(*, asynchronous: bool) -> httpx2.BaseTransport | httpx2.AsyncBaseTransport:
-    # A transport of one's own switches httpx2's look at HTTPS_PROXY off: look here instead.
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    limits = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
-    kind = httpx2.AsyncHTTPTransport if asynchronous else httpx2.HTTPTransport
-    return kind(proxy=proxy, limits=limits)
+    try:
+        budget.charge(exchange)
+    finally:
+        if recorder:
+            recorder.finish(slot, exchange)
 
 
 def _mode(asked: str | None) -> Mode:
@@ -290,45 +300,31 @@ def _replay_log(chapter: str) -> ReplayLog | None:
     return ReplayLog(Path(folder), chapter) if folder else None
 
 
-def _price(body: Any) -> str:
-    """About what one request of this shape costs, if a price table is at hand."""
-    from patterns.core.models import MODELS
-
-    try:
-        from patterns.core.pricing import rates
-    except ImportError:
-        return ""
-    model = body.get("model") if isinstance(body, dict) else None
-    table = rates(str(model)) if model in MODELS else None
-    if table is None:
-        return ""
-    # Four characters a token, and an answer as long as it may be: an upper bound, roughly.
-    tokens_in, tokens_out = len(str(body)) / 4, body.get("max_tokens", 0)
-    cost = (float(table.input) * tokens_in + float(table.output) * tokens_out) / 1e6
-    return f" (this request costs at most about ${cost:.3f})"
-
-
 _SHARED: dict[tuple[str, ...], Any] = {}
 """What the clients of one process share: a recorder and a fake API per file, one budget."""
 
 
-def _recorder(path: Path, source: Source) -> Recorder:
+def _recorder(path: Path, source: Source, recording: Recording | None) -> Recorder:
     key = ("recorder", str(path))
     if key not in _SHARED:
-        _SHARED[key] = Recorder(path, source)
+        known = recording if os.environ.get(KEEP) == "1" else None
+        if known and known.source.kind != source.kind:
+            advice = f"{path.name} holds {known.source.kind} answers; record all of it anew"
+            raise BadSetting(KEEP, "1", advice)
+        _SHARED[key] = Recorder(path, source, known=known.exchanges if known else ())
     return cast(Recorder, _SHARED[key])
 
 
-def _budget() -> Budget:
-    setting = os.environ.get("PATTERNS_BUDGET_USD") or "1"
-    try:
-        limit = Decimal(setting)
-    except InvalidOperation:
-        limit = Decimal("NaN")
-    if limit.is_nan() or limit < 0:
-        raise BadSetting(
-            "PATTERNS_BUDGET_USD", setting, "give an amount in US dollars, such as 1.50"
-        )
+def _turns(path: Path) -> Turns:
+    """In a notebook all clients of a chapter count together, also when the set-up cell reruns."""
+    return Turns() if running_cell() is None else _SHARED.setdefault(("turns", str(path)), Turns())
+
+
+def _budget(recording: Recording | None) -> Budget:
+    import patterns.core.pricing  # noqa: F401  # without prices no budget would ever be spent
+
+    estimate = estimate_usd(recording.exchanges) if recording else None
+    limit = budget_limit(os.environ.get(BUDGET), estimate)
     return cast(Budget, _SHARED.setdefault(("budget",), Budget(limit)))
 
 

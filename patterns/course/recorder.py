@@ -1,38 +1,39 @@
-"""Listen in on API traffic: write recordings, add up what it costs, stop at a budget.
+"""Listen in on API traffic, and write recordings of it.
 
 `TapTransport` sits between the SDK and any upstream (the live API, or `patterns.fake_api`) and
-reports each exchange once its body has been read to the end. Use it to record; a production
-system wants `patterns.monitoring` instead.
+reports each exchange once its body has ended. Use it to record; a production system wants
+`patterns.monitoring` instead.
 
 Taught in chapter 00.
 """
 
-import collections
-import contextlib
+import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
-import anthropic
 import httpx2
-from anthropic.types import Usage
 
+from patterns.course.bodies import BOM, Json, is_whole, parse_body
 from patterns.course.recordings import (
+    CourseError,
     Exchange,
-    Json,
     Recording,
     Source,
     kept_headers,
-    parse_body,
     request_body,
     request_path,
 )
+from patterns.course.replay import key_of, request_key, respond
+
+logger = logging.getLogger(__name__)
+
+_OF_THE_CONNECTION = frozenset(("content-encoding", "content-length", "transfer-encoding"))
 
 
-class RecordingsReadOnly(anthropic.AnthropicError):
+class RecordingsReadOnly(CourseError):
     """Recording was asked for where nothing can be written.
 
     Attributes:
@@ -47,22 +48,7 @@ class RecordingsReadOnly(anthropic.AnthropicError):
         )
 
 
-class BudgetSpent(anthropic.AnthropicError):
-    """The budget for live calls is used up; nothing more is sent.
-
-    Attributes:
-        spent, budget: US dollars.
-    """
-
-    def __init__(self, spent: Decimal, budget: Decimal) -> None:
-        self.spent, self.budget = spent, budget
-        super().__init__(
-            f"live calls have cost ${spent:.4f} of a budget of ${budget:.2f}; nothing more is "
-            "sent. Raise PATTERNS_BUDGET_USD and restart the kernel, or go back to replay."
-        )
-
-
-class LiveCallRefused(anthropic.AnthropicError):
+class LiveCallRefused(CourseError):
     """The live API turned the credential down; a retry would end the same way.
 
     Attributes:
@@ -87,13 +73,17 @@ class Recorder:
     Args:
         path: the recording file.
         source: what the file says about where its answers come from.
+        known: exchanges that need not be asked for again; failures and cut answers are. Until they
+            are used they stay at the end of the file.
 
     Raises:
         RecordingsReadOnly: the folder cannot be written to.
     """
 
-    def __init__(self, path: Path, source: Source) -> None:
+    def __init__(self, path: Path, source: Source, *, known: Sequence[Exchange] = ()) -> None:
         self.path, self.source = path, source
+        whole = (each for each in known if each.status < 400 and not each.body.get("cut"))
+        self._left = [(key_of(each), each) for each in whole]
         self._slots: list[Exchange | None] = []
         self._lock = threading.Lock()
         probe = path.with_suffix(".probe")
@@ -102,6 +92,18 @@ class Recorder:
             probe.unlink()
         except OSError as error:
             raise RecordingsReadOnly(path.parent, error.strerror or str(error)) from error
+
+    def recall(self, request: httpx2.Request) -> Exchange | None:
+        """A known answer to this request, given once; it takes the next place in the file."""
+        body = request_body(request.content)
+        key = request_key(request.method, request_path(request.url), body)
+        with self._lock:
+            entry = next((each for each in self._left if each[0] == key), None)
+            if entry is None:
+                return None
+            self._left.remove(entry)
+            self._slots.append(entry[1])
+        return entry[1]
 
     def start(self) -> int:
         """Reserve the next place in the file."""
@@ -113,44 +115,13 @@ class Recorder:
         """Put an exchange in its place and rewrite the file."""
         with self._lock:
             self._slots[slot] = exchange
-            done = tuple(each for each in self._slots if each is not None)
-            Recording(self.path, self.source, done).save()
+            self.save()
 
-
-@dataclass
-class Budget:
-    """What live calls may cost together, in US dollars.
-
-    `spent` counts answers that were read; calls already under way when it runs out still finish.
-    A model without a known price is charged as the dearest that has one.
-    """
-
-    limit: Decimal
-    spent: Decimal = Decimal(0)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def check(self) -> None:
-        """Raises: BudgetSpent: the limit is reached."""
-        if self.spent >= self.limit:
-            raise BudgetSpent(self.spent, self.limit)
-
-    def charge(self, exchange: Exchange) -> None:
-        """Add the cost of one exchange."""
-        with self._lock:
-            self.spent += exchange_cost(exchange)
-
-
-def exchange_cost(exchange: Exchange) -> Decimal:
-    """US dollars for one exchange, by today's prices; 0 for one that carries no usage."""
-    from patterns.core.models import MODELS  # here, so that replay needs no price table
-    from patterns.core.pricing import cost_usd
-
-    total = Decimal(0)
-    for model, usage in exchange.usage():
-        parsed = Usage.construct(**usage)
-        cost = cost_usd(model, parsed)
-        total += max(cost_usd(each, parsed) or 0 for each in MODELS) if cost is None else cost
-    return total
+    def save(self) -> None:
+        """Write what there is."""
+        done = [each for each in self._slots if each is not None]
+        left = [each for _, each in self._left]
+        Recording(self.path, self.source, (*done, *left)).save()
 
 
 @dataclass
@@ -167,8 +138,9 @@ class _Ticket:
 class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     """Passes requests on to `upstream` and reports each exchange when its body has ended.
 
-    A reader who stops early does not shorten the report: the rest is read first. A connection
-    that breaks in the middle of a body is reported with `cut`.
+    A body that ends before its end, whatever ended it (the connection, a time limit, an interrupt,
+    a reader who closes early), is reported at once, with `cut`. Content is decoded. What
+    `on_exchange` raises is logged, so that no answer which has been paid for is lost to it.
 
     Args:
         upstream: an httpx2 transport, sync, async or both.
@@ -176,6 +148,7 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         on_exchange: called with that number and the exchange.
         on_error: called with each answer of status 400 and above, read; may raise instead.
         clock: seconds, from any starting point.
+        recall: gives an exchange that answers the request in place of the upstream, or None.
         hasten: cut the waits that the answers ask the SDK for to a millisecond.
     """
 
@@ -187,16 +160,19 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         on_exchange: Callable[[int, Exchange], None],
         on_error: Callable[[httpx2.Request, httpx2.Response], None],
         clock: Callable[[], float],
+        recall: Callable[[httpx2.Request], Exchange | None] = lambda request: None,
         hasten: bool = False,
     ) -> None:
         self.upstream, self.hasten = upstream, hasten
         self._on_request, self._on_exchange = on_request, on_exchange
-        self._on_error, self._clock = on_error, clock
+        self._on_error, self._clock, self._recall = on_error, clock, recall
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a sync request and listen to the answer."""
         request.read()
-        ticket = self._ticket(request)
+        if known := self._recall(request):
+            return respond(known)
+        ticket = _Ticket(request, self._on_request(), self._clock())
         response = cast(httpx2.BaseTransport, self.upstream).handle_request(request)
         if response.status_code >= 400:
             response.read()
@@ -206,7 +182,9 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send an async request and listen to the answer."""
         await request.aread()
-        ticket = self._ticket(request)
+        if known := self._recall(request):
+            return respond(known)
+        ticket = _Ticket(request, self._on_request(), self._clock())
         upstream = cast(httpx2.AsyncBaseTransport, self.upstream)
         response = await upstream.handle_async_request(request)
         if response.status_code >= 400:
@@ -222,35 +200,92 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         """Close the upstream."""
         await cast(httpx2.AsyncBaseTransport, self.upstream).aclose()
 
-    def _ticket(self, request: httpx2.Request) -> _Ticket:
-        request.headers["accept-encoding"] = "identity"  # a recording holds text, not gzip
-        return _Ticket(request, self._on_request(), self._clock())
-
     def _tapped(self, ticket: _Ticket, response: httpx2.Response) -> httpx2.Response:
-        headers = dict(response.headers)
+        kept = response.headers.multi_items()
+        headers = [each for each in kept if each[0].lower() not in _OF_THE_CONNECTION]
         if response.status_code >= 400 and self.hasten:
-            headers["retry-after-ms"] = "1"
+            headers.append(("retry-after-ms", "1"))
 
-        def finish(*, cut: bool) -> None:
-            self._on_exchange(ticket.slot, self._exchange(ticket, response, cut=cut))
+        def report(*, ended: bool) -> None:
+            try:
+                self._on_exchange(ticket.slot, self._exchange(ticket, response, ended=ended))
+            except (
+                Exception
+            ):  # the answer is the reader's all the same, and must not be asked twice
+                logger.exception("an answer was not recorded or not charged")
 
-        tap = _Tap(response, ticket, self._clock, finish)
+        tap = _Tap(response, ticket, self._clock, report)
         return httpx2.Response(response.status_code, headers=headers, stream=tap)
 
-    def _exchange(self, ticket: _Ticket, response: httpx2.Response, *, cut: bool) -> Exchange:
+    def _exchange(self, ticket: _Ticket, response: httpx2.Response, *, ended: bool) -> Exchange:
         body = parse_body(response.headers.get("content-type", ""), b"".join(ticket.chunks))
-        ended, first = self._clock(), ticket.first
-        streamed = "events" in body and first is not None
+        first = ticket.first if "events" in body else None
         return Exchange(
             method=ticket.request.method,
             path=request_path(ticket.request.url),
             request=request_body(ticket.request.content),
             status=response.status_code,
             headers=kept_headers(response.headers),
-            body={**body, "cut": True} if cut else body,
-            elapsed_ms=round((ended - ticket.began) * 1000),
-            first_event_ms=round((first - ticket.began) * 1000) if streamed and first else None,
+            body=body if is_whole(body, ended=ended) else {**body, "cut": True},
+            elapsed_ms=round((self._clock() - ticket.began) * 1000),
+            first_event_ms=None if first is None else round((first - ticket.began) * 1000),
         )
+
+
+class _Tap(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """Hands chunks on and keeps them; reports once, when they end or the reader closes."""
+
+    def __init__(
+        self,
+        response: httpx2.Response,
+        ticket: _Ticket,
+        clock: Callable[[], float],
+        report: Callable[..., None],
+    ) -> None:
+        self._response, self._ticket, self._clock = response, ticket, clock
+        self._report, self._reported = report, False
+        self._head: bytes | None = b""
+
+    def _keep(self, chunk: bytes) -> bytes:
+        if self._ticket.first is None:
+            self._ticket.first = self._clock()
+        self._ticket.chunks.append(chunk)
+        if self._head is None:
+            return chunk
+        self._head += chunk  # a byte order mark would cost the SDK's decoder the first event
+        if len(self._head) < len(BOM) and BOM.startswith(self._head):
+            return b""
+        head, self._head = self._head.removeprefix(BOM), None
+        return head
+
+    def _end(self, *, ended: bool = False) -> None:
+        if not self._reported:
+            self._reported = True
+            self._report(ended=ended)
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._response.iter_bytes():
+                yield self._keep(chunk)
+            self._end(ended=True)
+        finally:
+            self._end()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._response.aiter_bytes():
+                yield self._keep(chunk)
+            self._end(ended=True)
+        finally:
+            self._end()
+
+    def close(self) -> None:
+        self._end()
+        self._response.close()
+
+    async def aclose(self) -> None:
+        self._end()
+        await self._response.aclose()
 
 
 def raise_if_refused(request: httpx2.Request, response: httpx2.Response) -> None:
@@ -268,70 +303,3 @@ def raise_if_refused(request: httpx2.Request, response: httpx2.Response) -> None
     spent = response.status_code == 429 and code == "enforced_spend_limit_reached"
     if spent or response.status_code in (401, 402, 403):
         raise LiveCallRefused(response.status_code, message)
-
-
-class _Tap(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    """Hands chunks on and keeps them; the rest is read when the reader stops early."""
-
-    def __init__(
-        self,
-        response: httpx2.Response,
-        ticket: _Ticket,
-        clock: Callable[[], float],
-        finish: Callable[..., None],
-    ) -> None:
-        self._response, self._ticket, self._clock = response, ticket, clock
-        self._finish, self._finished = finish, False
-        self._chunks: Iterator[bytes] | None = None
-        self._async_chunks: AsyncIterator[bytes] | None = None
-
-    def _keep(self, chunk: bytes) -> bytes:
-        if self._ticket.first is None:
-            self._ticket.first = self._clock()
-        self._ticket.chunks.append(chunk)
-        return chunk
-
-    def _end(self, *, cut: bool = False) -> None:
-        self._finished = True
-        self._finish(cut=cut)
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._chunks is None:
-            read = self._response.is_stream_consumed
-            self._chunks = iter([self._response.content]) if read else self._response.iter_raw()
-        try:
-            for chunk in self._chunks:
-                yield self._keep(chunk)
-        except httpx2.TransportError:
-            self._end(cut=True)
-            raise
-        self._end()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._async_chunks is None:
-            read = self._response.is_stream_consumed
-            whole = _once(self._response.content) if read else None
-            self._async_chunks = whole or self._response.aiter_raw()
-        try:
-            async for chunk in self._async_chunks:
-                yield self._keep(chunk)
-        except httpx2.TransportError:
-            self._end(cut=True)
-            raise
-        self._end()
-
-    def close(self) -> None:
-        with contextlib.suppress(httpx2.TransportError):
-            while not self._finished:
-                collections.deque(self, maxlen=0)
-        self._response.close()
-
-    async def aclose(self) -> None:
-        with contextlib.suppress(httpx2.TransportError):
-            while not self._finished:
-                [_ async for _ in self]
-        await self._response.aclose()
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

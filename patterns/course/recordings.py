@@ -6,10 +6,9 @@ allow-list, so that no credential, cookie or organisation id can get in.
 Taught in chapter 00.
 """
 
-import base64
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,16 +16,26 @@ from typing import Any, Final, Literal
 import anthropic
 import httpx2
 
+from patterns.course.bodies import Json, json_or_text, usage_in
+
 FORMAT: Final = 1
 
 SourceKind = Literal["authored", "live"]
-Json = dict[str, Any]
-
 _KEPT_HEADERS = frozenset(("content-type", "request-id", "retry-after", "x-should-retry"))
 _KEPT_PREFIX = "anthropic-ratelimit-"
 
 
-class RecordingUnreadable(anthropic.AnthropicError):
+class CourseError(anthropic.AnthropicError):
+    """Something about the course itself; in a notebook it shows its message and no traceback.
+
+    It subclasses the SDK's base error, so the SDK passes it on at once instead of retrying.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class RecordingUnreadable(CourseError):
     """A recording file cannot be used.
 
     Attributes:
@@ -73,7 +82,7 @@ class Exchange:
     status: int
     headers: Mapping[str, str]
     body: Json
-    """One of `json`, `events`, `lines`, `text` or `base64`; `cut` if the connection broke."""
+    """One of `json`, `events`, `lines`, `text` or `base64`; `cut` if it has no end."""
     elapsed_ms: int
     first_event_ms: int | None = None
 
@@ -104,33 +113,10 @@ class Exchange:
             entry["first_event_ms"] = self.first_event_ms
         return entry
 
-    def usage(self) -> list[tuple[str, Json]]:
+    def usage(self) -> list[tuple[str, Any]]:
         """Model and usage of every message in the answer: one, or one a line for a batch."""
-        return list(usage_in(self.body))
-
-
-def usage_in(body: Json) -> Iterator[tuple[str, Json]]:
-    """Find (model, usage) of the messages in a recorded response body."""
-    if "events" in body:
-        message: Json = {}
-        for event in body["events"]:
-            data = event["data"] if isinstance(event["data"], dict) else {}
-            if data.get("type") == "message_start":
-                message = {**data["message"], "usage": dict(data["message"]["usage"])}
-            if data.get("type") == "message_delta":
-                message.get("usage", {}).update(data.get("usage") or {})
-        candidates = [message]
-    elif "lines" in body:
-        candidates = [
-            line.get("result", {}).get("message") or {}
-            for line in body["lines"]
-            if isinstance(line, dict)
-        ]
-    else:
-        candidates = [body["json"]] if isinstance(body.get("json"), dict) else []
-    for candidate in candidates:
-        if candidate.get("usage"):
-            yield candidate["model"], candidate["usage"]
+        asked = self.request.get("model") if isinstance(self.request, dict) else None
+        return [(model or str(asked or ""), usage) for model, usage in usage_in(self.body)]
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -140,56 +126,6 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in sorted((key.lower(), value) for key, value in headers.items())
         if name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIX)
     }
-
-
-def parse_body(content_type: str, content: bytes) -> Json:
-    """A response body as a recording keeps it: readable in a diff, and exact when replayed."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(content).decode("ascii")}
-    if content_type.startswith("text/event-stream"):
-        return {"events": list(_parse_events(text))}
-    if "jsonl" in content_type:
-        return {"lines": [json_or_text(line) for line in text.split("\n") if line]}
-    parsed = json_or_text(text)
-    return {"text": parsed} if isinstance(parsed, str) else {"json": parsed}
-
-
-def _parse_events(text: str) -> Iterator[Json]:
-    # Only "\n" ends a line here: str.splitlines() would also split inside JSON, on U+2028.
-    for chunk in text.replace("\r\n", "\n").split("\n\n"):
-        fields = [line.partition(": ") for line in chunk.split("\n") if line]
-        data = "\n".join(value for name, _, value in fields if name == "data")
-        if fields:
-            event = next((value for name, _, value in fields if name == "event"), "")
-            yield {"event": event, "data": json_or_text(data)}
-
-
-def json_or_text(text: str) -> Any:
-    """Parsed JSON, or the text itself where it is none."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def render_body(body: Json) -> list[bytes]:
-    """The chunks in which a recorded body is sent again: one an event, line or whole body."""
-    if "events" in body:
-        return [
-            f"event: {event['event']}\ndata: {_dump(event['data'])}\n\n".encode()
-            for event in body["events"]
-        ]
-    if "lines" in body:
-        return [f"{_dump(line)}\n".encode() for line in body["lines"]]
-    if "base64" in body:
-        return [base64.b64decode(body["base64"])]
-    return [_dump(body["json"] if "json" in body else body.get("text", "")).encode()]
-
-
-def _dump(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -238,7 +174,8 @@ class Recording:
         }
         draft = self.path.with_suffix(f".{os.getpid()}.part")
         try:
-            draft.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+            draft.write_bytes(text.encode("utf-8", "backslashreplace"))
             draft.replace(self.path)
         finally:
             draft.unlink(missing_ok=True)

@@ -9,32 +9,30 @@ Taught in chapter 00.
 
 import hashlib
 import os
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import anthropic
 import httpx2
 
+from patterns.course.bodies import render_body
 from patterns.course.recordings import (
+    CourseError,
     Exchange,
     Recording,
     Source,
     canonical,
-    render_body,
     request_body,
     request_path,
 )
+from patterns.course.turns import Turns
 
 REPLAY_LOG: Final = "PATTERNS_REPLAY_LOG"
 """Environment variable naming a folder; each replaying process notes there what it used."""
 
 
-class RecordingMissing(anthropic.AnthropicError):
+class RecordingMissing(CourseError):
     """No recorded exchange answers this request.
-
-    It subclasses the SDK's base error, so the SDK passes it on at once instead of retrying.
 
     Attributes:
         path: the recording file.
@@ -50,23 +48,70 @@ class RecordingMissing(anthropic.AnthropicError):
         )
 
 
-def _key(method: str, path: str, body: Any) -> bytes:
-    return hashlib.sha256(f"{method} {path}\n{canonical(body)}".encode()).digest()
+def request_key(method: str, path: str, body: Any) -> bytes:
+    """What equal requests have in common."""
+    text = f"{method} {path}\n{canonical(body)}"
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
+
+
+def key_of(exchange: Exchange) -> bytes:
+    """The key of the request in an exchange."""
+    return request_key(exchange.method, exchange.path, exchange.request)
+
+
+class Answers:
+    """Recorded exchanges, found by request: method, path and canonical body.
+
+    Args:
+        exchanges: what there is.
+        ignore: body fields that do not count, such as `metadata.user_id` or `messages.content`
+            (of every message).
+    """
+
+    def __init__(self, exchanges: Iterable[Exchange], *, ignore: Sequence[str] = ()) -> None:
+        self.exchanges = tuple(exchanges)
+        self._ignored = [each.split(".") for each in ignore]
+        self._places: dict[bytes, list[int]] = {}
+        for index, each in enumerate(self.exchanges):
+            self._places.setdefault(self.key(each.method, each.path, each.request), []).append(
+                index
+            )
+
+    def key(self, method: str, path: str, body: Any) -> bytes:
+        """What equal requests have in common."""
+        for field in self._ignored:
+            body = _without(body, field)
+        return request_key(method, path, body)
+
+    def places(self, key: bytes) -> Sequence[int]:
+        """Where the answers to such a request are, in order; empty if there is none."""
+        return self._places.get(key, ())
+
+
+def _without(body: Any, field: Sequence[str]) -> Any:
+    if isinstance(body, list):
+        return [_without(each, field) for each in body]
+    if not isinstance(body, dict) or field[0] not in body:
+        return body
+    rest = {name: value for name, value in body.items() if name != field[0]}
+    return rest if len(field) == 1 else {**rest, field[0]: _without(body[field[0]], field[1:])}
 
 
 class ReplayTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     """Answers requests from a recording; hand it to `httpx2.Client` or `httpx2.AsyncClient`.
 
     A request matches on method, path and canonical body. Equal requests are answered in the order
-    of the file and then from the start again, so a cell can be run twice and N samples stay N.
-    Answers come at once: recorded waits (`retry-after`) are cut to a millisecond for the SDK's
-    retry loop, while the header itself stays readable.
+    of the file and then from the start again, so N samples stay N; a notebook cell that runs again
+    gets what it got the first time. Answers come at once: recorded waits (`retry-after`) are cut to
+    a millisecond for the SDK's retry loop, while the header itself stays readable.
 
     Args:
         recording: what to answer from.
         log: called with the index of each exchange used, and with None for a request that none
             answers.
-        price: gives, for a request body, a phrase with the likely cost of sending it live.
+        price: gives, for path and body of a request, a phrase with the cost of sending it live.
+        ignore: body fields that do not count, as for `Answers`.
+        turns: shared by the clients of one notebook; its own if not given.
     """
 
     def __init__(
@@ -74,17 +119,15 @@ class ReplayTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         recording: Recording,
         *,
         log: Callable[[int | None], None] | None = None,
-        price: Callable[[Any], str] | None = None,
+        price: Callable[[str, Any], str] | None = None,
+        ignore: Sequence[str] = (),
+        turns: Turns | None = None,
     ) -> None:
         self.recording = recording
         self._log = log or (lambda index: None)
-        self._price = price or (lambda body: "")
-        self._lock = threading.Lock()
-        self._answers: dict[bytes, list[int]] = {}
-        self._turns: dict[bytes, int] = {}
-        for index, each in enumerate(recording.exchanges):
-            key = _key(each.method, each.path, each.request)
-            self._answers.setdefault(key, []).append(index)
+        self._price = price or (lambda path, body: "")
+        self._answers = Answers(recording.exchanges, ignore=ignore)
+        self._turns = turns or Turns()
 
     @property
     def source(self) -> Source:
@@ -102,19 +145,23 @@ class ReplayTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         return self._answer(request)
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        method, path = request.method, request_path(request.url)
-        body = request_body(request.content)
-        key = _key(method, path, body)
-        with self._lock:
-            matching = self._answers.get(key)
-            turn = self._turns.get(key, 0)
-            self._turns[key] = turn + 1
-        if not matching:
+        return respond(self.find(request.method, request_path(request.url), request.content))
+
+    def find(self, method: str, path: str, content: bytes) -> Exchange:
+        """The exchange whose turn it is.
+
+        Raises:
+            RecordingMissing: none answers this request.
+        """
+        body = request_body(content)
+        key = self._answers.key(method, path, body)
+        places = self._answers.places(key)
+        if not places:
             self._log(None)
             raise self._missing(method, path, body)
-        index = matching[turn % len(matching)]
+        index = places[self._turns.take(key) % len(places)]
         self._log(index)
-        return respond(self.recording.exchanges[index])
+        return self.recording.exchanges[index]
 
     def _missing(self, method: str, path: str, body: Any) -> RecordingMissing:
         alike = [
@@ -123,18 +170,20 @@ class ReplayTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
             if (each.method, each.path) == (method, path)
         ]
         difference = first_difference(body, alike)
-        return RecordingMissing(
-            self.recording.path, f"{method} {path}", difference, self._price(body)
-        )
+        price = self._price(path, body)
+        return RecordingMissing(self.recording.path, f"{method} {path}", difference, price)
 
 
 def respond(exchange: Exchange) -> httpx2.Response:
     """A recorded exchange as a response that streams its chunks one by one."""
-    headers = dict(exchange.headers)
-    if exchange.status >= 400:
-        headers["retry-after-ms"] = "1"
     stream = _Chunks(render_body(exchange.body), cut=bool(exchange.body.get("cut")))
-    return httpx2.Response(exchange.status, headers=headers, stream=stream)
+    return httpx2.Response(exchange.status, headers=headers_of(exchange), stream=stream)
+
+
+def headers_of(exchange: Exchange) -> dict[str, str]:
+    """The headers to answer with; a failure asks the SDK to wait for a millisecond only."""
+    hastened = {"retry-after-ms": "1"} if exchange.status >= 400 else {}
+    return {**exchange.headers, **hastened}
 
 
 class _Chunks(httpx2.SyncByteStream, httpx2.AsyncByteStream):
@@ -217,3 +266,9 @@ class ReplayLog:
         """Note one use (an index) or one miss (None)."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(f"{'miss' if index is None else index}\n")
+
+
+if __name__ == "__main__":  # pragma: no cover  # the command itself is tested in process
+    from patterns.course.runner import main
+
+    raise SystemExit(main(["serve", *__import__("sys").argv[1:]]))

@@ -2,8 +2,10 @@
 
     python -m patterns.course run [CHAPTER]             execute from recordings, store nothing;
                                                         two at a time, or as --workers says
-    python -m patterns.course record CHAPTER [--live]   make the recording, then the outputs
+    python -m patterns.course record CHAPTER [--live] [--missing]
+                                                        make the recording, then the outputs
     python -m patterns.course audit FOLDER              what a nbval run left unused or unanswered
+    python -m patterns.course serve [CHAPTER] [--port]  recordings for clients in any language
 
 Not part of any pattern: nothing else imports it.
 """
@@ -27,8 +29,9 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbclient.output_widget import OutputWidget
 
 from patterns.core.fan_out import fan_out
-from patterns.course.client import dollars, estimate_usd
-from patterns.course.recordings import Recording
+from patterns.course.budget import BUDGET, budget_limit, dollars, estimate_usd
+from patterns.course.client import KEEP, find_recordings
+from patterns.course.recordings import CourseError, Recording
 from patterns.course.replay import REPLAY_LOG
 
 NOTEBOOKS: Final = Path(__file__).parents[2] / "notebooks"
@@ -111,44 +114,86 @@ async def _run(notebooks: Sequence[Path], workers: int) -> int:
 
 async def _replayed(notebook: Path) -> str:
     """Execute a chapter from its recording, and say in a line how that went."""
-    with tempfile.TemporaryDirectory() as folder:
-        book, seconds = await execute(notebook, {"PATTERNS_MODE": "replay", REPLAY_LOG: folder})
-        uses = list(replay_uses(Path(folder), notebook.stem))
+    book, seconds, uses = await _replay(notebook, {})
     cells = sum(cell.cell_type == "code" for cell in book.cells)
     return f"✓ {notebook.stem:<26} {cells:3} cells  {len(uses):4} exchanges  {seconds:5.1f} s"
 
 
-def record(asked: str, *, live: bool) -> int:
+def record(asked: str, *, live: bool, missing: bool = False) -> int:
     """Make a chapter's recording and its outputs again; nothing is replaced unless all went well.
 
-    Recording happens in a copy of the recordings folder. With `live` the likely cost is said
-    first, and PATTERNS_BUDGET_USD holds.
+    Args:
+        asked: the chapter.
+        live: ask the API. The likely cost is said first, PATTERNS_BUDGET_USD holds, and what was
+            paid for stays in `recordings/draft/` until a run gets to the end: the next one goes on
+            from there.
+        missing: ask only for what the recording lacks.
     """
     (notebook,) = chapters(asked)
     target = NOTEBOOKS / "recordings" / f"{notebook.stem}.json"
     if live:
-        _say(_announce(target))
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "recordings"
-        shutil.copytree(NOTEBOOKS / "recordings", draft)
-        (draft / target.name).unlink(missing_ok=True)
-        settings = {
-            "PATTERNS_MODE": "record-live" if live else "record",
-            "PATTERNS_RECORDINGS": str(draft),
-        }
-        try:
-            asyncio.run(execute(notebook, settings))
-            settings = {"PATTERNS_MODE": "replay", "PATTERNS_RECORDINGS": str(draft)}
-            book, seconds = asyncio.run(execute(notebook, settings))
-        except FAILURES as error:
-            _say(f"✗ {notebook.stem}: nothing was replaced\n{_plain(str(error))}")
-            return 1
-        shutil.copyfile(draft / target.name, target)
+        folder = target.parent / "draft"
+        folder.mkdir(exist_ok=True)
+        return _record(notebook, target, folder, _live_settings(target), missing=missing)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        shutil.copytree(target.parent / "replies", folder / "replies")
+        return _record(notebook, target, folder, {"PATTERNS_MODE": "record"}, missing=missing)
+
+
+def _record(
+    notebook: Path, target: Path, folder: Path, settings: Mapping[str, str], *, missing: bool
+) -> int:
+    draft = folder / target.name
+    if missing and target.exists() and not draft.exists():
+        shutil.copyfile(target, draft)
+    elif draft.exists():
+        _say(
+            f"going on from {_count(draft)} answers in draft/{draft.name}; delete it to start anew"
+        )
+    where = {"PATTERNS_RECORDINGS": str(folder.resolve()), KEEP: "1"}
+    try:
+        asyncio.run(execute(notebook, {**settings, **where}))
+        book, seconds, used = asyncio.run(_replay(notebook, where))
+    except (*FAILURES, KeyboardInterrupt) as error:
+        _say(f"✗ {notebook.stem}: nothing was replaced\n{_plain(str(error))}")
+        if settings["PATTERNS_MODE"] == "record-live" and draft.exists():
+            _say(f"{_count(draft)} answers are kept in draft/{draft.name}; run again to go on")
+        return 1
+    recorded = Recording.load(draft)
+    exchanges = tuple(each for at, each in enumerate(recorded.exchanges) if at in used)
+    Recording(target, recorded.source, exchanges).save()
+    draft.unlink()
     clean(book)
     notebook.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    count = len(Recording.load(target).exchanges)
-    _say(f"✓ {notebook.stem}: {count} exchanges recorded, outputs stored ({seconds:.1f} s)")
+    _say(
+        f"✓ {notebook.stem}: {len(exchanges)} exchanges recorded, outputs stored ({seconds:.1f} s)"
+    )
     return 0
+
+
+async def _replay(
+    notebook: Path, settings: Mapping[str, str]
+) -> tuple[Any, float, list[int | None]]:
+    """Execute a chapter from its recording: the notebook, the seconds, the exchanges used."""
+    with tempfile.TemporaryDirectory() as folder:
+        replaying = {"PATTERNS_MODE": "replay", REPLAY_LOG: folder}
+        book, seconds = await execute(notebook, {**settings, **replaying})
+        return book, seconds, list(replay_uses(Path(folder), notebook.stem))
+
+
+def _live_settings(target: Path) -> dict[str, str]:
+    """Say what going live costs; the budget that goes with it."""
+    recorded = Recording.load(target).exchanges if target.exists() else None
+    cost = None if recorded is None else estimate_usd(recorded)
+    limit = budget_limit(os.environ.get(BUDGET), cost)
+    about = "an unknown amount" if cost is None else f"about {dollars(cost)}"
+    _say(f"going live: {about} by recorded usage; stops at ${limit:.2f} ({BUDGET})")
+    return {"PATTERNS_MODE": "record-live", BUDGET: f"{limit:f}"}
+
+
+def _count(recording: Path) -> int:
+    return len(Recording.load(recording).exchanges)
 
 
 def clean(book: Any) -> None:
@@ -190,13 +235,6 @@ def replay_uses(folder: Path, chapter: str) -> Iterator[int | None]:
             yield None if line == "miss" else int(line)
 
 
-def _announce(path: Path) -> str:
-    cost = estimate_usd(Recording.load(path)) if path.exists() else None
-    about = "an unknown amount" if cost is None else f"about {dollars(cost)}"
-    budget = os.environ.get("PATTERNS_BUDGET_USD") or "1"
-    return f"going live: {about} by recorded usage; stops at ${budget} (PATTERNS_BUDGET_USD)"
-
-
 def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
@@ -215,14 +253,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     running.add_argument("--workers", type=int, default=WORKERS, help="chapters at a time")
     recording = commands.add_parser("record")
     recording.add_argument("chapter")
-    recording.add_argument("--live", action="store_true")
+    recording.add_argument("--live", action="store_true", help="ask the API; costs money")
+    recording.add_argument("--missing", action="store_true", help="keep the answers there are")
+    serving = commands.add_parser("serve")
+    serving.add_argument("chapter", nargs="?", default="", help="all of them if not given")
+    serving.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
     commands.add_parser("audit").add_argument("folder", type=Path)
     given = parser.parse_args(arguments)
+    try:
+        return _do(given)
+    except CourseError as error:
+        _say(str(error))
+        return 1
+
+
+def _do(given: argparse.Namespace) -> int:
     if given.command == "run":
         return run(given.chapter, workers=given.workers)
     if given.command == "record":
-        return record(given.chapter, live=given.live)
-    return audit(given.folder)
+        return record(given.chapter, live=given.live, missing=given.missing)
+    if given.command == "audit":
+        return audit(given.folder)
+    from patterns.course.serve import serve
+
+    paths = [find_recordings() / f"{each.stem}.json" for each in chapters(given.chapter)]
+    return serve([path for path in paths if given.chapter or path.exists()], given.port)
 
 
 if __name__ == "__main__":  # pragma: no cover  # main() itself is tested in process

@@ -12,19 +12,17 @@ from anthropic import Anthropic
 from patterns.core.messages import text_of
 from patterns.core.models import SONNET
 from patterns.course import client as module
+from patterns.course.budget import BadSetting, BudgetSpent, dollars, estimate_usd
 from patterns.course.client import (
-    BadSetting,
     NoCredential,
     UnknownChapter,
     connect,
     connect_async,
     connection_of,
-    dollars,
-    estimate_usd,
     find_recordings,
     source_of,
 )
-from patterns.course.recorder import BudgetSpent, LiveCallRefused
+from patterns.course.recorder import LiveCallRefused
 from patterns.course.recordings import Recording, RecordingUnreadable
 from patterns.course.replay import REPLAY_LOG, RecordingMissing
 
@@ -125,10 +123,15 @@ def test_a_missing_recording_names_what_going_live_costs(folder: Path) -> None:
     """An upper bound, from the price table."""
     record(folder)
     client = connect("01_x", recordings=folder)
-    with pytest.raises(RecordingMissing, match=r"at most about \$0\.00"):
+    with pytest.raises(RecordingMissing, match=r"at most \$0\.0012\)\.$"):
         client.messages.create(**{**ASK, "max_tokens": 100})
-    with pytest.raises(RecordingMissing, match=r"restart the kernel\.$"):
+    with pytest.raises(RecordingMissing, match=r"at most \$0\.0\d+\)\.$"):
         client.messages.create(**{**ASK, "model": "claude-next"})
+    with pytest.raises(RecordingMissing, match=r"\(this request is free\)\.$"):
+        client.messages.count_tokens(model=SONNET, messages=ASK["messages"])
+    requests: Any = [{"custom_id": "a", "params": {**ASK, "max_tokens": 1_000_000}}]
+    with pytest.raises(RecordingMissing, match=r"at most \$10\.00\)\.$"):
+        client.messages.batches.create(requests=requests)
 
 
 def test_an_unknown_chapter_lists_the_known_ones(folder: Path) -> None:
@@ -222,7 +225,7 @@ def test_without_the_price_table_the_estimate_is_unknown(
     record(folder)
     monkeypatch.setitem(__import__("sys").modules, "patterns.core.pricing", None)
     client = connect("01_x", recordings=folder)
-    assert estimate_usd(Recording.load(folder / "01_x.json")) is None
+    assert estimate_usd(Recording.load(folder / "01_x.json").exchanges) is None
     assert "going live: an unknown amount" in str(connection_of(client))
     with pytest.raises(RecordingMissing, match=r"restart the kernel\.$"):
         client.messages.create(**{**ASK, "max_tokens": 1})
@@ -234,13 +237,10 @@ class Live:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, status: int = 200) -> None:
         self.sent: list[httpx2.Request] = []
         self.status = status
-        self.options: list[dict[str, Any]] = []
-        for name in ("HTTPTransport", "AsyncHTTPTransport"):
-            monkeypatch.setattr(httpx2, name, self.make)
+        monkeypatch.setattr(module, "network", self.make)
         monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-test")
 
-    def make(self, **options: Any) -> httpx2.MockTransport:
-        self.options.append(options)
+    def make(self, *, asynchronous: bool) -> httpx2.MockTransport:
         return httpx2.MockTransport(self.answer)
 
     def answer(self, request: httpx2.Request) -> httpx2.Response:
@@ -293,17 +293,82 @@ def test_record_live_keeps_what_the_api_said(folder: Path, monkeypatch: pytest.M
     assert "this chapter costs about $0.80 · stops at $2.50" in str(again)
 
 
+def test_the_budget_covers_the_chapter_or_the_banner_says_what_to_set(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice what was recorded unless something is set; then what would do."""
+    Live(monkeypatch)
+    client = connect("01_x", mode="record-live", recordings=folder)
+    for _ in range(2):
+        client.messages.create(**ASK)
+    module._SHARED.clear()
+    by_default = connection_of(connect("01_x", mode="live", recordings=folder))
+    assert str(by_default) == "live · this chapter costs about $1.60 · stops at $4.00"
+    module._SHARED.clear()
+    monkeypatch.setenv("PATTERNS_BUDGET_USD", " .5")
+    low = connection_of(connect("01_x", mode="live", recordings=folder))
+    assert str(low).endswith("stops early, at $0.50: set PATTERNS_BUDGET_USD=4.00 to finish")
+
+
+def test_what_was_paid_for_is_not_asked_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With PATTERNS_KEEP only what is missing goes out; cut answers and failures do again."""
+    live = Live(monkeypatch)
+    monkeypatch.setenv("PATTERNS_KEEP", "1")
+    monkeypatch.setenv("PATTERNS_BUDGET_USD", "1")
+    client = connect("01_x", mode="record-live", recordings=folder)
+    for _ in range(2):
+        client.messages.create(**ASK)
+    with pytest.raises(BudgetSpent):
+        client.messages.create(**ASK)
+    module._SHARED.clear()
+    again = connect("01_x", mode="record-live", recordings=folder)
+    other = {**ASK, "max_tokens": 98}
+    again.messages.create(**other)
+    assert len(Recording.load(folder / "01_x.json").exchanges) == 3
+    for _ in range(2):
+        again.messages.create(**ASK)
+    asked = [each.request["max_tokens"] for each in Recording.load(folder / "01_x.json").exchanges]
+    assert (asked, len(live.sent)) == ([98, 99, 99], 3)
+
+    async def main() -> None:
+        module._SHARED.clear()
+        async with connect_async("01_x", mode="record-live", recordings=folder) as client:
+            await client.messages.create(**ASK)
+
+    asyncio.run(main())
+    assert len(live.sent) == 3
+
+
+def test_answers_of_two_kinds_are_not_mixed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An authored recording cannot be completed by live answers."""
+    record(folder)
+    Live(monkeypatch)
+    monkeypatch.setenv("PATTERNS_KEEP", "1")
+    with pytest.raises(BadSetting, match=r"01_x\.json holds authored answers"):
+        connect("01_x", mode="record-live", recordings=folder)
+
+
+def test_ignored_fields_do_not_count(folder: Path) -> None:
+    """Such as an id that differs from day to day."""
+    record(folder)
+    client = connect("01_x", recordings=folder, ignore=["metadata.user_id", "messages.content"])
+    said = client.messages.create(**{**ASK, "messages": [{"role": "user", "content": "Ho"}]})
+    assert text_of(said) == "Hello."
+    with pytest.raises(RecordingMissing):
+        client.messages.create(**ASK, metadata={"user_id": "u"})
+
+
 def test_a_compatible_server_is_not_taken_for_the_api(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ANTHROPIC_BASE_URL is honoured live, and named as the upstream."""
     live = Live(monkeypatch)
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     client = connect("01_x", mode="live", recordings=folder)
     client.messages.create(**ASK)
     assert live.sent[0].url.host == "127.0.0.1"
-    assert live.options[0]["proxy"] == "http://proxy.example:3128"
     assert not source_of(client).measured
 
 
@@ -321,7 +386,9 @@ def test_live_without_a_credential_says_so_before_any_call(folder: Path) -> None
         connect("01_x", mode="live", recordings=folder)
 
 
-@pytest.mark.parametrize("value", ["a lot", "-1", "nan"])
+@pytest.mark.parametrize(
+    "value", ["a lot", "-1", "nan", "1e999", "Infinity", "1e3", "1_0", "1,50", "$1", "9999999", "."]
+)
 def test_a_budget_that_is_no_amount_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:

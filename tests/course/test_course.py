@@ -16,6 +16,7 @@ from patterns.course import client as client_module
 from patterns.course import runner as course
 from patterns.course.client import connect
 from patterns.course.recordings import Recording
+from patterns.fake_api import FakeAPI
 
 ASK = """\
 import anthropic
@@ -195,12 +196,61 @@ def test_recording_live_says_the_cost_first(
     assert course.main(["record", "01_x", "--live"]) == 1
     out = capsys.readouterr().out
     assert out.startswith("going live: about $0.000")
-    assert "stops at $1 " in out
+    assert "stops at $1.00 " in out
     assert "set ANTHROPIC_API_KEY" in out
+    recorded.unlink()
+    monkeypatch.setenv("PATTERNS_BUDGET_USD", "1e999")
+    assert course.main(["record", "01_x", "--live"]) == 1
+    assert capsys.readouterr().out.startswith("PATTERNS_BUDGET_USD is '1e999': give an amount")
     monkeypatch.setenv("PATTERNS_BUDGET_USD", "2")
-    said = course._announce(recorded.with_name("02_y.json"))
-    assert "an unknown amount" in said
-    assert "stops at $2" in said
+    assert course.main(["record", "01_x", "--live"]) == 1
+    assert "an unknown amount by recorded usage; stops at $2.00" in capsys.readouterr().out
+
+
+class Live:
+    """Stands in for `execute`: records one answer of several, then fails; or replays."""
+
+    def __init__(self, *, wanted: int) -> None:
+        self.wanted, self.sent = wanted, 0
+
+    async def __call__(self, path: Path, environment: Mapping[str, str]) -> tuple[Any, float]:
+        client_module._SHARED.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"ANTHROPIC_API_KEY": "k", **environment}.items():
+                patch.setenv(name, value)
+            patch.setattr(client_module, "network", self.network)
+            client = connect("01_x")
+            for number in range(self.wanted):
+                content = [{"role": "user", "content": f"{number}"}]
+                client.messages.create(model=SONNET, max_tokens=9, messages=content)  # type: ignore[arg-type]
+        return nbformat.v4.new_notebook(), 1.0  # type: ignore[no-untyped-call]
+
+    def network(self, *, asynchronous: bool) -> Any:
+        self.sent += 1
+        if self.sent == 2:
+            self.sent = 0
+            raise KeyboardInterrupt
+        return FakeAPI().transport
+
+
+def test_a_failed_live_recording_keeps_what_was_paid(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run goes on from there; what no cell uses in the end is left out."""
+    live = Live(wanted=2)
+    monkeypatch.setattr(course, "execute", live)
+    assert course.main(["record", "01_x", "--live"]) == 0
+    target, draft = folder / "recordings" / "01_x.json", folder / "recordings" / "draft"
+    assert Recording.load(target).source.kind == "live"
+    assert not list(draft.iterdir())
+    live.wanted = 3
+    live.sent = 1
+    assert course.main(["record", "01_x", "--live", "--missing"]) == 1
+    assert "2 answers are kept in draft/01_x.json" in capsys.readouterr().out
+    live.wanted = 1
+    assert course.main(["record", "01_x", "--live"]) == 0
+    assert "going on from 2 answers in draft/01_x.json" in capsys.readouterr().out
+    assert len(Recording.load(target).exchanges) == 1
 
 
 def test_cleaning_takes_out_what_changes_from_run_to_run() -> None:

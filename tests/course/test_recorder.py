@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,12 @@ from anthropic import Anthropic, AsyncAnthropic
 from patterns.core.messages import iter_text, iter_text_async
 from patterns.core.models import SONNET
 from patterns.core.pricing import cost_usd
+from patterns.course.budget import Budget, BudgetSpent, exchange_cost
 from patterns.course.recorder import (
-    Budget,
-    BudgetSpent,
     LiveCallRefused,
     Recorder,
     RecordingsReadOnly,
     TapTransport,
-    exchange_cost,
     raise_if_refused,
 )
 from patterns.course.recordings import Exchange, Recording, Source
@@ -113,8 +112,10 @@ def test_a_recording_keeps_times_and_no_request_headers(tmp_path: Path) -> None:
     assert "authorization" not in recorder.path.read_text("utf-8").lower()
 
 
-def test_a_reader_who_stops_early_leaves_a_whole_recording(tmp_path: Path) -> None:
-    """The rest of the stream is read before it is closed, sync and async."""
+def test_a_reader_who_stops_early_waits_for_nothing_and_leaves_a_cut_recording(
+    tmp_path: Path,
+) -> None:
+    """What was read is kept, and never replayed as the whole, sync and async."""
     api = FakeAPI()
     api.enqueue("word " * 50, "word " * 50)
     recorder = recorder_in(tmp_path)
@@ -130,8 +131,49 @@ def test_a_reader_who_stops_early_leaves_a_whole_recording(tmp_path: Path) -> No
             await stream.close()
 
     asyncio.run(main())
-    for exchange in Recording.load(recorder.path).exchanges:
-        assert exchange.body["events"][-1]["event"] == "message_stop"
+    exchanges = Recording.load(recorder.path).exchanges
+    read = [[event["event"] for event in each.body["events"]] for each in exchanges]
+    assert read == [["message_start"], ["message_start"]]
+    assert [each.body["cut"] for each in exchanges] == [True, True]
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, asyncio.CancelledError, MemoryError])
+def test_an_interrupted_stream_is_cut_whatever_ended_it(
+    tmp_path: Path, interrupt: type[BaseException]
+) -> None:
+    """Also by the reader's own hand."""
+    api = FakeAPI()
+    api.enqueue("word " * 50)
+    recorder = recorder_in(tmp_path)
+    stream = sync(tap(api.transport, recorder)).messages.create(**ASK, stream=True)
+    with pytest.raises(interrupt), stream:
+        for number, _ in enumerate(stream):
+            if number == 3:
+                raise interrupt
+    (exchange,) = Recording.load(recorder.path).exchanges
+    kept = [each["event"] for each in exchange.body["events"] if each["event"] != "ping"]
+    assert (len(kept), exchange.body["cut"]) == (4, True)
+    with pytest.raises(httpx2.RemoteProtocolError):
+        list(
+            sync(ReplayTransport(Recording.load(recorder.path))).messages.create(**ASK, stream=True)
+        )
+
+
+def test_what_a_callback_raises_costs_no_second_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer has been paid for: it reaches its reader, and the log says what went wrong."""
+    api = FakeAPI()
+
+    def fail(slot: int, exchange: Exchange) -> None:
+        raise OSError("disk full")
+
+    transport = TapTransport(
+        api.transport, on_request=lambda: 0, on_exchange=fail, on_error=nothing, clock=lambda: 0.0
+    )
+    assert sync(transport).messages.create(**ASK).stop_reason == "end_turn"
+    assert len(api.journal) == 1
+    assert "disk full" in caplog.text
 
 
 class Breaking(httpx2.SyncByteStream, httpx2.AsyncByteStream):
@@ -246,6 +288,28 @@ def _usage(tokens: int) -> Any:
     from anthropic.types import Usage
 
     return Usage(input_tokens=tokens, output_tokens=0)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        "many",
+        [1],
+        {},
+        {"input_tokens": "9"},
+        {"input_tokens": -1, "output_tokens": 2},
+        {"x": 1},
+    ],
+)
+def test_usage_that_cannot_be_read_is_charged_as_the_most_it_may_be(usage: Any) -> None:
+    """Neither an error nor a hole in the budget; nothing for what asks no model."""
+    asked = {"model": SONNET, "max_tokens": 1_000_000}
+    body = {"json": {"model": SONNET, "usage": usage}}
+    exchange = Exchange("POST", "/v1/messages", asked, 200, {}, body, 1)
+    assert 10 < exchange_cost(exchange) < 11
+    assert exchange_cost(replace(exchange, request=["?"], status=529)) < 1
+    assert exchange_cost(replace(exchange, path="/v1/models", body={"json": [usage]})) == 0
 
 
 def refusal(status: int, body: Any) -> httpx2.Response:

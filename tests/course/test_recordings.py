@@ -22,14 +22,13 @@ from anthropic.types.messages import (
 from anthropic.types.messages.batch_create_params import BatchCreateParams
 from pydantic import ConfigDict, TypeAdapter
 
+from patterns.course.bodies import parse_body, render_body
 from patterns.course.recordings import (
     Exchange,
     Recording,
     RecordingUnreadable,
     Source,
     kept_headers,
-    parse_body,
-    render_body,
 )
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "recordings"
@@ -247,7 +246,6 @@ def test_headers_are_kept_by_allow_list() -> None:
             {
                 "events": [
                     {"event": "x", "data": {"t": "\u2028"}},
-                    {"event": "", "data": ""},
                     {"event": "", "data": "raw"},
                 ]
             },

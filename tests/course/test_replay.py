@@ -200,7 +200,7 @@ def test_batch_results_replay_as_lines() -> None:
 def test_a_missing_recording_surfaces_at_once_and_says_what_differs() -> None:
     """The SDK does not retry it; the message names file, difference and the two ways on."""
     log: list[int | None] = []
-    replaying = client(exchange(), log=log.append, price=lambda body: " (about $0.01)")
+    replaying = client(exchange(), log=log.append, price=lambda path, body: " (about $0.01)")
     with pytest.raises(RecordingMissing) as caught:
         replaying.messages.create(**{**ASK, "max_tokens": 10})
     message = str(caught.value)
