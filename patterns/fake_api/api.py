@@ -9,7 +9,7 @@ Taught in chapter 00.
 """
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -21,26 +21,26 @@ from anthropic._base_client import get_platform
 from patterns.fake_api.batches.answers import BatchAnswers
 from patterns.fake_api.batches.routes import BatchRoutes
 from patterns.fake_api.batches.store import Batches
-from patterns.fake_api.build import Built, Input, build, make_id
-from patterns.fake_api.cache import Plan, PromptCache
+from patterns.fake_api.build import make_id
+from patterns.fake_api.cache import PromptCache
 from patterns.fake_api.catalogue import get_model, list_models
 from patterns.fake_api.clock import Clock, RealClock
+from patterns.fake_api.files import Files
 from patterns.fake_api.journal import SECRET_HEADERS, Entry
-from patterns.fake_api.latency import NO_TIME, Latency, Timing
+from patterns.fake_api.latency import Latency
 from patterns.fake_api.limits import Limiter, RateLimits
+from patterns.fake_api.messages import Messages
 from patterns.fake_api.scripting.chooser import Chooser
 from patterns.fake_api.scripting.faults import Fault, FaultScript, first_error
-from patterns.fake_api.scripting.matching import see
-from patterns.fake_api.scripting.replies import Answering, Error, Reply
+from patterns.fake_api.scripting.replies import Answering
 from patterns.fake_api.scripting.scripts import Replies
-from patterns.fake_api.tokens import input_tokens
-from patterns.fake_api.validation.request import check_request
-from patterns.fake_api.wire.answers import error_answer, json_answer, message_answer
+from patterns.fake_api.wire.answers import error_answer, json_answer
 from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.http import Answer, Request
-from patterns.fake_api.wire.routes import Call, identify, parse, route
+from patterns.fake_api.wire.routes import Call, identify, route
 from patterns.fake_api.wire.transport import FakeTransport
 
+NO_SKILLS: Final = {"data": [], "has_more": False, "next_page": None}
 ORGANIZATION: Final = "00000000-0000-4000-8000-00000000fa4e"
 """The organisation that every response names."""
 
@@ -80,10 +80,11 @@ class FakeAPI:
         self.transport = FakeTransport(self)
         script = Replies.load(replies) if isinstance(replies, Path | str) else replies
         self._chooser = Chooser(script.entries if script else (), strict=strict)
-        self._cache = PromptCache()
+        cache = PromptCache()
         self._limiter = None if limits is None else Limiter(limits)
-        self._latency = latency
-        answers = BatchAnswers(self._chooser, self._cache, hits=batch_cache_hits, seed=seed)
+        self._files = Files(seed)
+        self._messages = Messages(self._chooser, cache, self._files, self._limiter, latency, seed)
+        answers = BatchAnswers(self._chooser, cache, hits=batch_cache_hits, seed=seed)
         self._batches = BatchRoutes(Batches(batch_seconds, seed), answers)
         self._faults = FaultScript(list(faults))
         self._seed = seed
@@ -130,10 +131,13 @@ class FakeAPI:
         ordinal = self._ordinals[digest] = self._ordinals.get(digest, 0) + 1
         request_id = make_id("req", self._seed, digest, ordinal)
         call = Call(request, digest, ordinal, self.clock.now())
+        unreadable = call.decode()
         faults = self._faults.for_request(request.path, call.lenient_body)
         try:
             if (error := first_error(faults)) is not None:
                 raise error.as_api_error()
+            if unreadable is not None:
+                raise unreadable
             answer = self._answer(call)
         except APIError as error:
             answer = error_answer(error, request_id)
@@ -144,6 +148,8 @@ class FakeAPI:
                 fault.damage(answer)
         answer.headers["request-id"] = request_id
         answer.headers["anthropic-organization-id"] = ORGANIZATION
+        if call.workspace:
+            answer.headers["anthropic-workspace-id"] = call.workspace
         self.journal.append(_entry(call, answer, request_id))
         return answer
 
@@ -151,10 +157,12 @@ class FakeAPI:
         handler, argument = route(call.request)
         call.workspace = identify(call.request, self._keys)
         actions: dict[str, Callable[[Call, str], Answer]] = {
-            "message": self._message,
-            "count_tokens": self._count_tokens,
+            "message": self._messages.create,
+            "count_tokens": self._messages.count_tokens,
             "models": self._models,
             "model": self._model,
+            "skills": lambda call, _: json_answer(NO_SKILLS),
+            **self._files.handlers(),
             **self._batches.handlers(),
         }
         if self._limiter is not None and handler != "message":
@@ -162,74 +170,16 @@ class FakeAPI:
         return actions[handler](call, argument)
 
     def _models(self, call: Call, _: str) -> Answer:
-        return json_answer(list_models(call.request.query, call.at))
+        return json_answer(list_models(call.request.query, call.at, call.betas))
 
     def _model(self, call: Call, model: str) -> Answer:
-        return json_answer(get_model(model, call.at))
-
-    def _count_tokens(self, call: Call, _: str) -> Answer:
-        body = parse(call.request)
-        check_request(body, now=call.at, beta=call.beta, counting=True)
-        return json_answer({"input_tokens": input_tokens(body)})
+        return json_answer(get_model(model, call.at, call.betas))
 
     def _admit_other(self, handler: str, now: float) -> None:
         assert self._limiter is not None
         if handler == "count_tokens" or handler.startswith("batch"):
             kind = "count_tokens" if handler == "count_tokens" else "batches"
             self._limiter.admit_other(kind, now)
-
-    def _message(self, call: Call, _: str) -> Answer:
-        body = parse(call.request)
-        facts = check_request(body, now=call.at, beta=call.beta)
-        plan = self._plan(call, body, facts.min_cacheable_tokens)
-        tokens = Input(input_tokens(body)) if plan is None else plan.tokens
-        if self._limiter is not None:
-            self._limiter.admit(facts.id, tokens.uncached + tokens.written, call.at)
-        reply, name = self._chooser.choose(see(call.request.path, body, call.digest))
-        if isinstance(reply, Error):
-            return self._scripted_error(reply, name, call)
-        message_id = make_id("msg", self._seed, call.digest, call.ordinal)
-        diagnostics = self._diagnose(call, body, plan, message_id)
-        built = build(body, reply, message_id, tokens, diagnostics=diagnostics)
-        timing = self._timing(call, reply, tokens, built)
-        if plan is not None:
-            self._cache.store(plan, call.at, call.at + timing.first)
-        answer = message_answer(built, timing, name, streamed=body.get("stream") is True)
-        if self._limiter is not None:
-            self._limiter.produced(facts.id, built.output_tokens, call.at)
-            answer.headers.update(self._limiter.headers(facts.id, call.at))
-        return answer
-
-    def _plan(self, call: Call, body: Mapping[str, Any], minimum: int) -> Plan | None:
-        """What the cache means for the request; None where it asks for neither."""
-        if not call.may_cache and "diagnostics" not in body:
-            return None
-        return self._cache.plan(body, minimum, call.workspace, call.at)
-
-    def _diagnose(
-        self, call: Call, body: Mapping[str, Any], plan: Plan | None, message_id: str
-    ) -> dict[str, Any] | None:
-        asked = body.get("diagnostics")
-        if asked is None or plan is None:
-            return None
-        self._cache.remember(call.workspace, message_id, plan)
-        return self._cache.diagnose(call.workspace, asked.get("previous_message_id"), plan)
-
-    def _scripted_error(self, error: Error, name: str, call: Call) -> Answer:
-        request_id = make_id("req", self._seed, call.digest, call.ordinal)
-        answer = error_answer(error.as_api_error(), request_id)
-        answer.wait, answer.reply = error.seconds or 0.0, name
-        return answer
-
-    def _timing(self, call: Call, reply: Reply, tokens: Input, built: Built) -> Timing:
-        if reply.seconds is not None:
-            per_token = 0.75 * reply.seconds / max(1, built.output_tokens)
-            return Timing(reply.seconds - per_token * built.output_tokens, per_token)
-        if self._latency is None:
-            return NO_TIME
-        seed = f"{self._seed}|{call.ordinal}".encode()
-        draw = blake2b(call.digest, digest_size=8, key=seed).digest()
-        return self._latency.timing(draw, tokens.uncached + tokens.written)
 
 
 def _key(request: Request) -> bytes:

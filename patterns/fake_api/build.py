@@ -5,17 +5,23 @@ Ids come from a hash of the request and its ordinal, so that the same run gives 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, Final
 
+from patterns.core.models import MODELS, ModelFacts
 from patterns.fake_api.scripting.replies import Reply, ToolUse
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
-from patterns.fake_api.validation.schemas import example_of
+from patterns.fake_api.validation.examples import example_of
+from patterns.fake_api.validation.model_rules import forces_tool, speed_of, thinking_of
+from patterns.fake_api.validation.tools import output_format
 from patterns.fake_api.wire.jsons import compact
-from patterns.fake_api.wire.signatures import sign
+from patterns.fake_api.wire.signatures import sign, sign_omitted
 
 ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LETTERS: Final = bytes(ord(ALPHABET[n % len(ALPHABET)]) for n in range(256))
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 EXPLANATIONS: Final[Mapping[str, str]] = {
     "reasoning_extraction": "The request asks for the model's internal reasoning.",
 }
@@ -42,6 +48,11 @@ class Input:
         """Tokens written to the cache, with either TTL."""
         return self.written_5m + self.written_1h
 
+    @property
+    def total(self) -> int:
+        """All of the request's input tokens."""
+        return self.uncached + self.read + self.written
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -58,15 +69,30 @@ def build(
     tokens: Input,
     *,
     tier: str = "standard",
-    diagnostics: Mapping[str, Any] | None = None,
+    extras: Mapping[str, Any] = NOTHING,
+    at: float = 0.0,
 ) -> Built:
-    """The message that answers `body` with `reply`."""
-    blocks = _blocks(body, reply, message_id)
-    kept, natural = _within(blocks, body)
+    """The message that answers `body` with `reply`.
+
+    Args:
+        body: a checked request.
+        reply: what to answer with.
+        message_id: the message's id.
+        tokens: how the input was counted.
+        tier: the service tier.
+        extras: further fields of the message.
+        at: when, in seconds since 1970; some features end on a day.
+    """
+    facts = MODELS[body["model"]]
+    blocks = _blocks(body, reply, message_id, facts)
+    room = facts.context_tokens - tokens.total
+    kept, natural = _within(blocks, body, room)
     stop_reason, stop_sequence = _stop(reply, kept, natural)
     sizes = [(block["type"], block_tokens(block)) for block in kept]
     thinking = sum([size for kind, size in sizes if kind == "thinking"])
     output = _output_tokens(body, reply, sum([size for _, size in sizes]))
+    if thinking and not _shows_thinking(body, facts):
+        kept = [_omitted(block) for block in kept]
     message = {
         "id": message_id,
         "type": "message",
@@ -76,15 +102,24 @@ def build(
         "stop_reason": stop_reason,
         "stop_sequence": stop_sequence,
         "stop_details": _stop_details(reply, stop_reason),
-        "usage": usage_of(tokens, output, thinking, tier, body.get("speed")),
+        "usage": usage_of(tokens, output, thinking, tier, _where(body, facts, at)),
     }
-    if "diagnostics" in body:
-        message["diagnostics"] = diagnostics
+    if extras:
+        message |= extras
     return Built(message, output)
 
 
+def _where(body: Mapping[str, Any], facts: ModelFacts, at: float) -> dict[str, Any]:
+    """How and where the request ran, as `usage` says it."""
+    default = "global" if facts.inference_geo else "not_available"
+    ran = {"inference_geo": body.get("inference_geo") or default}
+    if body.get("speed") is not None:
+        ran["speed"] = speed_of(body, facts, datetime.fromtimestamp(at, UTC).date())
+    return ran
+
+
 def usage_of(
-    tokens: Input, output: int, thinking: int, tier: str, speed: str | None
+    tokens: Input, output: int, thinking: int, tier: str, ran: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The usage of a message."""
     usage: dict[str, Any] = {
@@ -97,28 +132,26 @@ def usage_of(
         },
         "output_tokens": output,
         "service_tier": tier,
+        **ran,
     }
     if thinking:
         usage["output_tokens_details"] = {"thinking_tokens": min(thinking, output)}
-    if speed is not None:
-        usage["speed"] = speed
     return usage
 
 
-def _blocks(body: Mapping[str, Any], reply: Reply, message_id: str) -> list[dict[str, Any]]:
+def _blocks(
+    body: Mapping[str, Any], reply: Reply, message_id: str, facts: ModelFacts
+) -> list[dict[str, Any]]:
     """The content blocks of a reply, uncut."""
+    if body.get("compaction") is not None:
+        summary = reply.text or ""
+        return [{"type": "compaction", "content": summary, "signature": sign(summary)}]
     if reply.content is not None:
         return [dict(block) for block in reply.content]
     blocks: list[dict[str, Any]] = []
-    if reply.thinking is not None and _thinks(body):
-        shown = (body.get("thinking") or {}).get("display") != "omitted"
-        blocks.append(
-            {
-                "type": "thinking",
-                "thinking": reply.thinking if shown else "",
-                "signature": sign(reply.thinking if shown else ""),
-            }
-        )
+    if reply.thinking is not None and _thinks(body, facts):
+        signature = sign(reply.thinking)
+        blocks.append({"type": "thinking", "thinking": reply.thinking, "signature": signature})
     text = compact(reply.json) if reply.json is not None else reply.text
     if text:
         blocks.append({"type": "text", "text": text})
@@ -126,8 +159,22 @@ def _blocks(body: Mapping[str, Any], reply: Reply, message_id: str) -> list[dict
     return blocks
 
 
-def _thinks(body: Mapping[str, Any]) -> bool:
-    return (body.get("thinking") or {}).get("type") != "disabled"
+def _thinks(body: Mapping[str, Any], facts: ModelFacts) -> bool:
+    """Whether an answer begins with thinking: not where it is off, nor before a forced tool."""
+    return thinking_of(body, facts) in ("adaptive", "enabled") and not forces_tool(body)
+
+
+def _shows_thinking(body: Mapping[str, Any], facts: ModelFacts) -> bool:
+    """Whether the text of thinking is returned; it is paid for either way."""
+    display = (body.get("thinking") or {}).get("display")
+    return facts.shows_thinking if display is None else display != "omitted"
+
+
+def _omitted(block: dict[str, Any]) -> dict[str, Any]:
+    """A thinking block without its text; others as they are."""
+    if block["type"] != "thinking":
+        return block
+    return {**block, "thinking": "", "signature": sign_omitted(block["thinking"])}
 
 
 def _call(call: ToolUse, message_id: str, n: int) -> dict[str, Any]:
@@ -140,10 +187,11 @@ def _call(call: ToolUse, message_id: str, n: int) -> dict[str, Any]:
 
 
 def _within(
-    blocks: list[dict[str, Any]], body: Mapping[str, Any]
+    blocks: list[dict[str, Any]], body: Mapping[str, Any], room: int
 ) -> tuple[list[dict[str, Any]], tuple[str, str | None] | None]:
-    """The blocks that fit `max_tokens` and end before a stop sequence, and why they end."""
-    left: int = body["max_tokens"]
+    """The blocks that fit `max_tokens` and the window and end before a stop sequence, and why."""
+    left: int = min(body["max_tokens"], room)
+    full = "max_tokens" if left == body["max_tokens"] else "model_context_window_exceeded"
     sequences = body.get("stop_sequences")
     kept: list[dict[str, Any]] = []
     for block in blocks:
@@ -151,7 +199,7 @@ def _within(
         size = block_tokens(block)
         if size > left:
             _keep_part(kept, block, left)
-            return kept, ("max_tokens", None)
+            return kept, (full, None)
         if stopped is None or block["text"]:
             kept.append(block)
         if stopped is not None:
@@ -192,6 +240,8 @@ def _stop(
         return "refusal", None
     if reply.stop_reason is not None:
         return reply.stop_reason, None
+    if "compaction" in [block["type"] for block in kept]:
+        return "compaction", None
     if "tool_use" in [block["type"] for block in kept]:
         return "tool_use", None
     return "end_turn", None
@@ -214,11 +264,21 @@ def _output_tokens(body: Mapping[str, Any], reply: Reply, counted: int) -> int:
 
 def echo_of(body: Mapping[str, Any], last_text: str) -> Reply:
     """The answer to a request that no script knows: it says what it is, every time alike."""
-    schema = ((body.get("output_config") or {}).get("format") or {}).get("schema")
-    if schema is not None:
-        return Reply(json=example_of(schema, schema))
+    form = output_format(body)
+    if forces_tool(body):
+        return Reply(tool_use=[_forced(body)])
+    if form is not None:
+        return Reply(json=example_of(form["schema"], form["schema"]))
     shown = last_text if len(last_text) <= 200 else last_text[:200] + "…"
     return Reply(f"[echo of the fake API, no scripted reply fits] {shown}")
+
+
+def _forced(body: Mapping[str, Any]) -> ToolUse:
+    """A call of the tool that the request asks for, or of the first, with an example as input."""
+    wanted = body["tool_choice"].get("name")
+    tool = next(tool for tool in body["tools"] if wanted in (None, tool.get("name")))
+    schema = tool.get("input_schema") or {"type": "object"}
+    return ToolUse(tool.get("name") or tool["type"], example_of(schema, schema))
 
 
 def start_of(text: str, size: int = 80) -> str:

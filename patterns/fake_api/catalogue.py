@@ -1,41 +1,75 @@
 """`/v1/models`: the models of `patterns.core.models` in the API's shape.
 
-The fake knows ids, families and end-of-life dates. Capabilities and limits are null, which the
-API's type allows: ask the real API for them. Release dates are the epoch, which stands for
-"unknown" there.
+Limits and capabilities are those of the table. Release dates that it does not have are the epoch,
+which stands for "unknown" there.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
-from patterns.core.models import MODELS, ModelFacts
+from patterns.core.models import MODELS, Effort, ModelFacts, Thinking
 from patterns.fake_api.wire.errors import APIError
 
 T = TypeVar("T")
 
+EPOCH: Final = date(1970, 1, 1)
 DEFAULT_LIMIT = 20
 MOST = 1_000
 
 
-def model_info(facts: ModelFacts, today: date) -> dict[str, Any]:
+def model_info(facts: ModelFacts, today: date, betas: frozenset[str]) -> dict[str, Any]:
     """One model as the API describes it."""
     ends = facts.end_of_life
     lifecycle = "retired" if facts.retired(today) else "deprecated" if ends else "active"
-    return {
+    info: dict[str, Any] = {
         "type": "model",
         "id": facts.id,
         "display_name": display_name(facts.id),
-        "created_at": "1970-01-01T00:00:00Z",
+        "created_at": f"{facts.released or EPOCH}T00:00:00Z",
         "lifecycle": lifecycle,
         "line": line_of(facts.id),
         "retires_at": f"{ends.isoformat()}T00:00:00Z" if ends else None,
         "deprecated_at": None,
-        "capabilities": None,
-        "max_input_tokens": None,
-        "max_tokens": None,
+        "capabilities": capabilities_of(facts),
+        "max_input_tokens": facts.context_tokens,
+        "max_tokens": facts.max_output_tokens,
     }
+    if any(beta.startswith("server-side-fallback-") for beta in betas):
+        info["allowed_fallback_models"] = list(facts.fallbacks or ())
+    return info
+
+
+def capabilities_of(facts: ModelFacts) -> dict[str, Any]:
+    """What a model can do, as the API's type says it."""
+    every = ("batch", "citations", "code_execution", "image_input", "pdf_input")
+    return {
+        **{name: _supported(True) for name in (*every, "structured_outputs")},
+        "context_management": {
+            **_supported(True),
+            "clear_thinking_20251015": _supported(True),
+            "clear_tool_uses_20250919": _supported(True),
+            "compact_20260112": _supported(facts.compaction),
+        },
+        "effort": {
+            **_supported(bool(facts.efforts)),
+            **{level: _supported(level in facts.efforts) for level in get_args(Effort)},
+        },
+        "server_tools": {
+            **_supported(True),
+            "code_execution": _supported(True),
+            "web_search": _supported(True),
+        },
+        "thinking": {
+            **_supported(True),
+            "types": {mode: _supported(mode in facts.thinking) for mode in get_args(Thinking)},
+        },
+    }
+
+
+def _supported(value: bool) -> dict[str, Any]:
+    return {"supported": value}
 
 
 def line_of(model: str) -> str | None:
@@ -51,17 +85,19 @@ def display_name(model: str) -> str:
     return f"{brand} {line} {version}".title()
 
 
-def list_models(query: Mapping[str, str], now: float) -> dict[str, Any]:
+def list_models(
+    query: Mapping[str, str], now: float, betas: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """A page of models; retired ones only when asked for."""
     today = datetime.fromtimestamp(now, UTC).date()
     wanted = {value for key, value in query.items() if key.startswith("lifecycle")}
     wanted = wanted or {"active", "deprecated"}
-    infos = [model_info(facts, today) for facts in MODELS.values()]
+    infos = [model_info(facts, today, betas) for facts in MODELS.values()]
     chosen = [info for info in infos if info["lifecycle"] in wanted]
     return page(chosen, query, lambda info: info["id"], lambda info: info)
 
 
-def get_model(model: str, now: float) -> dict[str, Any]:
+def get_model(model: str, now: float, betas: frozenset[str] = frozenset()) -> dict[str, Any]:
     """One model by id.
 
     Raises:
@@ -69,7 +105,7 @@ def get_model(model: str, now: float) -> dict[str, Any]:
     """
     if model not in MODELS:
         raise APIError(404, f"model: {model}")
-    return model_info(MODELS[model], datetime.fromtimestamp(now, UTC).date())
+    return model_info(MODELS[model], datetime.fromtimestamp(now, UTC).date(), betas)
 
 
 def page(
@@ -79,7 +115,7 @@ def page(
     show: Callable[[T], dict[str, Any]],
 ) -> dict[str, Any]:
     """A page of a list with the API's cursors: `limit`, `after_id`, `before_id`."""
-    limit = _limit(query.get("limit", str(DEFAULT_LIMIT)))
+    limit = limit_of(query)
     ids = [id_of(item) for item in items]
     start, stop = 0, len(items)
     if after := query.get("after_id"):
@@ -97,7 +133,13 @@ def page(
     }
 
 
-def _limit(text: str) -> int:
+def limit_of(query: Mapping[str, str]) -> int:
+    """The size of a page.
+
+    Raises:
+        APIError: 400 for anything but a whole number from 1 to 1,000.
+    """
+    text = query.get("limit", str(DEFAULT_LIMIT))
     if not text.isdecimal() or not 1 <= int(text) <= MOST:
         raise APIError(400, f"limit: must be a whole number from 1 to {MOST}, got {text!r}")
     return int(text)

@@ -13,8 +13,9 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, Final
 
+from patterns.core.models import MODELS
 from patterns.fake_api.tokens import PER_MESSAGE, block_tokens, tool_tokens
-from patterns.fake_api.validation.fields import check_cache_control
+from patterns.fake_api.validation.model_rules import effort_of, thinking_of
 from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.jsons import compact, to_bytes
 
@@ -133,16 +134,14 @@ def _messages_seed(body: Mapping[str, Any]) -> str:
 
 def _settings(body: Mapping[str, Any]) -> str:
     """Tool choice, thinking and effort; left out is the same as the default."""
-    effort = (body.get("output_config") or {}).get("effort") or "high"
+    facts = MODELS[body["model"]]
     choice = body.get("tool_choice") or {"type": "auto"}
-    thinking = body.get("thinking") or {"type": "adaptive"}
-    return json.dumps([choice, thinking, effort], sort_keys=True)
+    thinking = [thinking_of(body, facts), (body.get("thinking") or {}).get("budget_tokens")]
+    return json.dumps([choice, thinking, effort_of(body, facts)], sort_keys=True)
 
 
 def _breakpoints(body: Mapping[str, Any], blocks: list[Block]) -> tuple[tuple[int, str], ...]:
     found = {n: block.control for n, block in enumerate(blocks) if block.control is not None}
-    for n, control in found.items():
-        check_cache_control(f"{blocks[n].path}.cache_control", control)
     if (control := body.get("cache_control")) is not None:
         _add_automatic(found, blocks, control)
     if len(found) > MOST_BREAKPOINTS:

@@ -61,7 +61,7 @@ RICH: dict[str, Any] = {
                 {
                     "type": "document",
                     "source": {"type": "content", "content": [{"type": "text", "text": "x"}]},
-                    "citations": {"enabled": True},
+                    "citations": {"enabled": False},
                 },
                 {"type": "image", "source": {"type": "url", "url": "https://example.org/i.png"}},
             ],

@@ -191,7 +191,7 @@ def test_strict_fake_names_the_request_that_nothing_fits(api: FakeAPI) -> None:
 
 def test_paused_turn_is_matched_by_the_last_user_turn(api: FakeAPI) -> None:
     """An assistant turn at the end is skipped."""
-    search = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+    search = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
     messages = [
         {"role": "user", "content": [{"type": "text", "text": "the capital of France"}]},
         {"role": "assistant", "content": [search]},

@@ -11,6 +11,7 @@ from patterns.fake_api.scripting.chooser import Chooser
 from patterns.fake_api.scripting.matching import see
 from patterns.fake_api.scripting.replies import Error, Reply
 from patterns.fake_api.tokens import input_tokens
+from patterns.fake_api.validation.model_rules import check_window
 from patterns.fake_api.validation.request import check_request
 from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.jsons import to_bytes
@@ -39,9 +40,10 @@ class BatchAnswers:
     def decide(self, call: Call, params: Any, n: int) -> Outcome:
         """What the n-th request of a batch will get."""
         try:
-            facts = check_request(params, now=call.at, beta=call.beta)
+            facts = check_request(params, now=call.at, betas=call.betas, place="batch")
             check_batched(params)
             digest = blake2b(to_bytes(params), digest_size=16).digest()
+            check_window(input_tokens(params), facts)
             plan = self._plan(call, params, facts.min_cacheable_tokens, n)
             reply, _ = self._chooser.find(see(BATCHES, params, digest))
         except APIError as error:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from patterns.fake_api.validation.fields import bad, kind
-from patterns.fake_api.wire.errors import APIError
+from patterns.fake_api.validation.shapes import said
+from patterns.fake_api.wire.errors import APIError, bad
 
 MOST_REQUESTS: Final = 100_000
+NOT_BATCHED: Final = ("thread", "fallbacks")
 CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 
@@ -21,7 +22,7 @@ def check_batch(body: Any) -> list[dict[str, Any]]:
         APIError: 400 with the path of what is wrong.
     """
     if not isinstance(body, dict):
-        raise APIError(400, f"the body must be a JSON object, not {kind(body)}")
+        raise APIError(400, f"the body must be a JSON object, not {said(body)}")
     for key in body:
         if key != "requests":
             raise bad(key, "this field is not permitted here")
@@ -39,7 +40,7 @@ def check_batch(body: Any) -> list[dict[str, Any]]:
 def _check_one(n: int, request: Any, seen: set[str]) -> str:
     """The `custom_id` of one request."""
     if not isinstance(request, dict):
-        raise bad(f"requests.{n}", f"must be an object, got {kind(request)}")
+        raise bad(f"requests.{n}", f"must be an object, got {said(request)}")
     custom_id = request.get("custom_id")
     if not isinstance(custom_id, str) or not CUSTOM_ID.match(custom_id):
         raise bad(
@@ -61,6 +62,11 @@ def check_batched(params: Mapping[str, Any]) -> None:
     Raises:
         APIError: 400 with the path of what is wrong.
     """
+    for key in NOT_BATCHED:
+        if params.get(key) is not None:
+            raise bad(key, f"`{key}` is not possible in a batch")
+    if (params.get("billing_policy") or {}).get("bill_to") == "user_profile":
+        raise bad("billing_policy", "billing a user profile is not possible in a batch")
     if params.get("stream"):
         raise bad("stream", "streaming is not possible in a batch")
     if params.get("max_tokens") == 0:

@@ -1,162 +1,117 @@
-"""Whether the API would take a request body: shapes, roles, tools, and what a model refuses.
+"""Whether the API would take a request body.
 
-Each check raises the 400 (or 404) that the API documents, with the path of the field at fault in
-front. Fields that this file does not know are refused, as the API refuses them, unless the
-request asks for a beta.
+In the API's order: the body is an object, the model exists, the shape is that of the SDK's types
+(`shapes`, with `ranges` and `betas`), the messages are a conversation (`turns`), tools and schemas
+(`tools`, `schemas`), images and documents (`media`), what the model takes (`model_rules`), and
+features with rules of their own (`features`). Each check raises the 400 (or 404) that the API
+documents, with the path of the field at fault in front.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import UTC, date, datetime
+from typing import Any, Final, Literal
 
-from patterns.core.models import ModelFacts, UnknownModel, facts_of
-from patterns.fake_api.validation.fields import CHECKS, bad, kind
-from patterns.fake_api.validation.turns import check_messages
-from patterns.fake_api.wire.errors import APIError
+from anthropic.types.beta import BetaJSONOutputFormatParam
+from anthropic.types.beta.message_count_tokens_params import MessageCountTokensParams
+from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 
-SAMPLING: Final = ("temperature", "top_p", "top_k")
-KNOWN: Final = frozenset(
-    (
-        "cache_control",
-        "container",
-        "diagnostics",
-        "inference_geo",
-        "max_tokens",
-        "messages",
-        "metadata",
-        "model",
-        "output_config",
-        "service_tier",
-        "speed",
-        "stop_sequences",
-        "stream",
-        "system",
-        "thinking",
-        "tool_choice",
-        "tools",
-        *SAMPLING,
-    )
-)
-NOT_COUNTED: Final = frozenset(("max_tokens", "stream", "metadata", "stop_sequences"))
-"""Fields that `count_tokens` does not take."""
-MOST_TOKENS: Final = 1_000_000
+from patterns.core.models import MODELS, ModelFacts
+from patterns.fake_api.validation.features import check_features
+from patterns.fake_api.validation.media import check_media
+from patterns.fake_api.validation.model_rules import check_model_rules, forces_tool, thinking_of
+from patterns.fake_api.validation.shapes import NOT_PERMITTED, Betas, check_shape, said
+from patterns.fake_api.validation.tools import check_tools, output_format
+from patterns.fake_api.validation.turns import check_turns
+from patterns.fake_api.wire.errors import APIError, bad
+
+HEADERS: Final = frozenset(("betas", "user_profile_id", "workspace_id"))
+"""Parameters of the SDK's methods that travel as headers."""
+Place = Literal["message", "count_tokens", "batch"]
+"""Where a body came in."""
+
+
+class CreateParams(MessageCreateParamsBase, total=False):
+    """The body of a request for a message: what the SDK's type has and what the wire takes too."""
+
+    stream: bool
+    temperature: float
+    top_p: float
+    top_k: int
+    output_format: BetaJSONOutputFormatParam | None
+
+
+class CountParams(MessageCountTokensParams, total=False):
+    """The body of a request to count tokens."""
+
+    output_format: BetaJSONOutputFormatParam | None
 
 
 def check_request(
-    body: Any, *, now: float, beta: bool = False, counting: bool = False
+    body: Any, *, now: float, betas: Betas = frozenset(), place: Place = "message"
 ) -> ModelFacts:
     """Raise the API's error for a body that it would not take; return the model's row.
 
     Args:
         body: the parsed JSON.
         now: the API's time, which decides on retired models.
-        beta: the request asks for a beta, whose fields are let through.
-        counting: the body is for `count_tokens`, which needs no `max_tokens`.
+        betas: the betas that the request asks for.
+        place: where it came in; a count needs no `max_tokens`, and a batch may be longer.
     """
-    if not isinstance(body, dict):
-        raise APIError(400, f"the body must be a JSON object, not {kind(body)}")
-    required = ("model", "messages") if counting else ("model", "max_tokens", "messages")
-    for key in required:
-        if key not in body:
-            raise bad(key, "this field is required")
-    facts = check_model(body["model"], now)
-    if not beta:
-        _check_known(body, counting)
-    if not counting or "max_tokens" in body:
-        _check_max_tokens(body["max_tokens"])
-    check_messages(body["messages"])
-    for key, check in CHECKS.items():
-        if body.get(key) is not None:
-            check(body[key])
-    _check_refused(body, facts)
+    check_body(body, betas, place)
+    today = datetime.fromtimestamp(now, UTC).date()
+    facts = check_model(body["model"], today)
+    check_turns(body["messages"], thinking_of(body, facts))
+    _check_stop_sequences(body.get("stop_sequences") or ())
+    check_tools(body)
+    check_media(body, facts)
+    check_model_rules(body, facts, betas=betas, on=today, batched=place == "batch")
+    check_features(body, facts, betas)
+    _check_together(body, facts)
     return facts
 
 
-def check_model(model: object, now: float) -> ModelFacts:
+def check_body(body: Any, betas: Betas, place: Place = "message") -> None:
+    """Raise the 400 for a body that does not have the shape of a request."""
+    if not isinstance(body, dict):
+        raise APIError(400, f"the body must be a JSON object, not {said(body)}")
+    for key in HEADERS & body.keys():
+        raise bad(key, NOT_PERMITTED)
+    check_shape(CountParams if place == "count_tokens" else CreateParams, body, betas)
+
+
+def check_model(model: str, today: date) -> ModelFacts:
     """The model's row.
 
     Raises:
-        APIError: 400 for something that is no id, 404 for an unknown or retired model.
+        APIError: 404 for an unknown or retired model.
     """
-    if not isinstance(model, str) or not model:
-        raise bad("model", f"must be a model id, got {kind(model)}")
-    try:
-        facts = facts_of(model)
-    except UnknownModel:
-        raise APIError(404, f"model: {model}") from None
-    if facts.end_of_life is not None and facts.retired(datetime.fromtimestamp(now, UTC).date()):
+    facts = MODELS.get(model)
+    if facts is None or facts.retired(today):
         raise APIError(404, f"model: {model}")
     return facts
 
 
-def _check_known(body: Mapping[str, Any], counting: bool) -> None:
-    for key in body:
-        if key not in KNOWN or (counting and key in NOT_COUNTED):
-            raise bad(key, "this field is not permitted here")
+def _check_stop_sequences(words: Any) -> None:
+    for n, word in enumerate(words):
+        if not word.strip():
+            raise bad(f"stop_sequences.{n}", "each stop sequence must contain non-whitespace")
 
 
-def _check_max_tokens(value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise bad("max_tokens", f"must be a whole number, got {kind(value)}")
-    if not 0 <= value <= MOST_TOKENS:
-        raise bad("max_tokens", f"{value} is outside 0 to {MOST_TOKENS}")
-
-
-def _check_refused(body: Mapping[str, Any], facts: ModelFacts) -> None:
-    """What the model refuses, and what does not go together."""
-    refuses = facts.refuses
-    thinking = (body.get("thinking") or {}).get("type")
-    if "sampling" in refuses:
-        for key in SAMPLING:
-            if body.get(key) is not None:
-                raise bad(key, f"sampling parameters are not supported by {facts.id}; remove it")
-    if "forced_tool_choice" in refuses and forces_tool(body):
-        raise bad("tool_choice", f"forcing a tool is not supported by {facts.id}; use auto or none")
-    if "thinking_budget" in refuses and thinking == "enabled":
-        raise bad(
-            "thinking.type", f"a thinking budget is not supported by {facts.id}; use adaptive"
-        )
-    if "thinking_off" in refuses and thinking == "disabled":
-        raise bad("thinking.type", f"thinking cannot be disabled on {facts.id}; lower the effort")
-    if "prefill" in refuses and _is_prefill(body["messages"][-1]):
-        raise bad(
-            "messages", f"{facts.id} does not support prefill; the last turn must be the user's"
-        )
-    _check_together(body, thinking)
-
-
-def forces_tool(body: Mapping[str, Any]) -> bool:
-    """Whether the request forces the model to use a tool."""
-    return (body.get("tool_choice") or {}).get("type") in ("any", "tool")
-
-
-def _is_prefill(message: Mapping[str, Any]) -> bool:
-    """An assistant turn at the end that is plain text; a paused turn holds other blocks."""
-    if message["role"] != "assistant":
-        return False
-    content = message["content"]
-    return isinstance(content, str) or all(
-        block["type"] in ("text", "thinking", "redacted_thinking") for block in content
-    )
-
-
-def _check_together(body: Mapping[str, Any], thinking: str | None) -> None:
-    most = body.get("max_tokens")
-    if thinking == "enabled" and most is not None and body["thinking"]["budget_tokens"] >= most:
-        raise bad("thinking.budget_tokens", "must be less than max_tokens")
-    if body.get("tool_choice") is not None and not body.get("tools"):
-        raise bad("tool_choice", "may only be given with tools")
-    if most == 0:
-        _check_warming(body, thinking)
-
-
-def _check_warming(body: Mapping[str, Any], thinking: str | None) -> None:
-    """`max_tokens` of 0 fills the cache and goes with nothing that shapes an answer."""
+def _check_together(body: Mapping[str, Any], facts: ModelFacts) -> None:
+    """What does not go together."""
+    form = output_format(body)
+    if (body.get("output_config") or {}).get("format") and body.get("output_format"):
+        raise bad("output_format", "cannot be given together with `output_config.format`")
+    last = body["messages"][-1]
+    if form is not None and last["role"] == "assistant" and facts.prefill:
+        raise APIError(400, "an assistant message prefill does not go with an output format")
+    if body.get("max_tokens") != 0:
+        return
     reasons = {
         "stream": body.get("stream"),
-        "thinking": thinking == "enabled",
-        "output_config.format": (body.get("output_config") or {}).get("format"),
-        "tool_choice": forces_tool(body),
+        "thinking.type enabled": (body.get("thinking") or {}).get("type") == "enabled",
+        "output_config.format": form,
+        "a tool_choice that forces a tool": forces_tool(body),
     }
     for key, given in reasons.items():
         if given:

@@ -49,6 +49,7 @@ class APIError(Exception):
         type: the API's error type.
         message: what a person reads.
         error_code: the stable code in `error.details`, where there is one.
+        details: what else `error.details` holds.
         headers: response headers that this error adds.
     """
 
@@ -59,6 +60,7 @@ class APIError(Exception):
         *,
         type: str | None = None,  # noqa: A002 - the API's own name for it
         error_code: str | None = None,
+        details: Mapping[str, Any] | None = None,
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -66,6 +68,7 @@ class APIError(Exception):
         self.type = type or type_of(status)
         self.message = message or MESSAGES.get(status, "the request failed")
         self.error_code = error_code
+        self.details = dict(details or {})
         self.headers = {**(headers or {}), **retry_headers(retry_after)}
         super().__init__(self.message)
 
@@ -73,7 +76,7 @@ class APIError(Exception):
         """The body of the response."""
         error: dict[str, Any] = {"type": self.type, "message": self.message}
         if self.error_code is not None:
-            error["details"] = {"error_code": self.error_code}
+            error["details"] = {"error_code": self.error_code, **self.details}
         return {"type": "error", "error": error, "request_id": request_id}
 
 
@@ -85,3 +88,8 @@ def retry_headers(seconds: float | None) -> dict[str, str]:
     if seconds != math.ceil(seconds):
         headers["retry-after-ms"] = str(math.ceil(seconds * 1000))
     return headers
+
+
+def bad(path: str, problem: str) -> APIError:
+    """A 400 that names the field at fault."""
+    return APIError(400, f"{path}: {problem}")

@@ -7,13 +7,17 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from patterns.fake_api.journal import Packed
+from patterns.fake_api.validation.betas import betas_of
+from patterns.fake_api.wire.encoding import decoded
 from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.http import Request
 from patterns.fake_api.wire.jsons import from_bytes
 
 MOST_BYTES: Final = 32 * 1024 * 1024
 MOST_BATCH_BYTES: Final = 256 * 1024 * 1024
+MOST_FILE_BYTES: Final = 500 * 1024 * 1024
 BATCHES: Final = "/v1/messages/batches"
+FILES: Final = "/v1/files"
 ROUTES: Final = (
     (re.compile(r"/v1/messages\Z"), {"POST": "message"}),
     (re.compile(r"/v1/messages/count_tokens\Z"), {"POST": "count_tokens"}),
@@ -21,9 +25,14 @@ ROUTES: Final = (
     (re.compile(r"/v1/messages/batches/([^/]+)\Z"), {"GET": "batch", "DELETE": "batch_delete"}),
     (re.compile(r"/v1/messages/batches/([^/]+)/cancel\Z"), {"POST": "batch_cancel"}),
     (re.compile(r"/v1/messages/batches/([^/]+)/results\Z"), {"GET": "batch_results"}),
+    (re.compile(r"/v1/files\Z"), {"POST": "file_upload", "GET": "file_list"}),
+    (re.compile(r"/v1/files/([^/]+)\Z"), {"GET": "file", "DELETE": "file_delete"}),
+    (re.compile(r"/v1/files/([^/]+)/content\Z"), {"GET": "file_content"}),
+    (re.compile(r"/v1/skills\Z"), {"GET": "skills"}),
     (re.compile(r"/v1/models\Z"), {"GET": "models"}),
     (re.compile(r"/v1/models/([^/]+)\Z"), {"GET": "model"}),
 )
+NO_BETAS: Final = frozenset[str]()
 VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 
 
@@ -55,9 +64,18 @@ class Call:
         return self._packed
 
     @property
-    def beta(self) -> bool:
-        """Whether the request asks for a beta."""
-        return "anthropic-beta" in self.request.headers or "beta" in self.request.query
+    def betas(self) -> frozenset[str]:
+        """The betas that the request asks for."""
+        header = self.request.headers.get("anthropic-beta")
+        return NO_BETAS if header is None else betas_of(header)
+
+    def decode(self) -> APIError | None:
+        """Unpack the body; what is wrong with it, where it cannot be unpacked."""
+        try:
+            self.request = decoded(self.request, most_bytes(self.request.path))
+        except APIError as error:
+            return error
+        return None
 
     def lenient_body(self) -> Any:
         """The body for a fault's predicate: None where it is no JSON."""
@@ -115,7 +133,7 @@ def _bearer(request: Request) -> str:
 
 def most_bytes(path: str) -> int:
     """The largest body that a path takes."""
-    return MOST_BATCH_BYTES if path == BATCHES else MOST_BYTES
+    return {BATCHES: MOST_BATCH_BYTES, FILES: MOST_FILE_BYTES}.get(path, MOST_BYTES)
 
 
 def _check_size(request: Request) -> None:

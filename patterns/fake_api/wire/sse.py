@@ -31,13 +31,16 @@ def events_of(message: Mapping[str, Any]) -> Iterator[tuple[Event, int]]:
         for delta, size in _deltas(block):
             yield {"type": "content_block_delta", "index": index, "delta": delta}, size
         yield {"type": "content_block_stop", "index": index}, 0
-    yield {"type": "message_delta", "delta": _delta(message), "usage": _closing(usage)}, 0
+    closing: Event = {"type": "message_delta", "delta": _delta(message), "usage": _closing(usage)}
+    if "context_management" in message:
+        closing["context_management"] = message["context_management"]
+    yield closing, 0
     yield {"type": "message_stop"}, 0
 
 
 def _delta(message: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("stop_reason", "stop_sequence", "stop_details")
-    return {key: message[key] for key in keys}
+    keys = ("stop_reason", "stop_sequence", "stop_details", "container")
+    return {key: message[key] for key in keys if key in message}
 
 
 def _closing(usage: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,6 +50,8 @@ def _closing(usage: Mapping[str, Any]) -> dict[str, Any]:
         "cache_read_input_tokens",
         "output_tokens",
         "output_tokens_details",
+        "server_tool_use",
+        "iterations",
     )
     return {key: usage[key] for key in keys if key in usage}
 
@@ -54,12 +59,16 @@ def _closing(usage: Mapping[str, Any]) -> dict[str, Any]:
 def _opened(block: Mapping[str, Any]) -> dict[str, Any]:
     """A block before its first delta; kinds that have no deltas come whole."""
     match block["type"]:
+        case "text" if block.get("citations"):
+            return {"type": "text", "text": "", "citations": []}
         case "text":
             return {"type": "text", "text": ""}
         case "thinking":
             return {"type": "thinking", "thinking": "", "signature": ""}
-        case "tool_use":
+        case "tool_use" | "server_tool_use" | "mcp_tool_use":
             return {**block, "input": {}}
+        case "compaction":
+            return {"type": "compaction", "content": None}
         case _:
             return dict(block)
 
@@ -69,11 +78,16 @@ def _deltas(block: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], int]]:
         case "text":
             for piece in _pieces(block["text"]):
                 yield {"type": "text_delta", "text": piece}, len(piece)
+            for citation in block.get("citations") or ():
+                yield {"type": "citations_delta", "citation": citation}, 0
         case "thinking":
             for piece in _pieces(block["thinking"]):
                 yield {"type": "thinking_delta", "thinking": piece}, len(piece)
             yield {"type": "signature_delta", "signature": block["signature"]}, 0
-        case "tool_use":
+        case "compaction":
+            kept = {key: value for key, value in block.items() if key != "type"}
+            yield {"type": "compaction_delta", **kept}, len(block["content"] or "")
+        case "tool_use" | "server_tool_use" | "mcp_tool_use":
             yield {"type": "input_json_delta", "partial_json": ""}, 0
             for piece in _pieces(compact(block["input"])):
                 yield {"type": "input_json_delta", "partial_json": piece}, len(piece)

@@ -1,0 +1,60 @@
+"""Fields of a response that only some requests get: each for what was asked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from patterns.fake_api.limits import rfc3339
+
+BINDING: Final = "thinking-binding-controls-2026-08-01"
+COMPACTING: Final = "compact-2026-01-12"
+CONTAINER_SECONDS: Final = 3_600
+
+
+def extras_of(
+    body: Mapping[str, Any],
+    betas: frozenset[str],
+    content: Sequence[Mapping[str, Any]] | None,
+    at: float,
+) -> dict[str, Any]:
+    """Top-level fields of the message.
+
+    Args:
+        body: the checked request.
+        betas: the request's betas.
+        content: the reply's raw content blocks, where it has some.
+        at: seconds since 1970.
+    """
+    found: dict[str, Any] = {}
+    if body.get("context_management") is not None:
+        found["context_management"] = {"applied_edits": []}
+    if BINDING in betas:
+        found["input_transformations"] = []
+    if _runs_code(body, content or ()):
+        found["container"] = {
+            "id": _container_id(body.get("container")),
+            "expires_at": rfc3339(int(at) + CONTAINER_SECONDS),
+        }
+    return found
+
+
+def _runs_code(body: Mapping[str, Any], content: Sequence[Mapping[str, Any]]) -> bool:
+    return body.get("container") is not None or any(
+        "code_execution" in str(block.get("name")) for block in content
+    )
+
+
+def _container_id(container: Any) -> str:
+    name = container.get("id") if isinstance(container, Mapping) else container
+    return name or "container_011FakeContainerOfTheFakeA"
+
+
+def iterations_of(usage: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`usage.iterations` of an answer that took one go."""
+    keys = (
+        "input_tokens",
+        "output_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+        "cache_creation",
+    )
+    return [{"type": "message", **{key: usage[key] for key in keys}}]
