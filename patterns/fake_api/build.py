@@ -91,7 +91,7 @@ def build(
     sizes = [(block["type"], block_tokens(block)) for block in kept]
     thinking = sum([size for kind, size in sizes if kind == "thinking"])
     output = _output_tokens(body, reply, sum([size for _, size in sizes]))
-    if thinking and not _shows_thinking(body, facts):
+    if thinking and reply.content is None and not _shows_thinking(body, facts):
         kept = [_omitted(block) for block in kept]
     message = {
         "id": message_id,

@@ -47,7 +47,8 @@ def test_the_answer_comes_with_the_sections_that_justify_it(ask: Ask) -> None:
 
 def test_a_thinking_block_in_front_is_kept_apart_from_the_text() -> None:
     """The well-known `content[0].text` fails here."""
-    result = chain_of_thought(answering(Reply(TEXT, thinking="Boxes.")).client(), "How many?")
+    client = answering(Reply(TEXT, thinking="Boxes.")).client()
+    result = chain_of_thought(client, "How many?", summary=True)
     assert (result.answer, result.thinking) == ("12", "Boxes.")
 
 

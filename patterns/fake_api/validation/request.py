@@ -1,6 +1,6 @@
 """Whether the API would take a request body.
 
-In the API's order: the body is an object, the model exists, the shape is that of the SDK's types
+In this order: the model exists, the shape is that of the SDK's types
 (`shapes`, with `ranges` and `betas`), the messages are a conversation (`turns`), tools and schemas
 (`tools`, `schemas`), images and documents (`media`), what the model takes (`model_rules`), and
 features with rules of their own (`features`). Each check raises the 400 (or 404) that the API
@@ -57,9 +57,11 @@ def check_request(
         betas: the betas that the request asks for.
         place: where it came in; a count needs no `max_tokens`, and a batch may be longer.
     """
-    check_body(body, betas, place)
     today = datetime.fromtimestamp(now, UTC).date()
-    facts = check_model(body["model"], today)
+    if isinstance(body, dict) and isinstance(body.get("model"), str):
+        check_model(body["model"], today)  # before what else is wrong
+    check_body(body, betas, place)
+    facts = MODELS[body["model"]]
     check_turns(body["messages"], thinking_of(body, facts))
     _check_stop_sequences(body.get("stop_sequences") or ())
     check_tools(body)
@@ -79,16 +81,11 @@ def check_body(body: Any, betas: Betas, place: Place = "message") -> None:
     check_shape(CountParams if place == "count_tokens" else CreateParams, body, betas)
 
 
-def check_model(model: str, today: date) -> ModelFacts:
-    """The model's row.
-
-    Raises:
-        APIError: 404 for an unknown or retired model.
-    """
+def check_model(model: str, today: date) -> None:
+    """Raise the 404 for an unknown or retired model."""
     facts = MODELS.get(model)
     if facts is None or facts.retired(today):
         raise APIError(404, f"model: {model}")
-    return facts
 
 
 def _check_stop_sequences(words: Any) -> None:
