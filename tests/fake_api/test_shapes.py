@@ -25,6 +25,7 @@ from patterns.fake_api.validation.request import HEADERS, CountParams, CreatePar
 from patterns.fake_api.validation.shapes import check_shape, name_of, shape_of
 from patterns.fake_api.wire.errors import APIError
 
+UNIONS = (Union, types.UnionType)
 ALL = frozenset(name for betas in OPENED_BY.values() for name in betas)
 TRIES: tuple[Any, ...] = ("x", "srvtoolu_1", "DE", 1, 1024, 20_000, 0.5, True, {}, [])
 BASE = {"model": SONNET, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
@@ -169,7 +170,6 @@ def test_every_bound_is_of_a_field_that_there_is() -> None:
 
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsBase)
-UNIONS = (Union, types.UnionType)
 LEAVES: tuple[Any, ...] = (None, True, 7, 0.5, "x", [], {}, [7], {"type": "x"})
 
 
