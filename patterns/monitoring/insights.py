@@ -1,23 +1,26 @@
 """What would be cheaper: savings in dollars a day, computed from the event log.
 
+Every amount is the difference of two prices of the same calls under two plans, by
+`patterns.core.pricing`: as they were made, and in a batch, without a cache, under a price step.
 Each comes with the query behind it and the threshold that made it worth saying. Nothing here is a
-fixed sentence: no traffic, no insight. Not a promise: what depends on an assumption says so, as
-"at most" or "at least".
+fixed sentence: no traffic, no insight. Not a promise: what depends on an assumption, or on calls
+whose end was not seen, says so, as "at most" or "at least".
 
 Chapter 4 teaches it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
 
-from patterns.core.models import MODELS
-from patterns.core.pricing import Rates, rates
+from patterns.core.usage import Tokens
 from patterns.monitoring.event_log import PICO, EventLog
+from patterns.monitoring.priced_parts import Part, Period, priced_parts
+from patterns.monitoring.record import in_utc
+from patterns.monitoring.shared_prompts import UNCACHED, shared_prompts
 from patterns.monitoring.summary import PERIOD, period_of
 
 __all__ = ["Insight", "insights"]
@@ -60,153 +63,153 @@ def insights(
     first, last = log.query(f"SELECT min(at), max(at) FROM calls WHERE {PERIOD}", period)[0]
     if first is None:
         return []
-    start = since.timestamp() if since else first
-    end = until.timestamp() if until else last
+    start = in_utc(since).timestamp() if since else first
+    end = in_utc(until).timestamp() if until else last
     days = max(Decimal(1), Decimal(end - start) / 86_400)
-    found: list[Insight] = []
-    for look in (_batchable, _losing_caches, _missing_caches, _long_prompts, _truncated):
-        found += look(log, period, days)
+    parts, query = priced_parts(log, period)
+    found = [
+        *_batchable(parts, days, query),
+        *_losing_caches(parts, days, query),
+        *_long_prompts(parts, days, query),
+        *_truncated(parts, days, query),
+        *_missing_caches(log, period, days),
+    ]
     worth = [insight for insight in found if insight.usd_per_day >= minimum_usd_per_day]
     return sorted(worth, key=lambda insight: insight.usd_per_day, reverse=True)
 
 
-_Period = tuple[float, float]
+@dataclass(slots=True)
+class _Sum:
+    """What one plan changes for one feature and model, added up over its parts."""
+
+    usd: Decimal = Decimal(0)
+    calls: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
+    read_value: Decimal = Decimal(0)
+    unseen: bool = False
+
+    def add(self, part: Part, usd: Decimal) -> None:
+        self.usd += usd
+        self.calls += part.calls
+        self.tokens += part.tokens
+        self.unseen |= part.is_lower_bound
+
+    @property
+    def bound(self) -> str:
+        """Exact, unless some of the calls cost more than was seen."""
+        return "at least" if self.unseen else "exact"
+
+
+_Sums = dict[tuple[str, str], _Sum]
 _Found = Iterator[Insight]
 
 
-def _batchable(log: EventLog, period: _Period, days: Decimal) -> _Found:
-    for row in log.query(_OFFLINE, period):
-        usual, batch = rates(row["model"]), rates(row["model"], batch=True)
-        if usual and batch:
-            saving = row["cost"] / PICO * (1 - batch.input / usual.input)
-            yield Insight(
-                name="batch",
-                feature=row["feature"],
-                model=row["model"],
-                usd_per_day=saving / days,
-                bound="exact",
-                finding=f"{row['calls']:,} calls that nobody waited for were not sent as batches",
-                threshold="offline and not batch",
-                query=_OFFLINE,
-            )
+def _batchable(parts: Iterable[Part], days: Decimal, query: str) -> _Found:
+    sums: _Sums = {}
+    for part in parts:
+        if part.offline and not part.batch and part.tokens != Tokens():
+            usual, batch = part.rates(), part.rates(batch=True, fast=False)
+            if usual and batch:
+                saved = usual.usd(part.tokens) - batch.usd(part.tokens)
+                sums.setdefault(part.key, _Sum()).add(part, saved)
+    for (feature, model), total in sums.items():
+        yield Insight(
+            name="batch",
+            feature=feature,
+            model=model,
+            usd_per_day=total.usd / days,
+            bound=total.bound,
+            finding=f"{total.calls:,} calls that nobody waited for were not sent as batches",
+            threshold="offline and not batch",
+            query=query,
+        )
 
 
-def _losing_caches(log: EventLog, period: _Period, days: Decimal) -> _Found:
-    for row in log.query(_CACHED, period):
-        price = rates(row["model"])
-        if price is None:
-            continue
-        read, minutes, hour = row["read"], row["w5"], row["w1"]
-        premium = minutes * price.cache_write_5m + hour * price.cache_write_1h
-        premium -= (minutes + hour) * price.input
-        lost = (premium - read * (price.input - price.cache_read)) / 1_000_000
-        if lost > 0:
-            hit = read / (read + minutes + hour)
-            even = _break_even(price, minutes, hour)
+def _losing_caches(parts: Iterable[Part], days: Decimal, query: str) -> _Found:
+    sums: _Sums = {}
+    for part in parts:
+        price = part.rates()
+        if part.tokens.cached and price:
+            total = sums.setdefault(part.key, _Sum())
+            total.add(part, price.usd(part.tokens) - price.usd(part.uncached()))
+            total.read_value += part.tokens.cached * (price.input - price.cache_read)
+    for (feature, model), total in sums.items():
+        if total.usd > 0:
+            hit, even = _hit_rates(total)
             yield Insight(
                 name="losing_cache",
-                feature=row["feature"],
-                model=row["model"],
-                usd_per_day=lost / days,
-                bound="exact",
+                feature=feature,
+                model=model,
+                usd_per_day=total.usd / days,
+                bound=total.bound,
                 finding=f"cache hit rate {hit:.1%} is under the {even:.1%} where caching pays",
                 threshold=f"hit rate < {even:.1%}",
-                query=_CACHED,
+                query=query,
             )
 
 
-def _break_even(price: Rates, minutes: int, hour: int) -> Decimal:
-    """The hit rate from which a cache written so pays: (w - 1) / (w - r)."""
-    written = (minutes * price.cache_write_5m + hour * price.cache_write_1h) / (minutes + hour)
-    return (written - price.input) / (written - price.cache_read)
+def _hit_rates(total: _Sum) -> tuple[Decimal, Decimal]:
+    """The hit rate of a cache that loses money, and the one at which it would lose none."""
+    marked, read = Decimal(total.tokens.cached), total.tokens.cache_read
+    needed = read + total.usd * 1_000_000 / (total.read_value / marked)
+    return read / marked, needed / (needed + marked - read)
 
 
-def _missing_caches(log: EventLog, period: _Period, days: Decimal) -> _Found:
-    for row in log.query(_UNCACHED, period):
-        price, facts = rates(row["model"]), MODELS.get(row["model"])
-        if price is None or facts is None or row["shared"] < facts.min_cacheable_tokens:
-            continue
-        warm, cold = row["warm"], row["calls"] - row["warm"]
-        per_token = row["calls"] * price.input - warm * price.cache_read
-        per_token -= cold * price.cache_write_5m
+def _long_prompts(parts: Iterable[Part], days: Decimal, query: str) -> _Found:
+    sums: dict[tuple[str, str, int], _Sum] = {}
+    times: dict[tuple[str, str, int], Decimal] = {}
+    for part in parts:
+        if part.just_over and (dear := part.rates()) and (cheap := part.rates(part.just_over)):
+            key = (*part.key, part.just_over)
+            saved = dear.usd(part.tokens) - cheap.usd(part.tokens)
+            sums.setdefault(key, _Sum()).add(part, saved)
+            times[key] = dear.input / cheap.input
+    for (feature, model, step), total in sums.items():
         yield Insight(
-            name="cache",
-            feature=row["feature"],
-            model=row["model"],
-            usd_per_day=row["shared"] * per_token / 1_000_000 / days,
-            bound="at most",
+            name="long_prompts",
+            feature=feature,
+            model=model,
+            usd_per_day=total.usd / days,
+            bound="at least",
             finding=(
-                f"no prompt is cached, every one is at least {row['shared']:,} tokens long, and "
-                f"{warm / row['calls']:.0%} come within 5 minutes of the one before"
+                f"{total.calls:,} prompts are just over {step:,} tokens, where every token "
+                f"costs {times[feature, model, step]:.0f} times as much"
             ),
-            threshold=f"shortest prompt >= {facts.min_cacheable_tokens} tokens, all of it shared",
-            query=_UNCACHED,
+            threshold=f"{step:,} < prompt <= {step * 5 // 4:,} tokens",
+            query=query,
         )
 
 
-def _long_prompts(log: EventLog, period: _Period, days: Decimal) -> _Found:
-    for row in log.query(_LONG, period):
-        low = rates(row["model"], prompt_tokens=_TIER)
-        high = rates(row["model"], prompt_tokens=_TIER + 1)
-        if low and high and low.input < high.input:
-            yield Insight(
-                name="long_prompts",
-                feature=row["feature"],
-                model=row["model"],
-                usd_per_day=row["cost"] / PICO * (1 - low.input / high.input) / days,
-                bound="at least",
-                finding=(
-                    f"{row['calls']:,} prompts are just over {_TIER:,} tokens, where every token "
-                    f"costs {high.input / low.input:.0f} times as much"
-                ),
-                threshold=f"{_TIER:,} < prompt <= {_JUST_OVER:,} tokens",
-                query=_LONG,
-            )
-
-
-def _truncated(log: EventLog, period: _Period, days: Decimal) -> _Found:
-    for row in log.query(_CUT, period):
+def _truncated(parts: Iterable[Part], days: Decimal, query: str) -> _Found:
+    sums: _Sums = {}
+    for part in parts:
+        if part.truncated:
+            sums.setdefault(part.key, _Sum()).add(part, part.cost_pico / PICO)
+    for (feature, model), total in sums.items():
         yield Insight(
             name="truncated",
-            feature=row["feature"],
-            model=row["model"],
-            usd_per_day=row["cost"] / PICO / days,
+            feature=feature,
+            model=model,
+            usd_per_day=total.usd / days,
             bound="at most",
-            finding=f"{row['calls']:,} answers were paid for and cut off by their token limit",
+            finding=f"{total.calls:,} answers were paid for and cut off by their token limit",
             threshold="outcome = truncated",
-            query=_CUT,
+            query=query,
         )
 
 
-_OFFLINE: Final = f"""
-SELECT feature, model, count(*) AS calls, sum(cost_pico) AS cost
-FROM calls WHERE {PERIOD} AND offline AND NOT batch AND cost_pico > 0
-GROUP BY feature, model
-"""
-_TIER: Final = 100_000  # where a model with a long-prompt price starts it
-_JUST_OVER: Final = 125_000
-_PROMPT: Final = "input + cache_write_5m + cache_write_1h + cache_read"
-_CACHED: Final = f"""
-SELECT feature, model, sum(cache_read) AS read,
-       sum(cache_write_5m) AS w5, sum(cache_write_1h) AS w1
-FROM calls WHERE {PERIOD} AND NOT batch AND {_PROMPT} <= {_TIER}
-GROUP BY feature, model HAVING w5 + w1 > 0
-"""
-_UNCACHED: Final = f"""
-SELECT feature, model, count(*) AS calls, min(input) AS shared, coalesce(sum(gap <= 300), 0) AS warm
-FROM (
-    SELECT feature, model, input, cache_read + cache_write_5m + cache_write_1h AS cached,
-           at - lag(at) OVER (PARTITION BY feature, model ORDER BY at) AS gap
-    FROM calls WHERE {PERIOD} AND NOT batch AND NOT offline AND {_PROMPT} BETWEEN 1 AND {_TIER}
-)
-GROUP BY feature, model HAVING sum(cached) = 0
-"""
-_LONG: Final = f"""
-SELECT feature, model, count(*) AS calls, sum(cost_pico) AS cost
-FROM calls WHERE {PERIOD} AND NOT batch AND {_PROMPT} > {_TIER} AND {_PROMPT} <= {_JUST_OVER}
-GROUP BY feature, model
-"""
-_CUT: Final = f"""
-SELECT feature, model, count(*) AS calls, coalesce(sum(cost_pico), 0) AS cost
-FROM calls WHERE {PERIOD} AND outcome = 'truncated' GROUP BY feature, model
-"""
+def _missing_caches(log: EventLog, period: Period, days: Decimal) -> _Found:
+    for shared in shared_prompts(log, period):
+        yield Insight(
+            name="cache",
+            feature=shared.feature,
+            model=shared.model,
+            usd_per_day=shared.usd / days,
+            bound="at most",
+            finding=(
+                f"{shared.calls:,} prompts of at least {shared.tokens:,} tokens are not cached, "
+                f"and {shared.warm / shared.calls:.0%} come within 5 minutes of another"
+            ),
+            threshold=f"prompt >= {shared.minimum} tokens; at most {shared.tokens:,} of it shared",
+            query=UNCACHED,
+        )

@@ -13,11 +13,22 @@ from decimal import Decimal
 from sqlite3 import Row
 from typing import Final
 
-from patterns.core.pricing import Tokens
+from patterns.core.usage import Tokens
 from patterns.monitoring.event_log import PICO, EventLog
-from patterns.monitoring.record import Outcome
+from patterns.monitoring.record import Outcome, in_utc
 
-__all__ = ["PERIOD", "Quantiles", "Slice", "Step", "Summary", "period_of", "summarize", "timeline"]
+__all__ = [
+    "AT_A_TIME",
+    "KINDS",
+    "PERIOD",
+    "Quantiles",
+    "Slice",
+    "Step",
+    "Summary",
+    "period_of",
+    "summarize",
+    "timeline",
+]
 
 PERIOD: Final = "at >= ? AND at < ?"
 """The condition whose two parameters `period_of` gives."""
@@ -25,13 +36,16 @@ PERIOD: Final = "at >= ? AND at < ?"
 
 def period_of(since: datetime | None, until: datetime | None) -> tuple[float, float]:
     """A period in seconds since 1970, open where it is not given."""
-    start = since.timestamp() if since else float("-inf")
-    return start, until.timestamp() if until else float("inf")
+    start = in_utc(since).timestamp() if since else float("-inf")
+    return start, in_utc(until).timestamp() if until else float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Latency in seconds: the value that the given share of the calls stayed at or under."""
+    """Latency in seconds: the smallest value that the given share of the calls stayed at or under.
+
+    These are nearest-rank quantiles: values that occurred, the one at rank ⌈q · n⌉ of n.
+    """
 
     calls: int
     p50: float
@@ -43,10 +57,10 @@ class Quantiles:
         """Nearest-rank quantiles; None without values. Sorts nothing in place."""
         if not values:
             return None
-        ranked = sorted(values)
-        last = len(ranked) - 1
-        p50, p95, p99 = (ranked[min(last, int(q * len(ranked)))] for q in (0.5, 0.95, 0.99))
-        return cls(len(ranked), p50, p95, p99)
+        ranked, n = sorted(values), len(values)
+        # In whole percents, since 0.99 * 100 is a little over 99 for a float.
+        p50, p95, p99 = (ranked[-(-percent * n // 100) - 1] for percent in (50, 95, 99))
+        return cls(n, p50, p95, p99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +184,7 @@ class _Sum:
     def add(self, row: Row) -> None:
         outcome: Outcome = row["outcome"]
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + row["calls"]
-        for index, kind in enumerate(_KINDS):
+        for index, kind in enumerate(KINDS):
             self.kinds[index] += row[kind]
         self.cost += row["cost"] or 0
         self.unpriced += row["unpriced"]
@@ -185,14 +199,14 @@ class _Sum:
         )
 
 
-_KINDS: Final = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
+KINDS: Final = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
 _SUMS: Final = f"""
 SELECT model, feature, outcome, count(*) AS calls,
-       {", ".join(f"sum({kind}) AS {kind}" for kind in _KINDS)},
+       {", ".join(f"sum({kind}) AS {kind}" for kind in KINDS)},
        sum(cost_pico) AS cost, count(*) - count(cost_pico) AS unpriced
 FROM calls WHERE rowid > ? AND rowid <= ? AND {PERIOD} GROUP BY model, feature, outcome
 """
-_AT_A_TIME: Final = 10_000
+AT_A_TIME: Final = 10_000
 """Rows that are grouped together: a sort that fits SQLite's page cache takes half the time."""
 
 _STEPS: Final = """
@@ -207,8 +221,8 @@ SELECT CAST(at / ? AS INTEGER), seconds FROM calls WHERE seconds IS NOT NULL
 
 def _sums(log: EventLog, period: tuple[float, float]) -> Iterator[Row]:
     ((last,),) = log.query("SELECT coalesce(max(rowid), 0) FROM calls")
-    for start in range(0, last, _AT_A_TIME):
-        yield from log.query(_SUMS, (start, start + _AT_A_TIME, *period))
+    for start in range(0, last, AT_A_TIME):
+        yield from log.query(_SUMS, (start, start + AT_A_TIME, *period))
 
 
 def _values(log: EventLog, column: str, period: tuple[float, float]) -> array[float]:

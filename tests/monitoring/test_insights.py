@@ -69,7 +69,7 @@ def test_summary_keeps_to_its_period() -> None:
 def test_quantiles_are_nearest_ranks() -> None:
     """Of a hundred values from 1 to 100."""
     log = logged(*(a_record(seconds=float(n)) for n in range(1, 101)))
-    assert summarize(log).latency == Quantiles(100, 51.0, 96.0, 100.0)
+    assert summarize(log).latency == Quantiles(100, 50.0, 95.0, 99.0)
 
 
 def test_timeline_has_a_step_per_hour_with_calls() -> None:
@@ -81,13 +81,13 @@ def test_timeline_has_a_step_per_hour_with_calls() -> None:
     )
     first, last = timeline(log)
     assert (first.at, first.calls, first.outcomes) == (NOW, 2, {"ok": 1, "overloaded": 1})
-    assert first.latency == Quantiles(2, 4.0, 4.0, 4.0)
+    assert first.latency == Quantiles(2, 1.5, 4.0, 4.0)
     assert (last.latency, last.cost_usd) == (None, Decimal("0.01"))
 
 
 def test_offline_calls_could_be_half_the_price() -> None:
     """Exactly, since a batch halves every kind of token."""
-    offline = a_record(offline=True, cost_usd=Decimal("3"))
+    offline = a_record(offline=True, tokens=Tokens(input=1_500_000))
     log = logged(offline, a_record(), replace(offline, batch=True))
     (insight,) = named(log, "batch")
     assert (insight.usd_per_day, insight.bound, insight.feature) == (
@@ -149,11 +149,12 @@ def test_prompts_under_the_minimum_cannot_be_cached() -> None:
 
 def test_prompts_just_over_a_price_step_are_dear() -> None:
     """Five times the price for every token of the request."""
-    over = a_record(model=HAIKU, tokens=Tokens(input=100_001), cost_usd=Decimal("1"))
+    over = a_record(model=HAIKU, tokens=Tokens(input=100_001, output=99_999))
     far = replace(over, tokens=Tokens(input=200_000))
     flat = replace(over, model=SONNET)
     (insight,) = named(logged(over, far, flat), "long_prompts")
-    assert (insight.usd_per_day, insight.bound) == (Decimal("0.8"), "at least")
+    cheap = (100_001 * Decimal("0.10") + 99_999 * Decimal("0.50")) / 1_000_000
+    assert (insight.usd_per_day, insight.bound) == (4 * cheap, "at least")
 
 
 def test_truncated_answers_were_paid_for() -> None:

@@ -1,0 +1,174 @@
+"""The traffic of a period in parts that pay one price each, few enough to price again and again.
+
+A price is linear in the tokens as long as model, day, price list (batch, fast mode, geography) and
+price step are the same. So a million calls become some thousand parts, and any plan can be priced
+for them exactly. Used by `insights`. Chapter 4 teaches it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from sqlite3 import Row
+from typing import Final
+
+from patterns.core.pricing import Rates, price_steps, rates
+from patterns.core.usage import Tokens
+from patterns.monitoring.event_log import EventLog
+from patterns.monitoring.summary import AT_A_TIME, KINDS, PERIOD
+
+__all__ = ["Part", "Period", "priced_parts"]
+
+Period = tuple[float, float]
+"""From and until, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Priced calls, or one sampling of a call, that pay the same price per token.
+
+    Attributes:
+        feature: of all of them.
+        model: of all of them.
+        day: in UTC.
+        prompt: a prompt length within their price step.
+        calls: how many.
+        tokens: together.
+        cost_pico: of whole calls, fees included.
+        offline: nobody waited.
+        batch: sent through the Batches API.
+        fast: in fast mode.
+        geo: where inference ran.
+        truncated: cut off.
+        warms: they only warm the cache.
+        is_lower_bound: they may have cost more.
+    """
+
+    feature: str
+    model: str
+    day: date
+    prompt: int
+    calls: int
+    tokens: Tokens
+    cost_pico: int
+    offline: bool
+    batch: bool
+    fast: bool
+    geo: str | None
+    truncated: bool
+    warms: bool
+    is_lower_bound: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Feature and model."""
+        return self.feature, self.model
+
+    def rates(
+        self, prompt: int | None = None, *, batch: bool | None = None, fast: bool | None = None
+    ) -> Rates | None:
+        """What these calls pay per token, or would pay under another plan."""
+        return rates(
+            self.model,
+            at=self.day,
+            batch=self.batch if batch is None else batch,
+            fast=self.fast if fast is None else fast,
+            geo=self.geo,
+            prompt_tokens=self.prompt if prompt is None else prompt,
+        )
+
+    @property
+    def just_over(self) -> int:
+        """The price step that their prompts exceed by a quarter at most; 0 when there is none."""
+        steps = price_steps(self.model, at=self.day)
+        return next((step for step in steps if step < self.prompt <= _far(step)), 0)
+
+    def uncached(self) -> Tokens:
+        """Their tokens without caching: calls that only warm the cache would not be made."""
+        if self.warms:
+            return Tokens()
+        return Tokens(input=self.tokens.prompt, output=self.tokens.output)
+
+
+def priced_parts(log: EventLog, period: Period) -> tuple[list[Part], str]:
+    """The priced calls of a period in parts, and the query that gives them."""
+    steps = _steps(log, period)
+    edges = sorted(steps | {_far(step) for step in steps})
+    query = _QUERY.format(band=" + ".join(f"({_PROMPT} > {edge})" for edge in edges) or "0")
+    some = query.replace("WHERE", "WHERE rowid > ? AND rowid <= ? AND")
+    ((last,),) = log.query("SELECT coalesce(max(rowid), 0) FROM calls")
+    parts = [
+        part
+        for start in range(0, last, AT_A_TIME)
+        for row in log.query(some, (start, start + AT_A_TIME, *period))
+        for part in _parts_in(row, edges)
+    ]
+    return parts, query
+
+
+def _steps(log: EventLog, period: Period) -> set[int]:
+    """Prompt lengths above which any of the models in the log paid more, on any of its days."""
+    rows = log.query(_MODELS, period)
+    days = {(row["model"], day) for row in rows for day in range(row["first"], row["last"] + 1)}
+    return {step for model, day in days for step in price_steps(model, at=_day(day))}
+
+
+def _far(step: int) -> int:
+    """Longer than this is no longer just over a step."""
+    return step * 5 // 4
+
+
+def _day(number: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=number)
+
+
+def _parts_in(row: Row, edges: Sequence[int]) -> Iterator[Part]:
+    """The part that a row is; of calls with several samplings, one for each sampling."""
+    whole = Part(
+        feature=row["feature"],
+        model=row["model"],
+        day=_day(row["day"]),
+        prompt=edges[row["band"] - 1] + 1 if row["band"] else 0,
+        calls=row["calls"],
+        tokens=Tokens(*(row[kind] for kind in KINDS)),
+        cost_pico=row["cost"],
+        offline=bool(row["offline"]),
+        batch=bool(row["batch"]),
+        fast=bool(row["fast"]),
+        geo=row["geo"],
+        truncated=bool(row["truncated"]),
+        warms=bool(row["warms"]),
+        is_lower_bound=bool(row["lower"]),
+    )
+    if row["samplings"] is None:
+        yield whole
+        return
+    for number, counts in enumerate(json.loads(row["samplings"])):
+        first = number == 0  # calls and their cost are counted once
+        yield replace(
+            whole,
+            prompt=Tokens(*counts).prompt,
+            calls=whole.calls if first else 0,
+            tokens=Tokens(*(whole.calls * count for count in counts)),
+            cost_pico=whole.cost_pico if first else 0,
+        )
+
+
+_PROMPT: Final = "(input + cache_write_5m + cache_write_1h + cache_read)"
+_WARMS: Final = (
+    f"(output = 0 AND stop_reason IS 'max_tokens' AND {_PROMPT} > input)"  # max_tokens=0
+)
+_MODELS: Final = f"""
+SELECT model, min(CAST(at / 86400 AS INTEGER)) AS first, max(CAST(at / 86400 AS INTEGER)) AS last
+FROM calls WHERE {PERIOD} GROUP BY model
+"""
+_QUERY: Final = f"""
+SELECT feature, model, CAST(at / 86400 AS INTEGER) AS day, offline, batch, fast, geo, samplings,
+       outcome = 'truncated' AS truncated, {_WARMS} AS warms,
+       cost_is_lower_bound AS lower, {{band}} AS band, count(*) AS calls,
+       {", ".join(f"sum({kind}) AS {kind}" for kind in KINDS)}, sum(cost_pico) AS cost
+FROM calls WHERE {PERIOD} AND cost_pico IS NOT NULL
+GROUP BY feature, model, day, offline, batch, fast, geo, samplings, truncated, warms, lower, band
+"""
