@@ -15,12 +15,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from patterns.core.usage import Tokens
 from patterns.monitoring.event_log import PICO, EventLog
-from patterns.monitoring.priced_parts import Part, Period, priced_parts
+from patterns.monitoring.priced_parts import Part, price_edges, priced_parts
 from patterns.monitoring.record import in_utc
-from patterns.monitoring.shared_prompts import UNCACHED, shared_prompts
+from patterns.monitoring.shared_prompts import UNCACHED, SharedPrompts, shared_prompts
 from patterns.monitoring.summary import PERIOD, period_of
 
 __all__ = ["Insight", "insights"]
@@ -60,19 +61,20 @@ def insights(
 ) -> list[Insight]:
     """Every saving of at least that much a day, dearest first; empty when there is none."""
     period = period_of(since, until)
-    first, last = log.query(f"SELECT min(at), max(at) FROM calls WHERE {PERIOD}", period)[0]
-    if first is None:
+    spans = log.query(_SPANS, period)
+    if not spans:
         return []
-    start = in_utc(since).timestamp() if since else first
-    end = in_utc(until).timestamp() if until else last
+    start = in_utc(since).timestamp() if since else min(row["first"] for row in spans)
+    end = in_utc(until).timestamp() if until else max(row["last"] for row in spans)
     days = max(Decimal(1), Decimal(end - start) / 86_400)
-    parts, query = priced_parts(log, period)
+    edges = price_edges(spans)
+    parts, query = priced_parts(log, period, edges)
     found = [
         *_batchable(parts, days, query),
         *_losing_caches(parts, days, query),
         *_long_prompts(parts, days, query),
         *_truncated(parts, days, query),
-        *_missing_caches(log, period, days),
+        *_missing_caches(shared_prompts(log, period, edges), days),
     ]
     worth = [insight for insight in found if insight.usd_per_day >= minimum_usd_per_day]
     return sorted(worth, key=lambda insight: insight.usd_per_day, reverse=True)
@@ -198,8 +200,8 @@ def _truncated(parts: Iterable[Part], days: Decimal, query: str) -> _Found:
         )
 
 
-def _missing_caches(log: EventLog, period: Period, days: Decimal) -> _Found:
-    for shared in shared_prompts(log, period):
+def _missing_caches(found: Iterable[SharedPrompts], days: Decimal) -> _Found:
+    for shared in found:
         yield Insight(
             name="cache",
             feature=shared.feature,
@@ -213,3 +215,8 @@ def _missing_caches(log: EventLog, period: Period, days: Decimal) -> _Found:
             threshold=f"prompt >= {shared.minimum} tokens; at most {shared.tokens:,} of it shared",
             query=UNCACHED,
         )
+
+
+_SPANS: Final = f"""
+SELECT model, min(at) AS first, max(at) AS last FROM calls WHERE {PERIOD} GROUP BY model
+"""

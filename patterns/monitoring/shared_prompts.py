@@ -7,18 +7,20 @@ how much they share is not in the log. Used by `insights`. Chapter 4 teaches it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from patterns.core.models import MODELS
 from patterns.core.pricing import Rates, rates
 from patterns.monitoring.event_log import EventLog
-from patterns.monitoring.priced_parts import Period
+from patterns.monitoring.priced_parts import Edges, Period, within
 from patterns.monitoring.sink import model_label
 from patterns.monitoring.summary import PERIOD
 
@@ -51,21 +53,24 @@ class SharedPrompts:
     usd: Decimal
 
 
-def shared_prompts(log: EventLog, period: Period) -> Iterator[SharedPrompts]:
+def shared_prompts(log: EventLog, period: Period, edges: Edges) -> Iterator[SharedPrompts]:
     """The features whose uncached prompts could be cached with a gain; none without a price."""
-    for feature, model in log.query(_WHO, period):
-        facts = MODELS.get(model_label(model, MODELS))
-        if facts is not None:
-            calls = log.query(UNCACHED, (*period, feature, model, facts.min_cacheable_tokens))
-            if best := _best(model, [tuple(row) for row in calls]):
-                yield SharedPrompts(feature, model, facts.min_cacheable_tokens, *best)
+    least = {model: facts.min_cacheable_tokens for model, facts in MODELS.items()}
+    calls: dict[tuple[str, str], list[_Call]] = {}
+    for feature, model, *call in log.query(UNCACHED, (*period, min(least.values()))):
+        calls.setdefault((feature, model), []).append(tuple(call))
+    for (feature, model), made in calls.items():
+        minimum = least.get(model_label(model, MODELS))
+        long = [call for call in made if minimum is not None and call[1] >= minimum]
+        if minimum is not None and (best := _best(model, sorted(long, key=itemgetter(0)), edges)):
+            yield SharedPrompts(feature, model, minimum, *best)
 
 
 _Call = tuple[float, int, int, str | None]
 _Best = tuple[int, int, int, Decimal]
 
 
-def _best(model: str, calls: Sequence[_Call]) -> _Best | None:
+def _best(model: str, calls: Sequence[_Call], edges: Edges) -> _Best | None:
     """The length that saves most: (tokens, calls, warm, dollars); None when none saves."""
     price = cache(lambda *plan: _rates(model, *plan))
     worth: list[tuple[int, bool, Decimal]] = []
@@ -73,11 +78,10 @@ def _best(model: str, calls: Sequence[_Call]) -> _Best | None:
     for at, tokens, fast, geo in calls:
         warm = at - before <= _LIFETIME
         before = at
-        each = price(int(at // 86_400), tokens, fast, geo)
+        each = price(at // 86_400, within(edges, bisect_left(edges, tokens)), fast, geo)
         if each is not None:
-            worth.append(
-                (tokens, warm, each.input - (each.cache_read if warm else each.cache_write_5m))
-            )
+            cached = each.cache_read if warm else each.cache_write_5m
+            worth.append((tokens, warm, each.input - cached))
     return _longest(worth)
 
 
@@ -95,16 +99,13 @@ def _longest(worth: list[tuple[int, bool, Decimal]]) -> _Best | None:
     return best
 
 
-def _rates(model: str, day: int, prompt: int, fast: int, geo: str | None) -> Rates | None:
+def _rates(model: str, day: float, prompt: int, fast: int, geo: str | None) -> Rates | None:
     at = date(1970, 1, 1) + timedelta(days=day)
     return rates(model, at=at, prompt_tokens=prompt, fast=bool(fast), geo=geo)
 
 
-_ALONE: Final = "NOT batch AND NOT offline AND cache_read + cache_write_5m + cache_write_1h = 0"
-_WHO: Final = f"""
-SELECT DISTINCT feature, model FROM calls WHERE {PERIOD} AND {_ALONE} AND input > 0
-"""
 UNCACHED: Final = f"""
-SELECT at, input, fast, geo FROM calls
-WHERE {PERIOD} AND {_ALONE} AND feature = ? AND model = ? AND input >= ? ORDER BY at
+SELECT feature, model, at, input, fast, geo FROM calls
+WHERE {PERIOD} AND input >= ? AND NOT batch AND NOT offline
+      AND cache_read + cache_write_5m + cache_write_1h = 0
 """
