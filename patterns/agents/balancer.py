@@ -7,11 +7,11 @@ busy wins: calls under way, each weighted with how long that agent's calls take.
 priority. Not needed for one agent: a plain semaphore does. Chapter 3 teaches it.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from math import inf, isfinite
 
 from patterns.agents.plan import Agent, Task
 
@@ -77,7 +77,7 @@ class Pool:
     gauges: dict[str, Gauge] = field(default_factory=dict)
     told_by: int = 0  # number of the call that the gauges come from
     running: dict[int, Ticket] = field(default_factory=dict)
-    closed_until: float = -math.inf
+    closed_until: float = -inf
     size: Size | None = None  # running average of its calls
 
     def spare(self, kind: str, now: float) -> float:
@@ -199,6 +199,14 @@ class Balancer:
         return self.pool(agent).opens_at(self.size(task, agent), now)
 
 
+class Unbalanced(Balancer):
+    """The first agent at once, for calls that are handed on to whoever balances them."""
+
+    def choose(self, task: Task, agents: Sequence[Agent], now: float) -> Agent | None:
+        """No limit is looked at here."""
+        return agents[0]
+
+
 class Standby(Balancer):
     """The highest priority that has headroom; the others stand by until it is full or fails."""
 
@@ -236,11 +244,12 @@ def read_gauges(headers: Mapping[str, str], now: float) -> dict[str, Gauge]:
         name = f"anthropic-ratelimit-{kind}"
         try:
             limit, left = float(headers[f"{name}-limit"]), float(headers[f"{name}-remaining"])
-        except (KeyError, ValueError):
-            continue
-        if left <= 0 and "date" in headers:
-            left = min(0.0, limit - limit / 60 * _until(headers[f"{name}-reset"], headers))
-        found[kind] = Gauge(max(1.0, limit), left, now)
+            if left <= 0 and "date" in headers:
+                left = min(0.0, limit - limit / 60 * _until(headers[f"{name}-reset"], headers))
+        except (KeyError, ValueError, TypeError):
+            continue  # not told, or in a form that nobody knows
+        if isfinite(limit + left):
+            found[kind] = Gauge(max(1.0, limit), left, now)
     return found
 
 

@@ -16,8 +16,9 @@ from anthropic.types import Usage
 from pydantic import BaseModel, Field, create_model, model_validator
 
 from patterns.agents.balancer import Balancer
+from patterns.agents.budget import UNLIMITED, Budget
 from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task, match
-from patterns.agents.report import UNLIMITED, Budget, RunReport
+from patterns.agents.report import RunReport
 from patterns.agents.scheduler import Engine, run_plan
 from patterns.agents.worker import caller, cost_of, ids_of, tagged, total
 from patterns.core.messages import tag, text_of

@@ -9,120 +9,102 @@ restart. Not worth it for runs of seconds that may simply be repeated. Chapter 3
     async with DBOSEngine("sqlite:///runs.sqlite") as engine:
         report = await run_plan(plan, agents, call, max_concurrency=8, engine=engine, run_id="r1")
 
-After a crash the same lines finish the run. When a worker of several is gone for good, hand its
-runs to the living: `python -m patterns.agents.durable recover URL --executor NAME`.
+After a crash the same lines finish the run. With changes (more budget, failed tasks once more,
+an edited plan) `engine.resume` does. Workers that are given the call by name, `calls={"ask":
+call}`, go on with each other's runs by themselves.
 
 Needs: pip install dbos.
 """
 
 import argparse
 import asyncio
-import logging
-import sqlite3
+import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from asyncio import to_thread
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import TypeAdapter
-from pydantic_core import PydanticSerializationError
-from sqlalchemy import make_url
-
-from patterns.agents.balancer import Balancer
+from patterns.agents.balancer import Balancer, Unbalanced
+from patterns.agents.budget import UNLIMITED, LocalLedger
 from patterns.agents.failures import one_line
 from patterns.agents.plan import Agent, Plan, Task
-from patterns.agents.report import Context, RunReport, TaskResult
-from patterns.agents.scheduler import Call, Execute, Interrupted, Job, run_job
-
-if not (_logger := logging.getLogger("dbos")).handlers:  # pragma: no branch - runs once a process
-    # Else DBOS prints every start and stop, and tracebacks of failures that it hands on anyway.
-    _logger.addHandler(logging.NullHandler())
-    _logger.propagate = False
-
-from dbos import (
-    DBOS,
-    DBOSClient,
-    EnqueueOptions,
-    SetWorkflowID,
-    WorkflowHandleAsync,
+from patterns.agents.records import (
+    CallNotRegistered,
+    OtherPlan,
+    Outlook,
+    Record,
+    RunStalled,
+    UnknownRun,
+    carried,
+    differing,
+    job_of,
+    job_text,
+    outlook,
+    result_of,
+    result_text,
+    results_of,
+    results_text,
+    workflow_id,
 )
+from patterns.agents.report import Attempt, Context, RunReport, TaskResult
+from patterns.agents.scheduler import (
+    Call,
+    Execute,
+    Interrupted,
+    Job,
+    RunBroken,
+    report_of,
+    run_job,
+)
+from patterns.agents.shared_ledger import SharedLedger
+from patterns.core.durable import ENDED, POLL_S, UNFINISHED, Durable, holder_of, running
 
-QUEUE = "patterns-agents"
+from dbos import DBOS, DBOSClient, SetWorkflowID, WorkflowStatus  # isort: skip
+
 RUN, TASK = "patterns.agents.run", "patterns.agents.task"
-POLL_S = 0.05
-UNDONE = ("PENDING", "ENQUEUED")
-
-_JOB = TypeAdapter(Job)
-_RESULT = TypeAdapter(TaskResult)
-_RESULTS = TypeAdapter(tuple[TaskResult, ...])
-_INPUTS = TypeAdapter(dict[str, Any])
+LOOK_S = 0.5
+"""How often a run that another process holds is looked after."""
 
 
-class EngineBusy(RuntimeError):
-    """This process already runs an engine: DBOS has one database per process."""
-
-
-class OtherPlan(ValueError):
-    """A run of that id exists with another plan, other agents or other limits."""
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        super().__init__(
-            f"run {run_id!r} is recorded with another plan, agents or limits; give a new run_id"
-        )
-
-
-class RunStalled(TimeoutError):
-    """A run has recorded nothing for a while: its worker may be gone.
-
-    `status` is the database's word on it, `executor_id` who last held it.
-    """
-
-    def __init__(self, run_id: str, status: str, executor_id: str | None, waited_s: float) -> None:
-        self.run_id, self.status, self.executor_id = run_id, status, executor_id
-        super().__init__(
-            f"run {run_id!r} ({status}, held by {executor_id!r}) recorded nothing for "
-            f"{waited_s:g} s; if that worker is gone: "
-            f"python -m patterns.agents.durable recover URL --executor {executor_id}"
-        )
-
-
-class DBOSEngine:
-    """Runs jobs as recorded workflows; one per process, and one `executor_id` per process.
+class DBOSEngine(Durable):
+    """Runs jobs as recorded workflows.
 
     Args:
         url: `sqlite:///file` or `postgresql+psycopg://…`.
-        executor_id: this worker's name, the same after a restart: its unfinished runs go on when
-            the engine starts. Two living workers must never share one.
-        application_version: which runs may be resumed here. Change it when `call` or the meaning
-            of a plan changes; otherwise leave it, or a restart orphans what is unfinished.
+        calls: the calls that this worker offers, by name. A run that was started with a name goes
+            on at any worker that has it; one that was started with a bare function only where
+            that is passed again.
         queue: run each task as a workflow of its own, on whichever worker is free. It costs tens
-            of milliseconds a task, so use it only to cross machines.
+            of milliseconds a task, so use it only to cross machines; the run's call must have a
+            name.
         patience_s: raise `RunStalled` when nothing was recorded for this long. Make it longer
             than the longest task.
         clock: Unix time; a run's seconds go on counting over a restart.
+        options: of `Durable`: `executor_id`, `application_version`, `at_once`, `lease_s`.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        executor_id: str = "worker-1",
-        application_version: str = "1",
+        calls: Mapping[str, Call] | None = None,
         queue: bool = False,
         patience_s: float = 900.0,
         clock: Callable[[], float] = time.time,
+        **options: Any,
     ) -> None:
-        self.url, self.queue, self.patience_s, self.clock = url, queue, patience_s, clock
-        self.executor_id, self.application_version = executor_id, application_version
-        self.calls: dict[str, tuple[Call, Balancer]] = {}
-        self.under_way: dict[str, asyncio.Task[Any]] = {}
-        self.interrupted: dict[str, RunReport] = {}
-        self.client: DBOSClient | None = None
+        super().__init__(url, services=calls, **options)
+        self.queue, self.patience_s, self.clock = queue, patience_s, clock
+        self.balancer = Balancer()
+        self.passed: dict[str, tuple[Call, Balancer]] = {}
+        self.under_way: dict[str, asyncio.Task[Any] | None] = {}
+        self.reports: dict[str, RunReport] = {}
+        self.awaited: dict[str, asyncio.Future[WorkflowStatus]] = {}
+        self.poller: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -135,231 +117,365 @@ class DBOSEngine:
     ) -> None:
         await self.close()
 
-    async def serve(self, call: Call, balancer: Balancer | None = None) -> None:
-        """Start working: on this worker's unfinished runs, and on what others queue or hand over.
+    async def serve(self) -> None:
+        """Start working: on what others queue or leave behind, as far as their calls are here.
 
-        `run` does this by itself; a worker that starts no runs of its own calls it.
+        `run_plan` does this by itself; a worker that starts no runs of its own calls it.
         """
-        global _engine
-        self.calls[""] = call, balancer or Balancer()
-        if _engine is self:
-            return
-        if _engine is not None:
-            raise EngineBusy(f"an engine runs on {_engine.url!r} in this process; close it first")
-        _engine = self
-        _write_ahead(self.url)
-        DBOS(
-            config={
-                "name": "patterns-agents",
-                "system_database_url": self.url,
-                "executor_id": self.executor_id,
-                "application_version": self.application_version,
-                "notification_listener_polling_interval_sec": 0.02,  # else close() takes a second
-            }
-        )
-        DBOS.launch()
-        if self.queue:
-            await DBOS.register_queue_async(QUEUE, polling_interval_sec=POLL_S)
-            self.client = DBOSClient(system_database_url=self.url)
+        self.start()
+
+    def _launch(self) -> None:
+        super()._launch()
+        SharedLedger.prepare(self.database)
 
     async def close(self) -> None:
-        """Stop what is under way (it stays recorded as unfinished) and let go of the database."""
-        global _engine
-        if _engine is not self:
-            return
-        for task in self.under_way.values():
+        """Stop what is under way (another worker may go on with it) and leave the database."""
+        tasks = [task for task in self.under_way.values() if task]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self.under_way.values(), return_exceptions=True)
-        if self.client:
-            self.client.destroy()
-        DBOS.destroy()
-        _engine = None
-        # DBOS made its thread pool the loop's and has shut it down: to_thread needs a new one.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.stop()
 
-    async def run(self, job: Job, call: Call, balancer: Balancer) -> RunReport:
-        """Start the run, or join the one of that id: running, recorded, or interrupted.
+    async def run(self, job: Job, call: Call | str, balancer: Balancer) -> RunReport:
+        """Start the run, or join the one of that id: running, recorded, or broken off.
 
         Raises:
             OtherPlan: that id belongs to another job.
+            CallNotRegistered: `call` is a name that this engine was not given.
             RunStalled: nothing was recorded for `patience_s`.
-            Interrupted: this coroutine was cancelled; call it again to go on.
+            RunBroken: the engine failed; start it again to go on.
+            Interrupted: this coroutine was cancelled; start it again to go on.
         """
-        self.calls[job.run_id] = call, balancer
-        await self.serve(call, balancer)
-        waiting = asyncio.create_task(_results(await self._begin(job)))
+        with self._passing(job.run_id, call, balancer) as service:
+            self.start()  # in the loop that its workflows will run on
+            found = await to_thread(self.record, job.run_id)
+            if found is None:
+                return await self._begin(job, service, self.clock())
+            if found.job != job:
+                raise OtherPlan(job.run_id, differing(found.job, job))
+            if found.status.status in (*UNFINISHED, "SUCCESS"):
+                return await self._attend(job, found.status.workflow_id)
+            return await self._go_on(found, job, service, retry_failed=False)
+
+    async def resume(
+        self,
+        run_id: str,
+        call: Call | str | None = None,
+        *,
+        balancer: Balancer | None = None,
+        retry_failed: bool = False,
+        **changes: Any,
+    ) -> RunReport:
+        """Go on with a run, however it ended: every recorded result stays.
+
+        `outlook` says beforehand what will be asked for.
+
+        Args:
+            run_id: which run.
+            call: as for `run_plan`; None for the one whose name is recorded with the run.
+            balancer: as for `run_plan`.
+            retry_failed: ask again for tasks that failed for good.
+            changes: `plan`, `agents`, `max_concurrency`, `budget`, `deadline_s`. The budget is
+                for all of the run, what is spent included; the seconds of a deadline do not
+                count while nothing runs.
+
+        Raises:
+            UnknownRun: nothing is recorded under that id.
+            CallNotRegistered: no call was passed, and this engine has none of that name.
+            RunStalled, RunBroken, Interrupted: as `run`.
+        """
+        self.start()
+        found = await to_thread(self._known, run_id)
+        job = replace(found.job, **changes)
+        with self._passing(run_id, call or found.service, balancer) as service:
+            if found.status.status in UNFINISHED and job == found.job and not retry_failed:
+                return await self._attend(job, found.status.workflow_id)
+            return await self._go_on(found, job, service, retry_failed)
+
+    async def outlook(self, run_id: str, *, retry_failed: bool = False, **changes: Any) -> Outlook:
+        """What `resume` with the same arguments would keep, and what it would ask for again."""
+        self.start()
+        found = await to_thread(self._known, run_id)
+        return outlook(found, replace(found.job, **changes), retry_failed)
+
+    def record(self, run_id: str) -> Record | None:
+        """What is recorded of a run, also while it runs; None if that is nothing."""
+        self.start()
+        first = workflow_id(run_id)
+        found = [
+            *self.client.list_workflows(workflow_ids=[first]),
+            *self.client.list_workflows(workflow_id_prefix=f"{first}:", name=RUN),
+        ]
+        if not found:
+            return None
+        generation = len(found)
+        newest_id = workflow_id(run_id, generation)
+        newest = next(one for one in found if one.workflow_id == newest_id)
+        return self._read(newest, generation)
+
+    def _read(self, status: WorkflowStatus, generation: int) -> Record:
+        assert status.input
+        service, job, begun, before = status.input["args"]
+        steps = self.client.list_workflow_steps(status.workflow_id)
+        recorded = {one["function_name"]: one["output"] for one in steps if one["output"]}
+        results = results_of(before) | {name: result_of(text) for name, text in recorded.items()}
+        if status.status == "SUCCESS":
+            results |= results_of(str(status.output))
+        return Record(generation, status, service, job_of(job), begun, results)
+
+    def spent(self, job: Job) -> list[Attempt]:
+        """Every call of a run that is recorded."""
+        results = self._known(job.run_id).results.values()
+        return [attempt for result in results for attempt in result.attempts]
+
+    def _known(self, run_id: str) -> Record:
+        if found := self.record(run_id):
+            return found
+        raise UnknownRun(run_id, self.url)
+
+    @contextmanager
+    def _passing(self, run_id: str, call: Call | str, balancer: Balancer | None) -> Iterator[str]:
+        """Have a run's call at hand while it is waited for; gives its name, "" if it has none."""
+        name = next((n for n, each in self.services.items() if call in (n, each)), "")
+        if not name and (self.queue or isinstance(call, str)):
+            raise CallNotRegistered(run_id, call if isinstance(call, str) else "")
+        function: Any = self.services[name] if name else call
+        self.passed[run_id] = mine = function, balancer or self.balancer
         try:
-            results = await self._patiently(job.run_id, waiting)
+            yield name
+        finally:
+            if self.passed.get(run_id) is mine:
+                del self.passed[run_id]
+
+    async def _begin(
+        self, job: Job, service: str, begun: float, generation: int = 1, before: str = "[]"
+    ) -> RunReport:
+        name = workflow_id(job.run_id, generation)
+        self.under_way[name] = None
+        with SetWorkflowID(name):
+            handle = await DBOS.start_workflow_async(_run, service, job_text(job), begun, before)
+        return await self._attend(job, name, handle.get_result(polling_interval_sec=POLL_S))
+
+    async def _go_on(self, found: Record, job: Job, service: str, retry_failed: bool) -> RunReport:
+        """Let go of the run as it stands, and start it again with all that is recorded."""
+        if found.status.status in UNFINISHED:  # after which nobody can record a step of it
+            name = found.status.workflow_id
+            await to_thread(self.client.cancel_workflow, name, cancel_children=True)
+            await self._interrupt(name)
+            found = await to_thread(self._known, job.run_id)
+        ahead = outlook(found, job, retry_failed)
+        if found.status.status == "SUCCESS" and job == found.job and not ahead.again:
+            return found.report()
+        await to_thread(SharedLedger(self.database, job.run_id).forget_unsettled)
+        begun = self.clock() - found.report().makespan
+        return await self._begin(
+            job, service, begun, found.generation + 1, results_text(carried(found, ahead))
+        )
+
+    async def _attend(
+        self, job: Job, name: str, ending: Coroutine[Any, Any, str] | None = None
+    ) -> RunReport:
+        """Wait for a run's end; look after it if it is not started here."""
+        ended = asyncio.create_task(ending or self._outcome(name))
+        watching = asyncio.create_task(self._watch(job.run_id, name, ending is None))
+        try:
+            await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                watching.result()  # it raises
+            results = results_of(await ended)
+            return RunReport(job.run_id, job.plan, results)
         except asyncio.CancelledError:
-            await self._interrupt(job.run_id)
-            if report := self.interrupted.get(job.run_id):
+            await self._interrupt(name)
+            if report := self.reports.get(name):
                 raise Interrupted(report) from None
             raise  # it runs elsewhere, and goes on there
+        except (RunStalled, RunBroken):
+            raise
+        except Exception as error:  # the database's, or what a run has ended with
+            report = self.reports.get(name) or report_of(job, {}, {})
+            raise RunBroken(report, one_line(error)) from error
         finally:
-            waiting.cancel()
-            self.calls.pop(job.run_id, None)
-        return RunReport(job.run_id, job.plan, {result.id: result for result in results})
+            for task in (ended, watching):
+                task.cancel()
+            self.reports.pop(name, None)
 
-    async def _begin(self, job: Job) -> WorkflowHandleAsync[str]:
-        text = _JOB.dump_json(job).decode()
-        status = await DBOS.get_workflow_status_async(job.run_id)
-        if status is None:
-            with SetWorkflowID(job.run_id):
-                return await DBOS.start_workflow_async(_run, text, self.clock())
-        if status.input is None or _JOB.validate_json(status.input["args"][0]) != job:
-            raise OtherPlan(job.run_id)
-        if self.interrupted.pop(job.run_id, None) or status.status == "CANCELLED":
-            await DBOS.resume_workflow_async(job.run_id)
-        return await DBOS.retrieve_workflow_async(job.run_id)
-
-    async def _patiently(
-        self, run_id: str, waiting: "asyncio.Task[tuple[TaskResult, ...]]"
-    ) -> tuple[TaskResult, ...]:
-        recorded = -1
+    async def _watch(self, run_id: str, name: str, elsewhere: bool) -> None:
+        """Take the run over if its worker is gone; raise `RunStalled` if it records nothing."""
+        clock = asyncio.get_running_loop().time
+        steps, since = -1, clock()
         while True:
-            steps = len(await DBOS.list_workflow_steps_async(run_id, load_output=False))
-            if steps == recorded:
-                status = await DBOS.get_workflow_status_async(run_id)
-                if status and status.status in UNDONE:  # pragma: no branch - it may just have ended
-                    raise RunStalled(run_id, status.status, status.executor_id, self.patience_s)
-            recorded = steps
-            done, _ = await asyncio.wait({waiting}, timeout=self.patience_s)
-            if done:
-                return waiting.result()
+            if elsewhere:
+                await to_thread(self._look_after, name)
+            await asyncio.sleep(min(LOOK_S, self.patience_s))
+            if clock() - since < self.patience_s:
+                continue
+            found = await to_thread(self._known, run_id)
+            if len(found.results) == steps and found.status.status in UNFINISHED:
+                raise RunStalled(found.report(), self._holders(found), self.patience_s)
+            steps, since = len(found.results), clock()
 
-    async def _interrupt(self, run_id: str) -> None:
-        if task := self.under_way.get(run_id):
+    def _look_after(self, name: str) -> None:
+        status = self.look(name, take=True, load=False)
+        if status and holder_of(status) == self.executor_id and name not in self.under_way:
+            self.under_way[name] = None  # it was interrupted here, or its end was not recorded
+            self.client.resume_workflows([name], queue_name=self.own_queue)
+
+    def _holders(self, found: Record) -> tuple[str, ...]:
+        """Who has the tasks of a run that are queued, or else the run."""
+        prefix = workflow_id(found.job.run_id, found.generation, "")
+        tasks = self.client.list_workflows(
+            workflow_id_prefix=prefix, status=[*UNFINISHED], load_input=False
+        )
+        held = {holder_of(one) for one in tasks or [found.status]}
+        return tuple(sorted(holder for holder in held if holder))
+
+    async def _interrupt(self, name: str) -> None:
+        if task := self.under_way.get(name):
             task.cancel()
             await asyncio.wait({task})
 
-    def seam(self, run_id: str) -> tuple[Call, Balancer]:
-        """What to call for a run: its own call, or for a run of a former process the served one."""
-        return self.calls.get(run_id) or self.calls[""]
+    async def _outcome(self, name: str) -> str:
+        """What a workflow of any worker has ended with; one look at the database is for all."""
+        future = self.awaited.setdefault(name, asyncio.get_running_loop().create_future())
+        if self.poller is None or self.poller.done():
+            self.poller = asyncio.create_task(self._poll())
+        status = await asyncio.shield(future)
+        if status.status != "SUCCESS":
+            raise RuntimeError(f"{status.status}: {status.error or 'it was resumed elsewhere'}")
+        return str(status.output)
+
+    async def _poll(self) -> None:
+        while self.awaited:
+            names = [*self.awaited]
+            ended = await to_thread(
+                self.client.list_workflows, workflow_ids=names, status=[*ENDED], load_input=False
+            )
+            for status in ended:
+                self.awaited.pop(status.workflow_id).set_result(status)
+            await asyncio.sleep(POLL_S)
+
+    def call_of(self, run_id: str, service: str) -> tuple[Call, Balancer]:
+        """What to call for a run: what was passed with it, or what has the name."""
+        if run_id in self.passed:
+            return self.passed[run_id]
+        if service not in self.services:
+            raise CallNotRegistered(run_id, service)
+        return self.services[service], self.balancer
 
 
-_engine: DBOSEngine | None = None  # the one that DBOS serves in this process
-
-
-async def _results(handle: WorkflowHandleAsync[str]) -> tuple[TaskResult, ...]:
-    return _RESULTS.validate_json(await handle.get_result(polling_interval_sec=POLL_S))
-
-
-def _write_ahead(url: str) -> None:
-    """Give an SQLite file a write-ahead log: one flush a step instead of three, as durable."""
-    if url.startswith("sqlite"):
-        with closing(sqlite3.connect(make_url(url).database or "")) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-
-
-def _working() -> DBOSEngine:
-    assert _engine  # DBOS runs workflows only between serve() and close()
-    return _engine
+def _engine() -> DBOSEngine:
+    engine = running()
+    assert isinstance(engine, DBOSEngine)
+    return engine
 
 
 @DBOS.workflow(name=RUN)
-async def _run(text: str, begun: float) -> str:
-    """A whole run. `text` is the job: the plan is an argument, never computed in here."""
-    engine, job = _working(), _JOB.validate_json(text)
+async def _run(service: str, text: str, begun: float, before: str) -> str:
+    """A whole run. `text` is the job: the plan is an argument, never computed in here.
+
+    `before` are the results that a resumed run brings along.
+    """
+    engine, job = _engine(), job_of(text)
     reserved = {task.id: DBOS.reserve_step() for task in job.plan}  # before anything else
+    name, brought = str(DBOS.workflow_id), results_of(before)
 
     async def step(task: Task, inputs: Mapping[str, Any], execute: Execute) -> TaskResult:
+        earlier = brought.get(task.id)
+        if earlier and earlier.stop is None:
+            return earlier
+
         async def recorded() -> str:
-            if engine.client:
-                return await _elsewhere(engine.client, job, task, inputs, begun)
-            return _dump(await execute())
+            if engine.queue:
+                result = result_of(await _queued(engine, name, service, job, task, inputs, begun))
+            else:
+                result = await execute()
+            tried = earlier.attempts if earlier else ()
+            return result_text(replace(result, attempts=(*tried, *result.attempts)))
 
-        return _RESULT.validate_json(await reserved[task.id].run_async({"name": task.id}, recorded))
+        return result_of(await reserved[task.id].run_async({"name": task.id}, recorded))
 
-    current = asyncio.current_task()
-    assert current
-    engine.under_way[job.run_id] = current
+    engine.under_way[name] = asyncio.current_task()
     try:
+        call, balancer = engine.call_of(job.run_id, service)
+        if engine.queue:  # the worker that takes a task balances it
+            balancer = Unbalanced()
+        ledger = LocalLedger(await to_thread(engine.spent, job) if job.budget != UNLIMITED else ())
         elapsed = max(0.0, engine.clock() - begun)
-        report = await run_job(job, *engine.seam(job.run_id), step=step, elapsed=elapsed)
-    except Interrupted as stop:
-        engine.interrupted[job.run_id] = stop.report
-        raise
+        report = await run_job(job, call, balancer, step=step, elapsed=elapsed, ledger=ledger)
+    except (Interrupted, RunBroken) as stop:
+        engine.reports[name] = stop.report
+        if isinstance(stop, Interrupted):
+            raise
+        raise RuntimeError(stop.reason) from stop  # of which the database can keep a copy
     finally:
-        del engine.under_way[job.run_id]
-    return _RESULTS.dump_json(tuple(report.results.values())).decode()
+        engine.under_way.pop(name, None)
+    engine.reports[name] = report
+    return results_text(report.results.values())
 
 
 @DBOS.workflow(name=TASK)
-async def _task(text: str, inputs: str, begun: float) -> str:
+async def _task(service: str, text: str, inputs: str, begun: float) -> str:
     """One task of a run, on whichever worker took it from the queue."""
-    engine, job, given = _working(), _JOB.validate_json(text), _INPUTS.validate_json(inputs)
-    call, balancer = engine.seam(job.run_id)
+    engine, job = _engine(), job_of(text)
+    call, balancer = engine.call_of(job.run_id, service)
 
     async def call_with_inputs(agent: Agent, task: Task, context: Context) -> Any:
-        return await call(agent, task, replace(context, inputs=given))
+        return await call(agent, task, replace(context, inputs=json.loads(inputs)))
 
-    elapsed = max(0.0, engine.clock() - begun)
-    report = await run_job(job, call_with_inputs, balancer, elapsed=elapsed)
+    report = await run_job(
+        job,
+        call_with_inputs,
+        balancer,
+        elapsed=max(0.0, engine.clock() - begun),
+        ledger=SharedLedger(engine.database, job.run_id),
+    )
     [result] = report.results.values()
-    return _dump(result)
+    return result_text(result)
 
 
-async def _elsewhere(
-    client: DBOSClient, job: Job, task: Task, inputs: Mapping[str, Any], begun: float
+async def _queued(
+    engine: DBOSEngine,
+    name: str,
+    service: str,
+    job: Job,
+    task: Task,
+    inputs: Mapping[str, Any],
+    begun: float,
 ) -> str:
     """Queue a task and wait for it. Its workflow has the task's id, so asking twice is harmless."""
-    options: EnqueueOptions = {
-        "queue_name": QUEUE,
-        "workflow_name": TASK,
-        "workflow_id": f"{job.run_id}:{task.id}",
-        "app_version": DBOS.application_version,
-    }
     alone = replace(job, plan=Plan((replace(task, depends_on=()),)))
-    arguments = _JOB.dump_json(alone).decode(), _INPUTS.dump_json(dict(inputs)).decode(), begun
-    handle: WorkflowHandleAsync[str] = await client.enqueue_async(options, *arguments)
-    return await handle.get_result(polling_interval_sec=POLL_S)
+    generation = int(name.partition(":")[2] or 1)
+    child = workflow_id(job.run_id, generation, task.id)
+    arguments = service, job_text(alone), json.dumps(dict(inputs)), begun
+    await to_thread(engine.enqueue, TASK, child, *arguments)
+    return await engine._outcome(child)
 
 
-def _dump(result: TaskResult) -> str:
-    """A result as JSON; an output that is none is a failure of its task."""
-    try:
-        return _RESULT.dump_json(result).decode()
-    except PydanticSerializationError as error:
-        failed = replace(result, status="failed", output=None, cause=one_line(error))
-        return _RESULT.dump_json(failed).decode()
-
-
-def unfinished(client: DBOSClient, executor_id: str | None = None) -> dict[str, list[str]]:
-    """The ids of runs (and queued tasks) that are not done, by the worker that holds them."""
-    held: dict[str, list[str]] = {}
-    for one in client.list_workflows(status="PENDING", executor_id=executor_id, load_input=False):
-        held.setdefault(one.executor_id or "", []).append(one.workflow_id)
-    return held
-
-
-def recover(client: DBOSClient, executor_id: str) -> list[str]:
-    """Hand the unfinished runs of a dead worker to the living; gives their ids.
-
-    Only for a worker that is gone: one that still lives would work on the same runs.
-    """
-    ids = unfinished(client, executor_id).get(executor_id, [])
-    if ids:
-        client.resume_workflows(ids)
-    return ids
+def status_lines(url: str) -> list[str]:
+    """Who holds what is unfinished, and whether they live: for a terminal or a dashboard."""
+    engine = Durable(url)
+    client = DBOSClient(system_database_url=url)
+    held: dict[str | None, list[str]] = {}
+    for one in client.list_workflows(status=[*UNFINISHED], load_input=False):
+        held.setdefault(holder_of(one), []).append(one.workflow_id)
+    client.destroy()
+    lines = [
+        f"{holder or 'queued'}: {len(names)} unfinished ({', '.join(sorted(names)[:5])})"
+        + ("" if holder is None or engine.living(holder) else ", gone")
+        for holder, names in sorted(held.items(), key=lambda each: each[0] or "")
+    ]
+    engine.database.dispose()
+    return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`recover URL` lists unfinished runs by worker; with `--executor NAME` it frees that one's."""
+    """`status URL`: unfinished work by the worker that holds it."""
     parser = argparse.ArgumentParser(prog="python -m patterns.agents.durable")
-    parser.add_argument("command", choices=["recover"])
+    parser.add_argument("command", choices=["status"])
     parser.add_argument("url", help="sqlite:///file or postgresql+psycopg://user@host/database")
-    parser.add_argument("--executor", help="the worker that is gone for good")
-    asked = parser.parse_args(arguments)
-    client = DBOSClient(system_database_url=asked.url)
-    try:
-        if asked.executor:
-            freed = recover(client, asked.executor)
-            sys.stdout.write(f"{asked.executor}: {len(freed)} handed over\n")
-        else:
-            for name, ids in sorted(unfinished(client).items()):
-                sys.stdout.write(f"{name}: {len(ids)} unfinished ({', '.join(sorted(ids)[:5])})\n")
-    finally:
-        client.destroy()
+    sys.stdout.write(
+        "".join(f"{line}\n" for line in status_lines(parser.parse_args(arguments).url))
+    )
     return 0
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
+from math import inf
 
 from patterns.core.models import SONNET
 
@@ -57,9 +58,9 @@ class Agent:
     pool: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "capabilities", frozenset(self.capabilities))
+        object.__setattr__(self, "capabilities", frozenset(_names(self.capabilities)))
         object.__setattr__(self, "pool", self.pool or self.model)
-        if self.max_concurrency < 1:
+        if not self.max_concurrency >= 1:
             raise ValueError(
                 f"agent {self.name!r}: max_concurrency is {self.max_concurrency}, give at least 1"
             )
@@ -85,8 +86,8 @@ class Task:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "needs", frozenset(self.needs))
-        object.__setattr__(self, "depends_on", tuple(self.depends_on))
+        object.__setattr__(self, "needs", frozenset(_names(self.needs)))
+        object.__setattr__(self, "depends_on", _names(self.depends_on))
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,10 @@ def _faults(tasks: Sequence[Task]) -> Iterator[str]:
             yield f"the id {task.id!r} is given twice, ids must differ"
         if task.max_attempts < 1:
             yield f"task {task.id!r} allows {task.max_attempts} attempts, give at least 1"
+        if not 0 < task.timeout_s < inf:
+            yield f"task {task.id!r} has a timeout of {task.timeout_s} s, give more than 0"
+        if not 0 <= task.weight < inf:
+            yield f"task {task.id!r} has the weight {task.weight}, give a number from 0"
         known.add(task.id)
     for task in tasks:
         for dependency in dict.fromkeys(task.depends_on):
@@ -222,6 +227,11 @@ def _cycle(tasks: Sequence[Task]) -> tuple[str, ...]:
     except CycleError as error:
         return tuple(error.args[1])
     return ()
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    """Several names; one that is given alone is one, not its letters."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _set(names: Iterable[str]) -> str:

@@ -18,6 +18,11 @@ Stop: TypeAlias = Literal["budget", "deadline", "interrupted"]
 Status: TypeAlias = Literal["ok", "failed", "skipped"]
 
 
+def escaped(run_id: str) -> str:
+    """A run's id without colons, so that one may stand between it and what follows."""
+    return run_id.replace("%", "%25").replace(":", "%3A")
+
+
 @dataclass(frozen=True)
 class Context:
     """What a call may know besides its task: its dependencies' outputs, in the task's order."""
@@ -30,7 +35,7 @@ class Context:
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt, in this process and in the one that resumes after it."""
-        return f"{self.run_id}:{self.task_id}"
+        return f"{escaped(self.run_id)}:{self.task_id}"
 
 
 @dataclass(frozen=True)
@@ -176,45 +181,6 @@ class RunReport:
         """Calls, tokens, dollars and busy seconds of each agent that was called."""
         names = sorted({attempt.agent for attempt in self.attempts})
         return {name: totals(a for a in self.attempts if a.agent == name) for name in names}
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When to start no more calls; those under way finish, so a run may end above it.
-
-    With `usd`, a call without a known price (`Reply.cost_usd` is None) ends the budget too.
-    """
-
-    tokens: int | None = None
-    usd: Decimal | None = None
-
-    def over(self, ledger: "Ledger") -> str:
-        """Why no more may start; empty while more may."""
-        if self.tokens is not None and ledger.tokens >= self.tokens:
-            return f"budget: {ledger.tokens} of {self.tokens} tokens are spent"
-        if self.usd is not None and ledger.unpriced:
-            return "budget: a call has no known price, so dollars cannot be counted"
-        if self.usd is not None and ledger.usd >= self.usd:
-            return f"budget: ${ledger.usd} of ${self.usd} is spent"
-        return ""
-
-
-UNLIMITED = Budget()
-
-
-@dataclass
-class Ledger:
-    """What a run has spent so far."""
-
-    tokens: int = 0
-    usd: Decimal = Decimal(0)
-    unpriced: int = 0
-
-    def add(self, attempt: Attempt) -> None:
-        """Count one more call."""
-        self.tokens += sum(tokens_in(usage) + usage.output_tokens for usage in attempt.usage)
-        self.usd += attempt.cost_usd or 0
-        self.unpriced += bool(attempt.usage) and attempt.cost_usd is None
 
 
 def totals(attempts: Iterable[Attempt]) -> Totals:

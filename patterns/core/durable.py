@@ -42,6 +42,7 @@ from dbos import DBOS, DBOSClient, EnqueueOptions, WorkflowStatus
 
 POLL_S: Final = 0.05
 UNFINISHED: Final = ("ENQUEUED", "PENDING")
+ENDED: Final = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 OLDEST_SQLITE: Final = (3, 42, 0)
 """From Python 3.12 on, DBOS's tables use `unixepoch('subsec')` of SQLite 3.42.0 (May 2023)."""
 
@@ -141,7 +142,7 @@ class Durable:
         DBOS.migrate(self.url)
         _tables.create_all(self.database)
         self.client = DBOSClient(system_database_url=self.url, application_name=_APP)
-        self.client.register_queue(_OWN + self.executor_id, polling_interval_sec=POLL_S)
+        self.client.register_queue(self.own_queue, polling_interval_sec=POLL_S)
         shared = [_SHARED + service for service in self.services]
         for queue in shared:
             self.client.register_queue(
@@ -158,7 +159,7 @@ class Durable:
                 "notification_listener_polling_interval_sec": 0.02,  # else stop() takes a second
             }
         )
-        DBOS.listen_queues([_OWN + self.executor_id, *shared])
+        DBOS.listen_queues([self.own_queue, *shared])
         DBOS.launch()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
@@ -174,7 +175,7 @@ class Durable:
         DBOS.destroy()
         if client := self.__dict__.pop("client", None):
             with suppress(SQLAlchemyError):  # the lease lapses by itself
-                client.delete_queue(_OWN + self.executor_id)
+                client.delete_queue(self.own_queue)
                 self._sign_off(self.executor_id)
             client.destroy()
         self.database.dispose()
@@ -188,19 +189,29 @@ class Durable:
     ) -> None:
         """Queue a workflow for any worker that has its service, or for this one; once by its id."""
         options: EnqueueOptions = {
-            "queue_name": _OWN + self.executor_id if here else _SHARED + service,
+            "queue_name": self.own_queue if here else _SHARED + service,
             "workflow_name": workflow,
             "workflow_id": workflow_id,
             "app_version": self.application_version,
         }
         self.client.enqueue(options, service, *args)
 
-    def look(self, workflow_id: str, *, take: bool = False) -> WorkflowStatus | None:
-        """Where a workflow is, or None; if its worker is gone, it is taken over first.
+    @property
+    def own_queue(self) -> str:
+        """The queue that only this worker listens to."""
+        return _OWN + self.executor_id
+
+    def look(
+        self, workflow_id: str, *, take: bool = False, load: bool = True
+    ) -> WorkflowStatus | None:
+        """Where a workflow is, or None; if its worker is gone, it is taken over.
 
         Taken over is what this worker has the service for, and with `take` whatever it is.
+        Without `load` the status is without input and output.
         """
-        found = self.client.list_workflows(workflow_ids=[workflow_id])
+        found = self.client.list_workflows(
+            workflow_ids=[workflow_id], load_input=load, load_output=load
+        )
         if not found:
             return None
         holder = holder_of(found[0])
@@ -224,8 +235,9 @@ class Durable:
         if row is None:
             return False
         if row.place == _place() and os.name == "posix":  # elsewhere signal 0 is Ctrl+C
-            ours = executor_id == self.executor_id or row.pid != os.getpid()
-            return ours and _runs(row.pid)
+            if row.pid == os.getpid():  # there is one at a time in this process
+                return _running is not None and executor_id == _running.executor_id
+            return _runs(row.pid)
         beats, since = self._seen.get(executor_id, (-1, 0.0))
         if beats != row.beats:
             self._seen[executor_id] = row.beats, self.monotonic()
@@ -246,7 +258,7 @@ class Durable:
         ours = [one for one in held if one.workflow_id in also or service_of(one) in self.services]
         for one in ours:
             shared = (one.queue_name or "").startswith(_SHARED)
-            queue = one.queue_name if shared else _OWN + self.executor_id
+            queue = one.queue_name if shared else self.own_queue
             self.client.resume_workflows([one.workflow_id], queue_name=queue)
         self._sign_off(gone)
         return [one.workflow_id for one in ours]

@@ -1,6 +1,8 @@
 """Running plans: order, caps, failures, budgets and interruption, on a clock that never waits."""
 
 import asyncio
+import math
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
@@ -14,10 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patterns.agents.balancer import Balancer
-from patterns.agents.failures import is_transient, next_agents, one_line, pause, retry_after
+from patterns.agents.budget import Budget
+from patterns.agents.failures import next_agents, one_line
 from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task, as_waves, lower_bound
-from patterns.agents.report import Attempt, Budget, Context, Reply, RunReport
-from patterns.agents.scheduler import Call, Interrupted, run_plan
+from patterns.agents.report import Attempt, Context, Reply, RunReport, TaskResult
+from patterns.agents.scheduler import (
+    Call,
+    Execute,
+    Interrupted,
+    Job,
+    RunBroken,
+    run_job,
+    run_plan,
+)
 from patterns.core.messages import Refused, Truncated
 from patterns.fake_api.clock import VirtualClock
 
@@ -236,23 +247,24 @@ def spending(tokens: int, usd: str | None = None) -> Call:
 
 
 @pytest.mark.parametrize(
-    ("budget", "usd", "cause"),
+    ("budget", "usd", "done", "cause"),
     [
-        (Budget(tokens=200), None, "budget: 200 of 200 tokens are spent"),
-        (Budget(usd=Decimal("0.02")), "0.01", "budget: $0.02 of $0.02 is spent"),
+        (Budget(tokens=200), None, "ab", "budget: 200 of 200 tokens are spent"),
+        (Budget(usd=Decimal("0.02")), "0.01", "ab", "budget: $0.02 of $0.02 is spent"),
         (
             Budget(usd=Decimal(9)),
             None,
+            "a",
             "budget: a call has no known price, so dollars cannot be counted",
         ),
     ],
 )
 def test_a_budget_that_runs_out_keeps_what_is_finished(
-    budget: Budget, usd: str | None, cause: str
+    budget: Budget, usd: str | None, done: str, cause: str
 ) -> None:
-    """The calls under way finish, nothing more starts, and the report says why."""
+    """Nothing more starts, and the report says why."""
     report = run(plan_of(a="", b="", c="a", d="c"), spending(100, usd), cap=2, budget=budget)
-    assert report.outputs == {"a": "a", "b": "b"}
+    assert "".join(report.outputs) == done
     assert report.results["c"].cause == cause
     assert (report.stopped, report.results["c"].status) == ("budget", "skipped")
     assert report.results["d"].root == "c"
@@ -313,7 +325,8 @@ def test_every_task_is_matched_before_the_first_call() -> None:
 @pytest.mark.parametrize(
     ("agents", "cap", "message"),
     [
-        ((ANYONE,), 0, "max_concurrency is 0, give at least 1"),
+        ((ANYONE,), 0, "max_concurrency is 0, give a number from 1"),
+        ((ANYONE,), math.nan, "max_concurrency is nan"),
         ((ANYONE, ANYONE), 1, "agents are told apart by name, and some share one"),
     ],
 )
@@ -321,6 +334,131 @@ def test_bad_settings_are_named(agents: tuple[Agent, ...], cap: int, message: st
     """Before anything runs."""
     with pytest.raises(ValueError, match=message):
         run(plan_of(a=""), taking({}), *agents, cap=cap)
+
+
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, 0.0, -1.0])
+def test_a_deadline_is_a_number_of_seconds(seconds: float) -> None:
+    """Not a number is never over, so it would be none."""
+    with pytest.raises(ValueError, match="deadline_s is"):
+        run(plan_of(a=""), taking({}), deadline_s=seconds)
+
+
+@pytest.mark.parametrize("limit", [Decimal("nan"), Decimal(-1), Decimal("inf")])
+def test_a_budget_is_a_number(limit: Decimal) -> None:
+    """In tokens as in dollars."""
+    with pytest.raises(ValueError, match="budget: usd is"):
+        Budget(usd=limit)
+    with pytest.raises(ValueError, match="budget: tokens is"):
+        Budget(tokens=limit)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wide", [1, 8, 64])
+def test_many_calls_at_once_stay_inside_the_budget(wide: int) -> None:
+    """As one at a time do: what a call is expected to take is set aside before it starts."""
+    names = {f"t{n}": "" for n in range(64)}
+    report = run(plan_of(**names), spending(100), cap=wide, budget=Budget(tokens=1_050))
+    assert len(report.outputs) == 10
+    cause = "budget: 1000 of 1050 tokens are spent, and a call takes about 100"
+    assert {report.results[name].cause for name in report.missing} == {cause}
+
+
+def test_a_budget_of_one_call_is_spent_once() -> None:
+    """Of sixty-four that could start, one does, though nobody knew what it would take."""
+    names = {f"t{n}": "" for n in range(64)}
+    report = run(plan_of(**names), spending(5_000), cap=64, budget=Budget(tokens=1))
+    assert len(report.attempts) == 1
+
+
+def test_a_call_that_was_cut_off_gives_back_what_was_set_aside() -> None:
+    """And one that failed without a bill says nothing of what the next will take."""
+
+    async def call(agent: Agent, task: Task, context: Context) -> Reply:
+        if task.id == "a" and context.attempt == 1:
+            raise ConnectionError("lost")
+        await asyncio.sleep(1)
+        return Reply("", (Usage(input_tokens=40, output_tokens=0),))
+
+    report = run(plan_of(a="", b="", c=""), call, budget=Budget(tokens=120))
+    assert report.ok
+    assert report.makespan == 2.0  # one to learn what a call takes, then two side by side
+
+
+def test_nobody_can_change_what_another_task_reads() -> None:
+    """Each call has its inputs to itself, each attempt too; what cannot be copied is shared."""
+    lock, seen = threading.Lock(), []
+
+    async def call(agent: Agent, task: Task, context: Context) -> Any:
+        if task.id == "a":
+            return {"rows": [1], "lock": None}
+        if task.id == "b":
+            return lock
+        assert context.inputs["b"] is lock
+        seen.append([*context.inputs["a"]["rows"]])
+        context.inputs["a"]["rows"].append(task.id)
+        if context.attempt == 1:
+            raise ConnectionError("lost")
+        return task.id
+
+    report = run(plan_of(a="", b="", c="a b", d="a b", e="a b c d"), call)
+    assert report.ok
+    assert seen == [[1]] * 6
+    assert report.outputs["a"] == {"rows": [1], "lock": None}
+
+
+@pytest.mark.parametrize("stays_s", [0.0, 0.5, 9_999.0])
+def test_a_call_that_does_not_let_itself_be_cancelled_is_late_all_the_same(stays_s: float) -> None:
+    """What it gives after its time is no result, though its tokens count; it is not waited for."""
+
+    async def call(agent: Agent, task: Task, context: Context) -> Reply:
+        try:
+            await asyncio.sleep(99)
+        except asyncio.CancelledError:
+            await asyncio.sleep(stays_s)
+        return Reply("late", (Usage(input_tokens=7, output_tokens=0),))
+
+    report = run(plan_of(a="", b="a"), call, deadline_s=5)
+    assert report.results["a"].cause == "deadline: 5 s are over"
+    assert report.attempts[0].error == "TimeoutError: no answer within 5 s"
+    assert len(report.attempts[0].usage) == (stays_s < 1)
+    assert report.makespan == pytest.approx(5 + min(stays_s, 1.0))
+
+
+def test_a_call_that_is_none_fails_its_task() -> None:
+    """A function that raises before it is awaited, or gives nothing to await."""
+
+    def call(agent: Agent, task: Task, context: Context) -> Any:
+        if task.id == "a":
+            raise ValueError("no")
+        return "not awaitable"
+
+    report = run(plan_of(a="", b=""), call)
+    assert report.results["a"].cause == "a: ValueError: no"
+    assert report.results["b"].cause.startswith("a: TypeError")
+
+
+def test_a_name_needs_an_engine_that_has_it() -> None:
+    """In this process there are no registered calls."""
+    with pytest.raises(ValueError, match="call is the name 'research'"):
+        run(plan_of(a=""), "research")  # type: ignore[arg-type]
+
+
+def test_what_breaks_a_run_keeps_what_is_finished() -> None:
+    """The engine's own failure is no task's: the error carries the report and says so."""
+
+    async def step(task: Task, inputs: Mapping[str, Any], execute: Execute) -> TaskResult:
+        if task.id == "c":
+            raise OSError("disk full")
+        return await execute()
+
+    async def broken() -> RunReport:
+        job = Job(plan_of(a="", b="", c="a", d="c"), (ANYONE,), 4)
+        with pytest.raises(RunBroken, match=r"2 of 4 tasks done \(OSError: disk full\)") as raised:
+            await run_job(job, taking({}), Balancer(), step=step)
+        return raised.value.report
+
+    report = VirtualClock().run(broken())
+    assert report.outputs == {"a": "a", "b": "b"}
+    assert report.stopped == "interrupted"
 
 
 def test_totals_are_kept_by_agent() -> None:
@@ -406,35 +544,6 @@ def test_who_may_try_next(history: list[tuple[str, bool]], who: str) -> None:
     agents = [Agent("a", pool="x"), Agent("b", pool="x"), Agent("c", pool="y")]
     attempts = [attempt(name, transient=transient) for name, transient in history]
     assert "".join(agent.name for agent in next_agents(agents, attempts)) == who
-
-
-def test_pauses_double_up_to_half_a_minute() -> None:
-    """Jitter takes up to half of each away; a response's own figure goes before all that."""
-    assert [pause(n, None, 0.999999) for n in (1, 2, 3, 9)] == pytest.approx([0.5, 1, 2, 30], 1e-3)
-    assert pause(1, None, 0) == 0.25
-    assert pause(5, 4.0, 0.5) == 4.2
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"retry-after": "2"}, 2.0),
-        ({"retry-after": "Fri, 31 Dec 2027 23:59:59 GMT"}, None),
-        ({}, None),
-    ],
-)
-def test_the_wait_that_a_response_asks_for(headers: dict[str, str], seconds: float | None) -> None:
-    """Milliseconds before seconds; a date is not used."""
-    assert retry_after(status_error(429, **headers)) == seconds
-
-
-def test_what_is_not_transient() -> None:
-    """A lost connection is, a bad request is not, neither is a bug."""
-    lost = anthropic.APIConnectionError(request=httpx2.Request("POST", "http://x"))
-    assert is_transient(lost)
-    assert not is_transient(status_error(400))
-    assert not is_transient(KeyError("x"))
 
 
 def test_an_error_is_told_in_one_line() -> None:

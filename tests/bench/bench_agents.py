@@ -116,7 +116,7 @@ async def makespans() -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         async with DBOSEngine(f"sqlite:///{folder}/runs.sqlite") as engine:
-            await engine.serve(wait)
+            await engine.serve()
             candidates = {
                 "eager": eager,
                 "eager, DBOS on SQLite": durable(engine),

@@ -1,8 +1,10 @@
 """A worker that tests start, kill and start again; it keeps a log of every call it makes.
 
-    python agents_worker.py URL EXECUTOR LOG RUN_ID|- [SEED]
+    python agents_worker.py URL NAME LOG CALL RUN_ID,RUN_ID…|- [queue]
 
-With a run id it runs that plan and writes `done` with the outputs; with `-` it serves others.
+It has one call, named CALL, whose answers start with that name; a CALL with a leading `-` has no
+name. With run ids it runs their plans side by side and logs `done` with the outputs; with `-` it
+serves others.
 """
 
 import asyncio
@@ -35,22 +37,28 @@ def plan_for(seed: int, size: int = 20) -> tuple[Plan, dict[str, float]]:
     return Plan(tuple(tasks)), seconds
 
 
-def value(task_id: str, inputs: Mapping[str, Any]) -> str:
-    """What a task must return: its own name and every input that it was given, nested."""
-    return f"{task_id}({','.join(f'{name}={inputs[name]}' for name in sorted(inputs))})"[:400]
+def value(call: str, run_id: str, task_id: str, inputs: Mapping[str, Any]) -> str:
+    """What a task must return: who, for whom, and every input that it was given, nested."""
+    given = ",".join(f"{name}={inputs[name]}" for name in sorted(inputs))
+    return f"{call}/{run_id}/{task_id}({given})"[:400]
 
 
-def expected(plan: Plan) -> dict[str, str]:
-    """The right outputs."""
+def expected(call: str, run_id: str) -> dict[str, str]:
+    """The right outputs of a run."""
     outputs: dict[str, str] = {}
-    for task in plan:  # listed after what it depends on
-        outputs[task.id] = value(task.id, {name: outputs[name] for name in task.depends_on})
+    for task in plan_for(seed_of(run_id))[0]:  # listed after what it depends on
+        inputs = {name: outputs[name] for name in task.depends_on}
+        outputs[task.id] = value(call, run_id, task.id, inputs)
     return outputs
 
 
-async def main(url: str, executor: str, log: str, run_id: str, seed: int) -> None:
+def seed_of(run_id: str) -> int:
+    """The plan of a run: `name-7` has the seventh."""
+    return int(run_id.rpartition("-")[2])
+
+
+async def main(url: str, name: str, log: str, call_name: str, *run_ids: str, queue: bool) -> None:
     """Run or serve."""
-    plan, seconds = plan_for(seed)
     out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def note(**line: Any) -> None:
@@ -58,20 +66,25 @@ async def main(url: str, executor: str, log: str, run_id: str, seed: int) -> Non
 
     async def call(agent: Agent, task: Task, context: Context) -> str:
         note(run=context.run_id, started=task.id)
-        await asyncio.sleep(seconds[task.id])
-        return value(task.id, context.inputs)
+        await asyncio.sleep(plan_for(seed_of(context.run_id))[1][task.id])
+        return value(call_name, context.run_id, task.id, context.inputs)
 
-    async with DBOSEngine(url, executor_id=executor) as engine:
-        await engine.serve(call)
-        note(serving=executor)
-        if run_id == "-":
-            await asyncio.Event().wait()
+    async def run(run_id: str) -> None:
+        plan, _ = plan_for(seed_of(run_id))
         report = await run_plan(
             plan, AGENTS, call, max_concurrency=CAP, engine=engine, run_id=run_id
         )
         note(done=run_id, outputs=report.outputs)
 
+    calls = {} if call_name.startswith("-") else {call_name: call}
+    async with DBOSEngine(url, calls=calls, executor_id=name, queue=queue, lease_s=1.5) as engine:
+        await engine.serve()
+        note(serving=name)
+        if run_ids == ("-",):
+            await asyncio.Event().wait()
+        await asyncio.gather(*map(run, run_ids))
+
 
 if __name__ == "__main__":
-    url, executor, log, run_id, *rest = sys.argv[1:]
-    asyncio.run(main(url, executor, log, run_id, int(rest[0]) if rest else 0))
+    url, name, log, call_name, run_ids, *rest = sys.argv[1:]
+    asyncio.run(main(url, name, log, call_name, *run_ids.split(","), queue=bool(rest)))

@@ -1,60 +1,63 @@
-"""Durable runs: recorded, joined, interrupted, killed and handed over, on SQLite and PostgreSQL."""
+"""Durable runs: recorded, joined, resumed, killed and taken over, on SQLite and PostgreSQL."""
 
 import asyncio
 import json
-import random
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agents_worker import AGENTS, CAP, expected, plan_for, value
+from agents_worker import CAP, expected, plan_for, seed_of
+from anthropic.types import Usage
 from dbos import DBOSClient
 
-from patterns.agents.durable import (
-    DBOSEngine,
-    EngineBusy,
-    OtherPlan,
-    RunStalled,
-    main,
-    recover,
-    unfinished,
-)
+from patterns.agents.budget import Budget
+from patterns.agents.durable import DBOSEngine, main
 from patterns.agents.plan import Agent, Plan, Task
-from patterns.agents.report import Context, RunReport
-from patterns.agents.scheduler import Interrupted, run_plan
+from patterns.agents.records import CallNotRegistered, OtherPlan, RunStalled, UnknownRun
+from patterns.agents.report import Context, Reply, RunReport
+from patterns.agents.scheduler import Call, Interrupted, RunBroken, run_plan
+from patterns.core.durable import EngineBusy
+from patterns.core.messages import Refused
 
 WORKER = Path(__file__).parents[1] / "support" / "agents_worker.py"
 PLAN = Plan(
     (
-        Task("slow", ""),
-        Task("fast", ""),
-        Task("next", "", depends_on=("fast",)),
-        Task("last", "", depends_on=("next", "slow")),
+        Task("slow", "?"),
+        Task("fast", "?"),
+        Task("next", "?", depends_on=("fast",)),
+        Task("last", "?", depends_on=("next", "slow")),
     )
 )
 A = Agent("a")
 
 
 class Script:
-    """A call that counts, and that can be told to hang in a task until it is let go."""
+    """A call that counts, and that can be told to hang or to fail in a task."""
 
-    def __init__(self, hang: str = "") -> None:
+    def __init__(self, name: str = "", hang: str = "", fail: str = "", tokens: int = 0) -> None:
+        self.name, self.hang, self.fail, self.tokens = name, hang, fail, tokens
         self.calls: Counter[str] = Counter()
-        self.hang = hang
         self.called = {task.id: asyncio.Event() for task in PLAN}
 
     async def __call__(self, agent: Agent, task: Task, context: Context) -> Any:
         self.calls[task.id] += 1
-        self.called[task.id].set()
+        self.called.setdefault(task.id, asyncio.Event()).set()
         if task.id == self.hang:
             await asyncio.Event().wait()
         await asyncio.sleep(0.02 if task.id == "slow" else 0.0)
-        return {"task": task.id, "inputs": dict(context.inputs)}
+        if task.id == self.fail:
+            raise Refused("poison")
+        told = {"task": task.id, "by": self.name, "inputs": dict(context.inputs)}
+        usage = (Usage(input_tokens=self.tokens, output_tokens=0),) if self.tokens else ()
+        return Reply(told, usage)
 
 
 @pytest.fixture
@@ -63,20 +66,24 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/runs.sqlite"
 
 
-def under(
-    url: str, test: Callable[[DBOSEngine], Coroutine[Any, Any, None]], **options: Any
-) -> None:
+Test = Callable[[DBOSEngine], Coroutine[Any, Any, None]]
+
+
+def under(url: str, test: Test, **options: Any) -> None:
     """Run a test with an engine."""
 
     async def run() -> None:
-        async with DBOSEngine(url, **options) as engine:
+        async with DBOSEngine(url, **{"lease_s": 1.0, **options}) as engine:
             await asyncio.wait_for(test(engine), 60)
 
     asyncio.run(run())
 
 
-async def start(engine: DBOSEngine | None, call: Script, run_id: str = "r") -> RunReport:
-    return await run_plan(PLAN, [A], call, max_concurrency=4, engine=engine, run_id=run_id)
+async def start(
+    engine: DBOSEngine | None, call: Call | str, run_id: str = "r", **options: Any
+) -> RunReport:
+    options = {"max_concurrency": 4, **options}
+    return await run_plan(PLAN, [A], call, engine=engine, run_id=run_id, **options)
 
 
 def recorded_steps(url: str, run_id: str) -> set[str]:
@@ -94,12 +101,12 @@ async def until_recorded(url: str, run_id: str, names: set[str]) -> None:
     raise AssertionError(names)
 
 
-async def stop_in(engine: DBOSEngine, call: Script) -> RunReport:
+async def stop_in(engine: DBOSEngine, call: Script, run_id: str = "r") -> RunReport:
     """Start a run and interrupt it where `call` hangs."""
-    job = asyncio.create_task(start(engine, call))
+    job = asyncio.create_task(start(engine, call, run_id))
     await call.called[call.hang].wait()
     await call.called["next"].wait()
-    await until_recorded(engine.url, "r", {"fast", "next"})
+    await until_recorded(engine.url, run_id, {"fast", "next"})
     job.cancel()
     with pytest.raises(Interrupted) as raised:
         await job
@@ -148,108 +155,195 @@ def test_an_interrupted_run_goes_on_where_it_stopped(url: str) -> None:
     under(url, test)
 
 
-def test_a_run_goes_on_when_its_worker_starts_again(url: str) -> None:
-    """A new engine with the same executor id picks it up by itself."""
+def test_two_callers_of_one_run_get_the_same_report(url: str) -> None:
+    """The second joins the first; each task is asked for once."""
+
+    async def test(engine: DBOSEngine) -> None:
+        call = Script()
+        first, second = await asyncio.gather(start(engine, call), start(engine, call))
+        assert first == second
+        assert call.calls == Counter(["slow", "fast", "next", "last"])
+
+    under(url, test)
+
+
+# Who runs what.
+
+
+def by(report: RunReport) -> set[str]:
+    """The names of the calls that answered."""
+    return {output["by"] for output in report.outputs.values()}
+
+
+def test_a_run_goes_on_at_any_worker_that_has_its_call(url: str) -> None:
+    """By name, by itself, and with that worker's function."""
 
     async def stopped(engine: DBOSEngine) -> None:
-        await stop_in(engine, Script(hang="slow"))
+        await stop_in(engine, engine.services["ask"])
 
     async def started_again(engine: DBOSEngine) -> None:
-        call = Script()
-        await engine.serve(call)
-        await call.called["last"].wait()
-        assert (await start(engine, call)).ok
-        assert call.calls == {"slow": 1, "last": 1}
+        await engine.serve()
+        await engine.services["ask"].called["last"].wait()
+        report = await start(engine, "ask")
+        assert report.outputs["last"]["by"] == "second"
+        assert report.outputs["fast"]["by"] == "first"
+        assert engine.services["ask"].calls == {"slow": 1, "last": 1}
 
-    under(url, stopped)
-    under(url, started_again)
+    under(url, stopped, calls={"ask": Script("first", hang="slow")})
+    under(url, started_again, calls={"ask": Script("second")})
 
 
-def test_closing_the_engine_leaves_a_run_to_be_resumed(url: str) -> None:
-    """What hangs is cut off and stays unfinished in the database."""
+def test_two_runs_of_one_process_never_exchange_their_calls(url: str) -> None:
+    """After a crash each goes on with its own: one is passed again, the other waits for it."""
+
+    async def crashed(engine: DBOSEngine) -> None:
+        await asyncio.gather(
+            stop_in(engine, Script("for a", hang="slow"), "a"),
+            stop_in(engine, Script("for b", hang="slow"), "b"),
+        )
+
+    async def later(engine: DBOSEngine) -> None:
+        first = Script("for a")
+        assert by(await start(engine, first, "a")) == {"for a"}
+        await asyncio.sleep(1.5)  # long enough for a worker that looks after others' runs
+        record = engine.record("b")
+        assert record
+        assert (record.status.status, [*record.report().outputs]) == ("PENDING", ["fast", "next"])
+        assert {
+            one["by"] for one in (await start(engine, Script("for b"), "b")).outputs.values()
+        } == {"for b"}
+        assert first.calls == {"slow": 1, "last": 1}
+
+    under(url, crashed)
+    under(url, later, calls={"other": Script("other")})
+
+
+def test_a_run_whose_call_is_not_here_is_reported_not_served(url: str) -> None:
+    """With the name that is missing, whoever asks, and however."""
+
+    async def left(engine: DBOSEngine) -> None:
+        await stop_in(engine, engine.services["ask"])
+
+    async def found(engine: DBOSEngine) -> None:
+        await engine.serve()
+        with pytest.raises(CallNotRegistered, match="asks for the call 'ask'"):
+            await engine.resume("r")
+        with pytest.raises(CallNotRegistered, match="asks for the call 'ask'"):
+            await start(engine, "ask")
+        with pytest.raises(UnknownRun, match="no run 'x'"):
+            await engine.resume("x", Script())
+
+    async def nameless(engine: DBOSEngine) -> None:
+        await start(engine, Script(), "n")
+        with pytest.raises(CallNotRegistered, match="a call without a name"):
+            await engine.resume("n", retry_failed=True)
+
+    under(url, left, calls={"ask": Script(hang="slow")})
+    under(url, found)
+    under(url, nameless)
+
+
+def test_ids_that_look_alike_are_apart(url: str) -> None:
+    """A colon in an id is no seam: neither a resumption's nor a task's."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await start(engine, Script("plain", fail="fast"), "a")
+        await start(engine, Script("colon"), "a:2")
+        await engine.resume("a", Script("again"), retry_failed=True)
+        again, colon = engine.record("a"), engine.record("a:2")
+        assert again
+        assert colon
+        assert again.report().outputs["fast"]["by"] == "again"
+        assert colon.report().outputs["fast"]["by"] == "colon"
+
+    under(url, test)
+    keys = {Context(run, task, 1, {}).idempotency_key for run, task in (("a", "b:c"), ("a:b", "c"))}
+    assert len(keys) == 2
+
+
+def test_closing_the_engine_leaves_its_runs_to_others(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What hangs is cut off; the list says who held it, and that nobody does any more."""
 
     async def left(engine: DBOSEngine) -> None:
         call = Script(hang="slow")
         job = asyncio.create_task(start(engine, call))
         await call.called["slow"].wait()
+        assert main(["status", url]) == 0
         await engine.close()
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)
 
-    under(url, left)
-    client = DBOSClient(system_database_url=url)
-    assert unfinished(client) == {"worker-1": ["r"]}
-    client.destroy()
+    under(url, left, executor_id="w1")
+    assert main(["status", url]) == 0
+    living, gone = capsys.readouterr().out.splitlines()
+    assert living.startswith("w1@")
+    assert living.endswith(": 1 unfinished (r)")
+    assert gone == f"{living}, gone"
 
 
-def test_a_run_of_a_lost_worker_is_reported_and_handed_over(
-    url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Never a silent hang: the error names the worker and the command that frees its runs."""
-
-    async def lost(engine: DBOSEngine) -> None:
-        await stop_in(engine, Script(hang="slow"))
-
-    async def found(engine: DBOSEngine) -> None:
-        call = Script()
-        with pytest.raises(RunStalled, match="--executor w1") as raised:
-            await start(engine, call)
-        assert (raised.value.executor_id, raised.value.status) == ("w1", "PENDING")
-        assert not call.calls
-        assert main(["recover", url]) == 0
-        assert main(["recover", url, "--executor", "w1"]) == 0
-        assert main(["recover", url, "--executor", "w1"]) == 0
-        engine.patience_s = 30.0
-        assert (await start(engine, call)).ok
-        assert call.calls == {"slow": 1, "last": 1}
-
-    under(url, lost, executor_id="w1")
-    under(url, found, executor_id="w2", patience_s=0.3)
-    said = capsys.readouterr().out.splitlines()
-    assert said == ["w1: 1 unfinished (r)", "w1: 1 handed over", "w1: 0 handed over"]
-
-
-def test_who_only_waits_for_a_run_may_stop_waiting(url: str) -> None:
-    """The run belongs to another worker, so cancelling is not its interruption."""
-
-    async def lost(engine: DBOSEngine) -> None:
-        await stop_in(engine, Script(hang="slow"))
+def test_who_only_waits_for_a_run_may_stop_waiting(url: str, tmp_path: Path) -> None:
+    """The run belongs to another process, so cancelling is not its interruption."""
+    trial = Trial(url, tmp_path / "log")
 
     async def waits(engine: DBOSEngine) -> None:
-        await engine.serve(Script())  # so that only the waiting is left to do
-        job = asyncio.create_task(start(engine, Script()))
+        plan = plan_for(3)[0]
+        job = asyncio.create_task(
+            run_plan(plan, trial.agents, Script(), max_concurrency=CAP, engine=engine, run_id="r-3")
+        )
         await asyncio.sleep(0.5)
         job.cancel()
         with pytest.raises(asyncio.CancelledError) as raised:
             await job
         assert not isinstance(raised.value, Interrupted)
 
-    under(url, lost, executor_id="w1")
-    under(url, waits, executor_id="w2")
+    try:
+        trial.start("w1", "work", "r-3")
+        trial.wait_for(lambda lines: sum("started" in line for line in lines) >= 2)
+        under(url, waits, executor_id="w2")
+        trial.wait_for(lambda lines: any("done" in line for line in lines))
+        assert trial.outputs("r-3") == expected("work", "r-3")
+    finally:
+        trial.end()
 
 
-def test_an_id_names_one_plan(url: str) -> None:
-    """Another plan under a recorded id is a mistake, not a resumption."""
+def test_a_run_that_records_nothing_is_reported_with_who_holds_it(url: str) -> None:
+    """The process that really has the work, and what is recorded so far."""
 
     async def test(engine: DBOSEngine) -> None:
-        await start(engine, Script())
-        with pytest.raises(OtherPlan, match="run 'r' is recorded with another plan"):
-            await run_plan(
-                Plan((Task("x", ""),)), [A], Script(), max_concurrency=4, engine=engine, run_id="r"
-            )
+        with pytest.raises(RunStalled, match="end a process that hangs") as raised:
+            await start(engine, Script(hang="slow"))
+        assert raised.value.holders == (engine.executor_id,)
+        assert raised.value.report.outputs.keys() == {"fast", "next"}
+        call = Script()
+        await engine.resume("r", call, max_concurrency=2)
+        assert call.calls == {"slow": 1, "last": 1}
 
-    under(url, test)
+    under(url, test, patience_s=0.4)
+
+
+def test_tasks_for_which_there_is_no_worker_are_reported(url: str) -> None:
+    """They wait in the queue; nobody holds them."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await engine.serve()
+        engine.enqueue = lambda *args, **_: None  # type: ignore[method-assign]
+        with pytest.raises(RunStalled, match="held by"):
+            await start(engine, "ask")
+
+    under(url, test, patience_s=0.4, queue=True, calls={"ask": Script()})
 
 
 def test_one_engine_per_process(url: str) -> None:
     """The second is told who is there; closing the one that never started does nothing."""
 
     async def test(engine: DBOSEngine) -> None:
-        await engine.serve(Script())
-        await engine.serve(Script())
+        await engine.serve()
+        await engine.serve()
         async with DBOSEngine("sqlite:///other.sqlite") as other:
             with pytest.raises(EngineBusy, match="close it first"):
-                await other.serve(Script())
+                await other.serve()
 
     under(url, test)
 
@@ -261,23 +355,203 @@ def test_an_output_that_is_not_json_fails_its_task(url: str) -> None:
         return object() if task.id == "fast" else task.id
 
     async def test(engine: DBOSEngine) -> None:
-        report = await run_plan(PLAN, [A], call, max_concurrency=4, engine=engine)
+        report = await start(engine, call)
         assert report.missing == ("fast", "next", "last")
         assert "Unable to serialize unknown type" in report.results["fast"].cause
 
     under(url, test)
 
 
-def test_tasks_can_be_queued_for_any_worker(url: str) -> None:
-    """Each is a workflow of its own, with its inputs, and the results are the same."""
+@pytest.mark.parametrize("output", ["\ud800", "", "ß\0", 1.5, float("inf"), [None, {"a": [True]}]])
+def test_outputs_come_back_as_they_were(url: str, output: Any) -> None:
+    """Lone surrogates, infinity and all, in this process and in the next."""
+
+    async def call(agent: Agent, task: Task, context: Context) -> Any:
+        return output
 
     async def test(engine: DBOSEngine) -> None:
-        call = Script()
+        assert (await start(engine, call)).outputs == dict.fromkeys(PLAN.by_id, output)
+
+    under(url, test)
+    under(url, test)
+
+
+# Whatever way it ends, there is a call that goes on, and nothing recorded is asked for again.
+
+
+def test_another_plan_under_a_recorded_id_says_how_to_go_on(url: str) -> None:
+    """It is a mistake, not a resumption, until it is called one."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await start(engine, Script())
+        with pytest.raises(OtherPlan, match=r"\(max_concurrency, budget differ\); engine.resume"):
+            await start(engine, Script(), max_concurrency=2, budget=Budget(tokens=9))
+        with pytest.raises(OtherPlan, match=r"\(plan differ"):
+            other = Plan((Task("x", ""),))
+            await run_plan(other, [A], Script(), max_concurrency=4, engine=engine, run_id="r")
+
+    under(url, test)
+
+
+def edited(**prompts: str) -> Plan:
+    """The plan with other prompts for some tasks."""
+    return Plan(tuple(replace(task, prompt=prompts.get(task.id, task.prompt)) for task in PLAN))
+
+
+@pytest.mark.parametrize(
+    ("first", "options", "changes", "again"),
+    [
+        ({"fail": "fast"}, {}, {"retry_failed": True}, ["fast", "next", "last"]),
+        ({"fail": "fast"}, {}, {}, []),
+        ({"fail": "next"}, {}, {"plan": edited(next="another way")}, ["next", "last"]),
+        ({}, {}, {"plan": edited(fast="other")}, ["fast", "next", "last"]),
+        ({}, {}, {"agents": (Agent("a", "described anew"), Agent("b"))}, []),
+        ({}, {}, {"max_concurrency": 1, "budget": Budget(tokens=1)}, []),
+        ({}, {}, {"plan": Plan((*PLAN, Task("more", "", depends_on=("last",))))}, ["more"]),
+        (
+            {"tokens": 100},
+            {"budget": Budget(tokens=250), "max_concurrency": 1},
+            {"budget": Budget(tokens=999)},
+            ["next", "last"],
+        ),
+        (
+            {"hang": "next"},
+            {"deadline_s": 0.3},
+            {"deadline_s": 60.0},
+            ["next", "last"],
+        ),
+    ],
+    ids=[
+        "refused, once more",
+        "refused, as it is",
+        "refused, asked another way",
+        "edited after the end",
+        "agents edited",
+        "limits edited",
+        "a task more",
+        "budget",
+        "deadline",
+    ],
+)
+def test_a_run_goes_on_however_it_ended(
+    url: str,
+    first: dict[str, Any],
+    options: dict[str, Any],
+    changes: dict[str, Any],
+    again: list[str],
+) -> None:
+    """What will be asked for is told beforehand, and it is all that is asked for."""
+
+    async def ends(engine: DBOSEngine) -> None:
+        await start(engine, Script("first", **first), **options)
+
+    async def goes_on(engine: DBOSEngine) -> None:
+        before = engine.record("r")
+        ahead = await engine.outlook("r", **changes)
+        call = Script("second", tokens=first.get("tokens", 0))
+        report = await engine.resume("r", call, **changes)
+        assert [*ahead.again] == again
+        assert call.calls == Counter(again)
+        assert before
+        for name in ahead.kept:
+            assert report.results[name] == before.results[name]
+        assert report.ok == (again != [] or not first)
+        assert (await engine.resume("r", call)).outputs == report.outputs
+        assert call.calls == Counter(again)
+        paid = [attempt for result in before.results.values() for attempt in result.attempts]
+        assert not [one for one in paid if one not in report.attempts and "plan" not in changes]
+
+    under(url, ends)
+    under(url, goes_on)
+
+
+def full_disk(url: str, table: str, after: int) -> None:
+    """Have the database refuse what comes after so many rows, as a full disk does."""
+    of = {
+        "operation_outputs": f"INSERT ON operation_outputs WHEN (SELECT count(*) FROM "
+        f"operation_outputs) >= {after}",
+        "workflow_status": "UPDATE ON workflow_status WHEN NEW.status IN ('SUCCESS', 'ERROR')",
+    }
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute(
+            f"CREATE TRIGGER full BEFORE {of[table]} BEGIN "
+            "SELECT RAISE(ABORT, 'database or disk is full'); END"
+        )
+
+
+def more_room(url: str) -> None:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("DROP TRIGGER full")
+
+
+@pytest.mark.parametrize("same_process", [True, False])
+@pytest.mark.parametrize(
+    ("table", "after"), [("operation_outputs", n) for n in range(4)] + [("workflow_status", 0)]
+)
+def test_a_full_disk_breaks_a_run_off_and_no_more(
+    url: str, table: str, after: int, same_process: bool
+) -> None:
+    """At every step, and where the report is written: told with what is done, and it goes on."""
+
+    async def breaks(engine: DBOSEngine) -> None:
+        await engine.serve()
+        full_disk(url, table, after)
+        call = Script("first")
+        with pytest.raises(RunBroken, match="database or disk is full") as raised:
+            await start(engine, call, max_concurrency=1)
+        kept = recorded_steps(url, "r")
+        assert len(kept) == (after if table == "operation_outputs" else 4)
+        assert raised.value.report.outputs.keys() == kept
+        more_room(url)
+        if same_process:
+            await goes_on(engine)
+
+    async def goes_on(engine: DBOSEngine) -> None:
+        kept, call = recorded_steps(url, "r"), Script("second")
+        report = await start(engine, call, max_concurrency=1)
+        assert report.ok
+        assert call.calls == Counter(PLAN.by_id.keys() - kept)
+        assert {name: each["by"] for name, each in report.outputs.items()} == {
+            name: "first" if name in kept else "second" for name in PLAN.by_id
+        }
+
+    under(url, breaks)
+    if not same_process:
+        under(url, goes_on)
+
+
+# Queued tasks: each a workflow of its own, on whichever worker is free.
+
+
+def test_tasks_can_be_queued_for_any_worker(url: str) -> None:
+    """With their inputs, and the results are the same; the call must have a name."""
+
+    async def test(engine: DBOSEngine) -> None:
+        call = engine.services["ask"]
         queued, here = await start(engine, call), await start(None, Script())
         assert queued.outputs == here.outputs
         assert call.calls == Counter(["slow", "fast", "next", "last"])
+        with pytest.raises(CallNotRegistered, match="a call without a name"):
+            await start(engine, Script(), "other")
 
-    under(url, test, queue=True)
+    under(url, test, queue=True, calls={"ask": Script()})
+
+
+def test_queued_tasks_share_one_budget(url: str) -> None:
+    """Every worker sets aside in the database what its call is expected to take."""
+
+    async def test(engine: DBOSEngine) -> None:
+        wide = Plan(tuple(Task(f"t{n}", "") for n in range(12)))
+        budget = Budget(tokens=450)
+        options: dict[str, Any] = {"max_concurrency": 12, "engine": engine, "run_id": "r"}
+        report = await run_plan(wide, [A], "ask", budget=budget, **options)
+        assert len(report.outputs) == 4
+        assert report.stopped == "budget"
+        assert sum(engine.services["ask"].calls.values()) == 4
+        report = await engine.resume("r", budget=Budget(tokens=700))
+        assert sum(engine.services["ask"].calls.values()) == len(report.outputs) == 7
+
+    under(url, test, queue=True, calls={"ask": Script(tokens=100)}, at_once=12)
 
 
 # What follows kills real processes.
@@ -286,21 +560,17 @@ def test_tasks_can_be_queued_for_any_worker(url: str) -> None:
 class Trial:
     """Workers as processes on one database, and the log of their calls."""
 
+    agents = (Agent("a", pool="one"), Agent("b", pool="two"))
+
     def __init__(self, url: str, log: Path) -> None:
         self.url, self.log = url, log
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, executor: str, run_id: str, seed: int) -> subprocess.Popen[bytes]:
-        command = [
-            sys.executable,
-            str(WORKER),
-            self.url,
-            executor,
-            str(self.log),
-            run_id,
-            str(seed),
-        ]
-        self.processes.append(subprocess.Popen(command, cwd=WORKER.parents[2]))
+    def start(self, name: str, call: str, run_ids: str, *queue: str) -> subprocess.Popen[bytes]:
+        words = [self.url, name, str(self.log), call, run_ids, *queue]
+        self.processes.append(
+            subprocess.Popen([sys.executable, str(WORKER), *words], cwd=WORKER.parents[2])
+        )
         return self.processes[-1]
 
     def lines(self) -> list[dict[str, Any]]:
@@ -313,85 +583,131 @@ class Trial:
             assert time.monotonic() < until, self.lines()[-5:]
             time.sleep(0.01)
 
-    def started(self, pid: int) -> list[str]:
-        return [
-            line["started"] for line in self.lines() if line["pid"] == pid and "started" in line
-        ]
+    def started(self, *processes: subprocess.Popen[bytes]) -> list[tuple[str, str]]:
+        pids = {process.pid for process in processes}
+        lines = [line for line in self.lines() if line["pid"] in pids and "started" in line]
+        return [(line["run"], line["started"]) for line in lines]
 
     def outputs(self, run_id: str) -> dict[str, str]:
         done = [line for line in self.lines() if line.get("done") == run_id]
         return dict(done[-1]["outputs"])
 
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        process.wait()
+
     def end(self) -> None:
         for process in self.processes:
-            process.kill()
-            process.wait()
+            self.kill(process)
 
 
-def kill_and_resume(url: str, tmp_path: Path, seed: int) -> None:
-    """Kill -9 a run at a random point and finish it in another process; check every value."""
-    trial, run_id = Trial(url, tmp_path / f"log-{seed}"), f"run-{seed}"
-    plan, _ = plan_for(seed)
-    kill_after = random.Random(seed).randint(1, len(plan) - 1)
+def kill_and_resume(url: str, tmp_path: Path, after: int, runs: Sequence[str]) -> None:
+    """Kill -9 a process with some runs after so many calls; another finishes them by itself.
+
+    Each process has a call of its own beside the one that they share, so that a mix-up shows.
+    """
+    trial = Trial(url, tmp_path / f"log-{'+'.join(runs)}-{after}")
     try:
-        first = trial.start("w1", run_id, seed)
-        trial.wait_for(lambda lines: sum("started" in line for line in lines) >= kill_after)
-        time.sleep(random.Random(-seed).random() * 0.2)
-        first.kill()
-        first.wait()
-        kept = recorded_steps(url, run_id)
-        second = trial.start("w1", run_id, seed)
+        first = trial.start("w1", "work", ",".join(runs))
+        trial.wait_for(lambda lines: sum("started" in line for line in lines) >= after)
+        trial.kill(first)
+        kept = {(run, task) for run in runs for task in recorded_steps(url, run)}
+        second = trial.start("w2", "work", ",".join(runs))
         assert second.wait(90) == 0
-        assert trial.outputs(run_id) == expected(plan)
-        again = trial.started(second.pid)
+        assert {run: trial.outputs(run) for run in runs} == {
+            run: expected("work", run) for run in runs
+        }
+        again = trial.started(second)
         assert not kept & set(again)
-        assert len(set(trial.started(first.pid)) & set(again)) <= CAP
+        assert len(again) == len(set(again))
+        assert len(set(trial.started(first)) & set(again)) <= CAP * len(runs)
     finally:
         trial.end()
 
 
-def lose_one_of_two(url: str, tmp_path: Path) -> None:
-    """Two workers, one is killed: who waits is told, and a living one finishes the run."""
-    trial, plan = Trial(url, tmp_path / "log-two"), plan_for(7)[0]
+def sessions_side_by_side(url: str, tmp_path: Path) -> None:
+    """Three processes with default settings and two runs each, of three calls; one is killed."""
+    trial = Trial(url, tmp_path / "log-side")
+    own = {"one": "a-1,b-2", "two": "c-1,d-2", "three": "e-1,f-2"}
     try:
-        living = trial.start("w2", "-", 7)
-        trial.wait_for(lambda lines: any(line.get("serving") == "w2" for line in lines))
-        dead = trial.start("w1", "run-7", 7)
-        trial.wait_for(lambda lines: sum("started" in line for line in lines) >= 8)
-        dead.kill()
-        dead.wait()
-
-        async def call(agent: Agent, task: Task, context: Context) -> str:
-            return value(task.id, context.inputs)  # whoever waits may be given the run as well
-
-        async def wait_for_it(engine: DBOSEngine) -> None:
-            async def join() -> RunReport:
-                return await run_plan(
-                    plan, AGENTS, call, max_concurrency=CAP, engine=engine, run_id="run-7"
-                )
-
-            with pytest.raises(RunStalled, match="held by 'w1'"):
-                await join()
-            client = DBOSClient(system_database_url=url)
-            assert recover(client, "w1") == ["run-7"]
-            client.destroy()
-            engine.patience_s = 30.0
-            assert (await join()).outputs == expected(plan)
-
-        under(url, wait_for_it, executor_id="w3", patience_s=1.0)
-        assert len(set(trial.started(dead.pid)) & set(trial.started(living.pid))) <= CAP
+        workers = {call: trial.start("worker", call, runs) for call, runs in own.items()}
+        trial.wait_for(lambda lines: sum("started" in line for line in lines) >= 40)
+        trial.kill(workers["two"])
+        for call in ("one", "three"):
+            assert workers[call].wait(90) == 0
+        assert {run for run, _ in trial.started(workers["one"], workers["three"])} == {
+            "a-1", "b-2", "e-1", "f-2",
+        }  # fmt: skip
+        assert trial.start("worker", "two", own["two"]).wait(90) == 0
+        for call, runs in own.items():
+            for run in runs.split(","):
+                assert trial.outputs(run) == expected(call, run)
     finally:
         trial.end()
 
 
-def test_kill_9_loses_nothing_and_repeats_only_what_was_under_way(url: str, tmp_path: Path) -> None:
-    """One trial on SQLite; twenty are a soak."""
-    kill_and_resume(url, tmp_path, 0)
+def lose_one_of_three(url: str, tmp_path: Path) -> None:
+    """Queued tasks on three workers, one of which is killed: nothing is lost, mixed up or stuck."""
+    trial, run = Trial(url, tmp_path / "log-three"), "r-7"
+    try:
+        others = [trial.start(name, "work", "-", "queue") for name in ("w2", "w3")]
+        trial.wait_for(lambda lines: sum("serving" in line for line in lines) == 2)
+        parent = trial.start("w1", "work", run, "queue")
+        trial.wait_for(lambda lines: sum("started" in line for line in lines) >= 8)
+        trial.kill(others[0])
+        assert parent.wait(90) == 0
+        assert trial.outputs(run) == expected("work", run)
+        assert set(trial.started(*trial.processes)) == {
+            (run, task.id) for task in plan_for(seed_of(run))[0]
+        }
+    finally:
+        trial.end()
 
 
-def test_one_of_two_workers_is_killed_on_postgresql(postgres: str, tmp_path: Path) -> None:
-    """Reported and recovered."""
-    lose_one_of_two(postgres, tmp_path)
+def lose_who_started_it(url: str, tmp_path: Path) -> None:
+    """The process that started a run is killed: a worker with the same call finishes it."""
+    trial, run = Trial(url, tmp_path / "log-lost"), "r-5"
+
+    async def wait_for_it(engine: DBOSEngine) -> None:
+        plan = plan_for(5)[0]
+        report = await run_plan(
+            plan, trial.agents, "none", max_concurrency=CAP, engine=engine, run_id=run
+        )
+        assert report.outputs == expected("work", run)
+
+    async def never(agent: Agent, task: Task, context: Context) -> str:
+        raise AssertionError(task)
+
+    try:
+        trial.start("w2", "work", "-")
+        trial.wait_for(lambda lines: any("serving" in line for line in lines))
+        dead = trial.start("w1", "work", run)
+        trial.wait_for(lambda lines: sum("started" in line for line in lines) >= 8)
+        trial.kill(dead)
+        trial.wait_for(lambda lines: len({line.get("started") for line in lines}) > 20)
+        under(url, wait_for_it, calls={"none": never})
+    finally:
+        trial.end()
+
+
+def test_kill_9_loses_nothing_and_mixes_up_nothing(url: str, tmp_path: Path) -> None:
+    """One trial with two runs in the process; every point is a soak."""
+    kill_and_resume(url, tmp_path, 11, ["a-0", "b-3"])
+
+
+def test_sessions_side_by_side_on_sqlite(url: str, tmp_path: Path) -> None:
+    """Default settings, one database, six runs: each is served by who has its call."""
+    sessions_side_by_side(url, tmp_path)
+
+
+def test_one_of_three_workers_is_killed_on_postgresql(postgres: str, tmp_path: Path) -> None:
+    """Its queued tasks go on at the others."""
+    lose_one_of_three(postgres, tmp_path)
+
+
+def test_who_started_a_run_is_killed_on_postgresql(postgres: str, tmp_path: Path) -> None:
+    """A worker that has the call takes it over unasked."""
+    lose_who_started_it(postgres, tmp_path)
 
 
 def test_postgresql_gives_the_same_results(postgres: str) -> None:
@@ -403,21 +719,34 @@ def test_postgresql_gives_the_same_results(postgres: str) -> None:
     under(postgres, test)
 
 
-@pytest.mark.soak
-def test_kill_9_twenty_times_on_sqlite(url: str, tmp_path: Path) -> None:
-    """Every value is right, whatever the moment."""
-    for seed in range(100, 120):
-        kill_and_resume(url, tmp_path, seed)
+def test_queued_tasks_share_one_budget_on_postgresql(postgres: str) -> None:
+    """There, a lock of the transaction keeps their sums apart."""
+
+    async def test(engine: DBOSEngine) -> None:
+        wide = Plan(tuple(Task(f"t{n}", "") for n in range(12)))
+        options: dict[str, Any] = {"max_concurrency": 12, "engine": engine, "run_id": "budget"}
+        report = await run_plan(wide, [A], "ask", budget=Budget(tokens=450), **options)
+        assert len(report.outputs) == 4
+
+    under(postgres, test, queue=True, calls={"ask": Script(tokens=100)}, at_once=12)
 
 
 @pytest.mark.soak
-def test_kill_9_twenty_times_on_postgresql(postgres: str, tmp_path: Path) -> None:
-    """Every value is right, whatever the moment."""
-    for seed in range(200, 220):
-        kill_and_resume(postgres, tmp_path, seed)
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_kill_9_at_every_call(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """After each of the forty calls of two runs: every value is right."""
+    url = request.getfixturevalue("url" if database == "sqlite" else database)
+    for after in range(1, 41):
+        kill_and_resume(url, tmp_path, after, [f"a{after}-{after}", f"b{after}-{after + 50}"])
 
 
 @pytest.mark.soak
-def test_one_of_two_workers_is_killed_on_sqlite(url: str, tmp_path: Path) -> None:
-    """As on PostgreSQL."""
-    lose_one_of_two(url, tmp_path)
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_fleets_on_both(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """What is tried once on one of them, on both."""
+    url = request.getfixturevalue("url" if database == "sqlite" else database)
+    sessions_side_by_side(url, tmp_path)
+    lose_one_of_three(url, tmp_path)
+    lose_who_started_it(url, tmp_path)

@@ -1,7 +1,7 @@
-"""Seats: the right to make one call, given to the most urgent task that an agent can take now.
+"""Dispatch: slots for calls, given to the most urgent task that an agent can take now.
 
 One cap holds over all agents, and the balancer says which of them may be called. A task that
-waits for its next attempt holds no seat. Chapter 3 teaches it.
+waits for its next attempt holds no slot. Chapter 3 teaches it.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from heapq import heappop, heappush
 from anthropic.types import Usage
 
 from patterns.agents.balancer import Balancer, Size, Ticket
-from patterns.agents.failures import headers_of, retry_after, usage_of
+from patterns.agents.failures import usage_of
 from patterns.agents.plan import Agent, Task
 from patterns.agents.report import Reply
+from patterns.core.retrying import headers_of, retry_after
 
 
 @dataclass(order=True)
@@ -27,14 +28,14 @@ class Request:
     granted: Callable[[Ticket], None] = field(compare=False)
 
 
-class Seats:
+class Dispatcher:
     """Who waits for a call, and how many are under way.
 
     Args:
         balancer: chooses the agent.
         cap: calls under way at once.
         ranks: the longest chain that starts with each task; breaks ties between priorities.
-        wake: set when a seat may have become free; then call `grant`.
+        wake: set when a slot may have become free; then call `grant`.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Seats:
     def ask(
         self, task: Task, capable: tuple[Agent, ...], granted: Callable[[Ticket], None]
     ) -> None:
-        """Queue for a seat; `granted` is called with the ticket for it."""
+        """Queue for a slot; `granted` is called with the ticket for it."""
         self.asked += 1
         urgency = (-task.priority, -self.ranks[task.id], self.asked)
         heappush(self.waiting.setdefault(capable, []), Request(urgency, task, capable, granted))
@@ -87,15 +88,15 @@ class Seats:
             self.timer.cancel()
 
 
-class Seat:
-    """One task's seat: taken, left between attempts, and taken again.
+class Slot:
+    """One task's slot: taken, left between attempts, and taken again.
 
     After a good answer it is kept until the engine has recorded the result, so that no more
     tasks than the cap are ever without a record.
     """
 
-    def __init__(self, seats: Seats, ticket: Ticket) -> None:
-        self.seats, self.taken = seats, True
+    def __init__(self, dispatcher: Dispatcher, ticket: Ticket) -> None:
+        self.dispatcher, self.taken = dispatcher, True
         self.ticket: Ticket | None = ticket
 
     @property
@@ -105,11 +106,11 @@ class Seat:
         return self.ticket.agent
 
     async def take(self, task: Task, capable: tuple[Agent, ...]) -> None:
-        """Wait for a seat, unless there is one already."""
+        """Wait for a slot, unless there is one already."""
         if self.taken:
             return
-        granted: asyncio.Future[Ticket] = self.seats.loop.create_future()
-        self.seats.ask(task, capable, granted.set_result)
+        granted: asyncio.Future[Ticket] = self.dispatcher.loop.create_future()
+        self.dispatcher.ask(task, capable, granted.set_result)
         self.ticket, self.taken = await granted, True
 
     def settle(self, reply: Reply | None = None, error: Exception | None = None) -> None:
@@ -117,12 +118,13 @@ class Seat:
         if self.ticket is None:
             return
         usage = (reply.usage if reply else ()) or usage_of(error)
-        self.seats.balancer.finished(
+        headers = headers_of(error) or (reply.headers if reply else {})
+        self.dispatcher.balancer.finished(
             self.ticket,
-            self.seats.loop.time(),
+            self.dispatcher.loop.time(),
             used=_size(usage) if usage else None,
-            headers=headers_of(error, reply),
-            wait_s=retry_after(error),
+            headers=headers,
+            wait_s=retry_after(headers) if error else None,
         )
         self.ticket = None
 
@@ -131,8 +133,8 @@ class Seat:
         self.settle()
         if self.taken:
             self.taken = False
-            self.seats.taken -= 1
-            self.seats.wake.set()
+            self.dispatcher.taken -= 1
+            self.dispatcher.wake.set()
 
 
 def _size(usage: Iterable[Usage]) -> Size:
