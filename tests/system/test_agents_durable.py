@@ -147,7 +147,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(url: str) -> None:
     async def test(engine: DBOSEngine) -> None:
         report = await stop_in(engine, Script(hang="slow"))
         assert report.stopped == "interrupted"
-        assert report.outputs.keys() == {"fast", "next"}
+        assert {"fast"} <= report.outputs.keys() <= {"fast", "next"}  # it may be on its way back
         call = Script()
         assert (await start(engine, call)).ok
         assert call.calls == {"slow": 1, "last": 1}
