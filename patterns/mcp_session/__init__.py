@@ -7,7 +7,7 @@ connector needs no client at all; or a single call in a script, where a bare `mc
 Chapter: notebooks/02_mcp.ipynb.
 """
 
-from patterns.mcp_session.claude import as_claude_content, claude_name, sampling_with
+from patterns.mcp_session.boundary import claude_name
 from patterns.mcp_session.connect import (
     Connect,
     http_server,
@@ -24,7 +24,9 @@ from patterns.mcp_session.errors import (
     SessionClosed,
 )
 from patterns.mcp_session.history import CORRELATION_KEY, ToolCall
+from patterns.mcp_session.results import as_claude_content
 from patterns.mcp_session.retry import RetryPolicy, declared_safe
+from patterns.mcp_session.sampling import sampling_with
 from patterns.mcp_session.session import ToolSession
 
 __all__ = [

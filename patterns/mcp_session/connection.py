@@ -33,6 +33,7 @@ from mcp.types import (
     DiscoverResult,
     EmptyResult,
     Implementation,
+    JSONRPCResponse,
     LoggingLevel,
     PingRequest,
     ResourceUpdatedNotification,
@@ -42,6 +43,7 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from patterns.mcp_session.connect import Connect, name_of, stderr_of, target_of, url_of
 from patterns.mcp_session.errors import ServerUnavailable, access_denied, leaves, no_answer
+from patterns.mcp_session.listings import mend_listing
 from patterns.mcp_session.naming import without_secrets
 
 CLOSE_TIMEOUT = 10.0
@@ -88,7 +90,7 @@ class Connection:
         target = target_of(connect)
         self._in_process = isinstance(target, MCPServer | Server)
         if not isinstance(target, MCPServer | Server):
-            target = _observed(target, self.retire)
+            target = _observed(target, self._receive, self.retire)
         handled = options.copy()
         handled["message_handler"] = self._on_message
         handled["cache"] = _with_target(options.get("cache", CacheConfig()), connect)
@@ -140,6 +142,12 @@ class Connection:
                 self.retire()
         finally:
             self._ping = None
+
+    def _receive(self, message: Any) -> None:
+        """Look at what arrives, before the client refuses a listing for one bad tool in it."""
+        answer = getattr(message, "message", None)
+        if isinstance(answer, JSONRPCResponse) and "tools" in answer.result:
+            mend_listing(answer.result, self.client.protocol_version)
 
     async def _on_message(self, message: IncomingMessage) -> None:
         """Wake the watchers of a 2025-era connection, then the caller's own handler."""
@@ -230,10 +238,13 @@ def _with_target(cache: CacheConfig | None, connect: Connect) -> CacheConfig | N
 
 
 class _Observed:
-    """A read stream that reports its end, so that a dead server is known before the next call."""
+    """A read stream that shows each message and its end: a dead server is known at once."""
 
-    def __init__(self, stream: Any, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, stream: Any, on_message: Callable[[Any], None], on_end: Callable[[], None]
+    ) -> None:
         self._stream = stream
+        self._on_message = on_message
         self._on_end = on_end
 
     def __getattr__(self, name: str) -> Any:
@@ -257,13 +268,17 @@ class _Observed:
 
     async def __anext__(self) -> Any:
         try:
-            return await self._stream.__anext__()
+            message = await self._stream.__anext__()
         except BaseException:
             self._on_end()
             raise
+        self._on_message(message)
+        return message
 
 
 @asynccontextmanager
-async def _observed(transport: Transport, on_end: Callable[[], None]) -> AsyncIterator[Any]:
+async def _observed(
+    transport: Transport, on_message: Callable[[Any], None], on_end: Callable[[], None]
+) -> AsyncIterator[Any]:
     async with transport as (read, write):
-        yield _Observed(read, on_end), write
+        yield _Observed(read, on_message, on_end), write

@@ -1,6 +1,7 @@
 """`ToolSession`: an MCP client that survives its server."""
 
 import asyncio
+import logging
 import random
 import time
 import uuid
@@ -33,7 +34,8 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
-from patterns.mcp_session.claude import DEFAULT_RESULT_LIMIT, as_claude_tools
+from patterns.mcp_session.boundary import ToolOptions, offer
+from patterns.mcp_session.claude import runnable_tools
 from patterns.mcp_session.connect import Connect, name_of, stderr_of
 from patterns.mcp_session.connection import ClientOptions, Connection
 from patterns.mcp_session.deadlines import Deadlines
@@ -50,11 +52,13 @@ from patterns.mcp_session.errors import (
     unavailable,
 )
 from patterns.mcp_session.history import CORRELATION_KEY, ToolCall, Trace
-from patterns.mcp_session.pages import Page, all_pages
+from patterns.mcp_session.listings import Page, all_pages
 from patterns.mcp_session.reconnect import OnReconnect, Reconnector
+from patterns.mcp_session.results import DEFAULT_RESULT_LIMIT
 from patterns.mcp_session.retry import RetryPolicy, RetryTools, never_started
 from patterns.mcp_session.watch import OnChange, watch
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Repeat = Callable[[], Awaitable[bool]]
 """Whether a request may be sent again, asked only once it has failed."""
@@ -413,15 +417,25 @@ class ToolSession:
         return await self._pages(fetch, "tools/list")
 
     async def anthropic_tools(
-        self, prefix: str = "", *, max_result_chars: int = DEFAULT_RESULT_LIMIT
+        self,
+        prefix: str = "",
+        *,
+        max_result_chars: int = DEFAULT_RESULT_LIMIT,
+        **options: Unpack[ToolOptions],
     ) -> list[BetaAsyncFunctionTool[Any]]:
         """The server's tools for `client.beta.messages.tool_runner(tools=...)`.
+
+        Tools that the API would refuse are left out with a warning; `boundary.offer` lists them.
 
         Args:
             prefix: Put before every name, so that two servers may offer the same tool.
             max_result_chars: Longest text of one result; the rest is cut off and said to be.
+            options: Those of the SDK's own converter, such as `strict` or `cache_control`.
         """
-        return as_claude_tools(self, await self.list_tools(), prefix, max_result_chars)
+        offered = offer(await self.list_tools(), prefix)
+        for tool in offered.rejected:
+            logger.warning("%s: tool %r is not offered: %s", self.name, tool.name, tool.reason)
+        return runnable_tools(self.call_tool, offered, max_result_chars, options)
 
     # -- resources and prompts -----------------------------------------------------------------
 

@@ -22,12 +22,13 @@ from mcp.types import (
     SamplingMessage,
     TextContent,
     TextResourceContents,
+    Tool,
 )
 from mcp_session_support import QUICK, bare
 from servers.shop import build_shop
 
 from patterns.core.models import SONNET
-from patterns.fake_api import FakeAPI, Reply, ToolUse
+from patterns.fake_api import FakeAPI, Fault, Reply, ToolUse
 from patterns.mcp_session import (
     AccessDenied,
     RetryPolicy,
@@ -180,7 +181,7 @@ def test_errors_are_told_without_addresses_or_logs(error: MCPError, said: str) -
 
 
 WAV = AudioContent(type="audio", data="AAAA", mime_type="audio/wav")
-PNG = ImageContent(type="image", data="AAAA", mime_type="image/png")
+NO_PNG = ImageContent(type="image", data="AAAA", mime_type="image/png")
 BMP = ImageContent(type="image", data="not base64!", mime_type="image/bmp")
 LINK = ResourceLink(type="resource_link", name="menu", uri="shop://menu", description="teas")
 BARE_LINK = ResourceLink(type="resource_link", name="menu", uri="shop://menu")
@@ -201,6 +202,7 @@ LATIN = EmbeddedResource(
     ("block", "said"),
     [
         (WAV, "[audio, audio/wav, 3 bytes, not shown]"),
+        (NO_PNG, "[image, image/png, 3 bytes, not shown]"),
         (BMP, "[image, image/bmp, unreadable bytes, not shown]"),
         (LINK, "[resource 'menu' at shop://menu: teas]"),
         (BARE_LINK, "[resource 'menu' at shop://menu]"),
@@ -211,12 +213,6 @@ LATIN = EmbeddedResource(
 def test_what_claude_cannot_see_is_described(block: ContentBlock, said: str) -> None:
     """One line of text instead of a Python repr."""
     assert as_claude_content(CallToolResult(content=[block])) == [{"type": "text", "text": said}]
-
-
-def test_what_claude_can_see_is_passed_on() -> None:
-    """Pictures and documents."""
-    blocks = as_claude_content(CallToolResult(content=[PNG, NOTE]))
-    assert [block["type"] for block in blocks] == ["image", "document"]
 
 
 def test_structured_content_alone_becomes_json() -> None:
@@ -230,28 +226,33 @@ def test_a_long_result_is_cut_and_says_so() -> None:
     """A million characters would be a bill, not an answer."""
     long = CallToolResult(content=[TextContent(type="text", text="x" * 1_000)])
     (block,) = as_claude_content(long, limit=10)
-    assert block == {"type": "text", "text": "xxxxxxxxxx\n[cut: 10 of 1,000 characters shown]"}
+    how = "ask for less at a time, by a filter or a page"
+    assert block == {
+        "type": "text",
+        "text": f"xxxxxxxxxx\n[cut: 10 of 1,000 characters shown; {how}]",
+    }
 
 
 @given(st.text(min_size=1))
 def test_every_name_becomes_one_that_the_api_takes(name: str) -> None:
     """Good names stay; others are made good, and stay different from each other."""
     clean = claude_name(name)
-    assert 1 <= len(clean) <= 64
+    assert 1 <= len(clean) <= 128
     assert all(char.isascii() and (char.isalnum() or char in "_-") for char in clean)
     assert claude_name(clean) == clean
 
 
 def test_names_that_differ_stay_different() -> None:
     """`a.b` and `a_b` are two tools; so are two long names with one beginning."""
-    names = ["a.b", "a_b", "a/b", "x" * 70, "x" * 71]
+    names = ["a.b", "a_b", "a/b", "x" * 140, "x" * 141]
     assert len({claude_name(name) for name in names}) == 5
 
 
 def _question(**options: Any) -> CreateMessageRequestParams:
     text = TextContent(type="text", text="One sentence about assam.")
     message = SamplingMessage(role="user", content=options.pop("content", text))
-    return CreateMessageRequestParams(messages=[message], max_tokens=500, **options)
+    options.setdefault("max_tokens", 500)
+    return CreateMessageRequestParams(messages=[message], **options)
 
 
 async def _sample(api: FakeAPI, params: CreateMessageRequestParams, **options: Any) -> Any:
@@ -276,6 +277,7 @@ def test_a_servers_question_is_answered_by_claude() -> None:
     assert sent == {
         "model": SONNET,
         "max_tokens": 500,
+        "stream": True,
         "system": "Be brief.",
         "stop_sequences": ["END"],
         "messages": [
@@ -296,16 +298,50 @@ def test_a_list_of_contents_is_one_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
-    [(Reply(refusal="cyber"), "refused"), (Reply("Mal", stop_reason="max_tokens"), "cut")],
+    ("fault", "said"),
+    [
+        (Fault.status(529), "HTTP 529 (overloaded_error)"),
+        (Fault.status(400), "HTTP 400 (invalid_request_error)"),
+        (Fault.disconnect(), "APIConnectionError"),
+    ],
 )
-def test_a_refusal_or_half_an_answer_is_an_error_for_the_server(reply: Reply, said: str) -> None:
-    """Never presented as a complete answer."""
+def test_what_goes_wrong_on_our_side_is_one_sentence_for_the_server(
+    fault: Fault, said: str
+) -> None:
+    """No exception group, no repr, no advice on streaming, no request id."""
     api = FakeAPI()
-    api.enqueue(reply)
+    api.add_faults(fault)
     result = asyncio.run(_sample(api, _question()))
     assert isinstance(result, ErrorData)
     assert said in result.message
+    assert "req_" not in result.message
+
+
+def test_a_refusal_is_an_error_for_the_server() -> None:
+    """Never presented as an answer."""
+    api = FakeAPI()
+    api.enqueue(Reply(refusal="cyber"))
+    result = asyncio.run(_sample(api, _question()))
+    assert isinstance(result, ErrorData)
+    assert "refused" in result.message
+
+
+def test_an_answer_that_the_servers_limit_cuts_is_returned_as_cut() -> None:
+    """MCP has a stop reason for it; a very high limit needs no advice either."""
+    api = FakeAPI()
+    api.enqueue(Reply("Mal", stop_reason="max_tokens"), "Malty.")
+    cut = asyncio.run(_sample(api, _question()))
+    assert (cut.content.text, cut.stop_reason) == ("Mal", "maxTokens")
+    assert asyncio.run(_sample(api, _question(max_tokens=60_000))).stop_reason == "endTurn"
+
+
+def test_a_server_that_wants_tools_is_told_that_there_are_none() -> None:
+    """Nothing is sent."""
+    api = FakeAPI()
+    wants: Any = {"tools": [Tool(name="t", input_schema={"type": "object"})]}
+    result = asyncio.run(_sample(api, _question(**wants)))
+    assert "tools are not offered" in result.message
+    assert api.journal == []
 
 
 @pytest.mark.parametrize("allowed", [True, False])

@@ -49,7 +49,7 @@ from patterns.mcp_session import (
     serve_http,
     serving,
 )
-from patterns.mcp_session import pages as pages_module
+from patterns.mcp_session import listings as pages_module
 
 TRANSPORTS: dict[str, Callable[[], Connect]] = {
     "memory": build_shop,

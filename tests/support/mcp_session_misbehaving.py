@@ -39,7 +39,7 @@ PIPE_FAULTS = ("die", "-32000", "-32001", "-32603", "breaks its schema", "hang",
 SSE_FAULTS = ("status 503", "-32000", "breaks its schema", "hang")
 
 
-def answer(message: Json, hints: Json) -> Json:
+def answer(message: Json, hints: Json, tools: list[Json] | None = None) -> Json:
     """The result of every request but a call."""
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     tool = {"name": "sell", "inputSchema": {"type": "object"}, "outputSchema": schema}
@@ -59,7 +59,7 @@ def answer(message: Json, hints: Json) -> Json:
                 "serverInfo": info,
             }
         case "tools/list":
-            return {**WHOLE, "tools": [{**tool, "annotations": hints}]}
+            return {**WHOLE, "tools": tools or [{**tool, "annotations": hints}]}
     return {}
 
 
@@ -86,7 +86,9 @@ class Misbehaving:
     heal_after: int = 10**6
     retry_after: str = ""
     hints: Json = field(default_factory=dict)
+    tools: list[Json] | None = None
     executed: int = 0
+    called: list[Json] = field(default_factory=list)
     handshakes: int = 0
     listings: int = 0
     denied: bool = False
@@ -149,11 +151,14 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(202)
         self.state.handshakes += message["method"] in ("initialize", "server/discover")
         self.state.listings += message["method"] == "tools/list"
-        fault = self.state.call() if message["method"] == "tools/call" else "none"
+        fault = "none"
+        if message["method"] == "tools/call":
+            self.state.called.append(message["params"])
+            fault = self.state.call()
         if self.path.startswith("/messages"):
             return self.over_sse(message, fault)
         body = spoilt(fault) if message["method"] == "tools/call" else None
-        body = body or {"result": answer(message, self.state.hints)}
+        body = body or {"result": answer(message, self.state.hints, self.state.tools)}
         return self.over_http({"jsonrpc": "2.0", "id": message["id"], **body}, fault)
 
     def over_sse(self, message: Json, fault: str) -> None:

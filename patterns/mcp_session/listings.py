@@ -1,0 +1,87 @@
+"""Listings of strangers: page after page, without an end, or with one tool that spoils all.
+
+The client of mcp 2.3 refuses a whole listing for one declaration that breaks the protocol, such as
+an input schema with `anyOf` and no type. Here the tool is mended or left out, and the others stay.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from mcp import Client
+from mcp.types.methods import validate_server_result
+from pydantic import ValidationError
+
+from patterns.mcp_session.errors import ResultValidationError
+from patterns.mcp_session.schemas import ORIGINAL, resolvable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Page = tuple[list[T], str | None]
+"""Some items, and the cursor of the next page."""
+
+PAGE_CAP = 1_000
+
+
+async def all_pages(
+    fetch: Callable[[Client, str | None], Awaitable[Page[T]]], what: str, client: Client
+) -> list[T]:
+    """The items of every page.
+
+    Raises:
+        ResultValidationError: A cursor came twice, or there are more than `PAGE_CAP` pages.
+    """
+    items: list[T] = []
+    cursor: str | None = None
+    seen: set[str] = set()
+    for _ in range(PAGE_CAP):
+        page, cursor = await fetch(client, cursor)
+        items += page
+        if cursor is None:
+            return items
+        if cursor in seen:
+            raise ResultValidationError(what, f"the cursor {cursor[:40]!r} came twice")
+        seen.add(cursor)
+    raise ResultValidationError(what, f"more than {PAGE_CAP:,} pages")
+
+
+def mend_listing(result: Any, version: str) -> None:
+    """Change a `tools/list` result in place, so that each tool in it is valid.
+
+    An input schema that the protocol does not allow is kept under `ORIGINAL`, for whoever can
+    make something of it; an output schema that cannot be checked is dropped, and so is a tool
+    without a name.
+    """
+    tools = result.get("tools") if isinstance(result, dict) else None
+    if isinstance(tools, list):
+        result["tools"] = [tool for tool in tools if _mended(tool, version)]
+
+
+def _mended(tool: Any, version: str) -> bool:
+    if not isinstance(tool, dict):
+        return False
+    if "outputSchema" in tool and not resolvable(tool["outputSchema"]):
+        del tool["outputSchema"]
+    for _ in range(len(tool) + 1):
+        part = _wrong_part(tool, version)
+        if part is None:
+            return True
+        if part == "inputSchema" and ORIGINAL not in (tool.get(part) or {}):
+            tool[part] = {"type": "object", ORIGINAL: tool.get(part)}
+        elif part in tool and part != "name":
+            del tool[part]
+        else:
+            break
+    logger.warning("a tool is left out of the listing: its %s is invalid", part)
+    return False
+
+
+def _wrong_part(tool: Any, version: str) -> str | None:
+    """The key of a declaration that breaks the protocol; None if all is well."""
+    alone = {"tools": [tool], "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+    try:
+        validate_server_result("tools/list", version, alone)
+    except ValidationError as error:
+        return str(error.errors(include_url=False)[0]["loc"][2])
+    return None

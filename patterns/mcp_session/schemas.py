@@ -1,0 +1,342 @@
+"""A stranger's input schema as the Messages API takes it, and the way back for the arguments.
+
+The API wants an object at the root, without `anyOf`, `oneOf`, `allOf` or a reference there, keys of
+letters, digits, `_`, `.` and `-`, 64 at most, and valid JSON Schema 2020-12 throughout. What is
+rewritten accepts what the original means to accept, and sometimes more: the server still checks.
+Of an alternative it keeps the fields that are named, and what they may hold.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final
+
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+Schema = dict[str, Any]
+KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+ALTERNATIVES: Final = ("anyOf", "oneOf")
+IN_PLACE: Final = ("allOf", "anyOf", "oneOf", "if", "then", "else", "not", "dependentSchemas")
+MAPS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+WHOLE: Final = "whole_input"
+ORIGINAL: Final = "com.claude-patterns/originalSchema"
+"""Where a schema is kept that the protocol itself does not allow."""
+
+MOST_REPAIRS: Final = 200
+_META: Final = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+
+
+class UnusableSchema(ValueError):
+    """No object schema can be made of it; the message says why."""
+
+
+@dataclass(frozen=True)
+class ToolInput:
+    """The input of a tool.
+
+    Attributes:
+        schema: What the API takes.
+        names: Keys that were renamed, to what the server calls them.
+        note: What the schema can no longer say, in words; may be empty.
+    """
+
+    schema: Schema
+    names: Mapping[str, str]
+    note: str
+
+    def restore(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Claude's arguments as the server expects them."""
+        return {self.names.get(key, key): value for key, value in arguments.items()}
+
+
+def claude_input(raw: Any) -> ToolInput:
+    """Rewrite a schema; raises `UnusableSchema` if its root cannot be an object."""
+    raw = raw[ORIGINAL] if isinstance(raw, Mapping) and ORIGINAL in raw else raw
+    try:
+        if not isinstance(raw, Mapping):
+            raise UnusableSchema(f"the input schema is {json.dumps(raw)}, not an object")
+        root = _modern(deepcopy(dict(raw)))
+        notes: list[str] = []
+        flat = _flattened(root, root, (), notes)
+        flat = _repaired(_in_order({**flat, **_definitions(root)}, root))
+        names = _legal(flat["properties"])
+        flat = _without_self_reference(_renamed(flat, names), root)
+        json.dumps(flat, allow_nan=False).encode()
+        json.dumps(flat, ensure_ascii=False).encode()
+    except RecursionError:
+        raise UnusableSchema("the input schema is nested too deeply") from None
+    except (TypeError, UnicodeEncodeError, ValueError) as error:
+        raise UnusableSchema(str(error)) from error
+    return ToolInput(flat, {new: old for old, new in names.items() if new != old}, " ".join(notes))
+
+
+def _in_order(flat: Schema, root: Schema) -> Schema:
+    """The keys as the server had them, so that a schema that was fine stays the same text."""
+    return {key: flat[key] for key in (*(k for k in root if k in flat), *flat)}
+
+
+# -- the root: one object ------------------------------------------------------------------------
+
+
+def _flattened(node: Any, root: Schema, seen: tuple[str, ...], notes: list[str]) -> Schema:
+    """One object schema for a node, its reference and its combinators."""
+    node = _resolved(node, root, seen)
+    kind = node.get("type", "object")
+    if kind != "object" and "object" not in (kind or "object"):
+        raise UnusableSchema(f"the input is of type {json.dumps(kind)}, not an object")
+    flat = {key: value for key, value in node.items() if key not in ("allOf", *ALTERNATIVES)}
+    flat["type"] = "object"
+    flat["properties"] = dict(_mapping(node.get("properties")))
+    required = dict.fromkeys(_strings(node.get("required")))
+    for part in _list(node.get("allOf")):
+        branch = _flattened(part, root, seen, notes)
+        _merge(flat, branch, "allOf")
+        required.update(dict.fromkeys(branch.get("required", ())))
+    for word in ALTERNATIVES:
+        branches = _objects(_list(node.get(word)), root, seen, notes, flat)
+        for branch in branches:
+            _merge(flat, branch, "anyOf")
+        if branches:
+            common = set.intersection(*(set(branch.get("required", ())) for branch in branches))
+            notes.extend(_choice(word, branches, common))
+            required.update(dict.fromkeys(sorted(common)))
+    flat.pop("required", None)
+    return {**flat, "required": list(required)} if required else flat
+
+
+def _objects(
+    branches: list[Any], root: Schema, seen: tuple[str, ...], notes: list[str], flat: Schema
+) -> list[Schema]:
+    """The alternatives that are objects: no other can be a tool's input."""
+    found, reason = [], None
+    for branch in branches:
+        try:
+            found.append(_flattened(branch, root, seen, notes))
+        except UnusableSchema as unusable:
+            reason = unusable
+    if reason and not found and not flat["properties"]:
+        raise reason
+    return found
+
+
+def _choice(word: str, branches: list[Schema], common: set[str]) -> Iterable[str]:
+    """Which fields belong together, in words."""
+    sets = [sorted(set(branch.get("required", ())) - common) for branch in branches]
+    if len(sets) > 1 and any(sets):
+        listed = "; ".join(", ".join(fields) or "none of these" for fields in sets)
+        exactly = "exactly one" if word == "oneOf" else "at least one"
+        yield f"Give {exactly} of these sets of fields: {listed}."
+
+
+def _merge(flat: Schema, branch: Schema, joint: str) -> None:
+    own = flat["properties"]
+    for key, schema in branch["properties"].items():
+        if key not in own:
+            own[key] = schema
+        elif own[key] != schema:
+            parts = own[key].get(joint) if isinstance(own[key], dict) else None
+            several = isinstance(parts, list) and len(own[key]) == 1
+            own[key] = {joint: [*(parts if several and parts else [own[key]]), schema]}
+    if joint == "allOf":
+        own_words = ("properties", "required", "additionalProperties")
+        rest = {key: value for key, value in branch.items() if key not in own_words}
+        flat.update({**rest, **flat})
+
+
+def _resolved(node: Any, root: Schema, seen: tuple[str, ...]) -> Schema:
+    """A node without a reference at its root."""
+    if node is True:
+        return {}
+    if not isinstance(node, dict):
+        raise UnusableSchema(f"a part of the input schema is {json.dumps(node)}")
+    if "$ref" not in node:
+        return node
+    pointer = _pointer(node["$ref"], root)
+    target = _at(root, pointer)
+    if target is None or pointer in seen:
+        raise UnusableSchema(f"the root refers to {node['$ref']!r}, which leads nowhere")
+    rest = {key: value for key, value in node.items() if key != "$ref"}
+    return {**_resolved(target, root, (*seen, pointer)), **rest}
+
+
+# -- references ----------------------------------------------------------------------------------
+
+
+def _pointer(reference: Any, root: Schema) -> str:
+    """A reference inside the document as a JSON pointer; others unchanged."""
+    text = str(reference)
+    home = root.get("$id")
+    return text.removeprefix(home) if isinstance(home, str) and home else text
+
+
+def _at(root: Schema, pointer: str) -> Any:
+    if pointer != "#" and not pointer.startswith("#/"):
+        return None
+    node: Any = root
+    for part in pointer[2:].split("/") if len(pointer) > 2 else ():
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+            node = node[int(key)]
+        elif isinstance(node, dict) and key in node:
+            node = node[key]
+        else:
+            return None
+    return node if isinstance(node, dict | bool) else None
+
+
+def resolvable(schema: Any) -> bool:
+    """Whether every reference of a schema leads somewhere inside it."""
+
+    def leads(node: Any) -> bool:
+        if isinstance(node, list):
+            return all(map(leads, node))
+        if not isinstance(node, dict):
+            return True
+        reference = node.get("$ref")
+        lost = isinstance(reference, str) and _at(schema, _pointer(reference, schema)) is None
+        return not lost and all(map(leads, node.values()))
+
+    return isinstance(schema, dict) and leads(schema)
+
+
+def _definitions(root: Schema) -> Schema:
+    return {key: _mapping(root[key]) for key in ("$defs", "definitions") if root.get(key)}
+
+
+def _without_self_reference(flat: Schema, root: Schema) -> Schema:
+    """References that lead to the old root find it among the definitions; lost ones allow all."""
+    old = {key: value for key, value in root.items() if key not in ("$defs", "definitions")}
+    whole = f"#/$defs/{WHOLE}"
+    used: list[str] = []
+
+    def repoint(node: Any) -> Any:
+        if isinstance(node, list):
+            return [repoint(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        node = {key: repoint(value) for key, value in node.items()}
+        if not isinstance(node.get("$ref"), str):
+            return node
+        pointer = _pointer(node["$ref"], root)
+        if _at(root, pointer) is None:
+            del node["$ref"]
+        elif not pointer.startswith(("#/$defs/", "#/definitions/")):
+            used.append(pointer)
+            node["$ref"] = whole + pointer[1:]
+        else:
+            node["$ref"] = pointer
+        return node
+
+    flat = repoint(flat)
+    if used:
+        flat["$defs"] = {**flat.get("$defs", {}), WHOLE: _repaired(repoint(old))}
+    return flat
+
+
+# -- keys ----------------------------------------------------------------------------------------
+
+
+def _legal(properties: Mapping[str, Any]) -> dict[str, str]:
+    """A legal key for each property; legal ones stay."""
+    names = {key: key for key in properties if KEY.fullmatch(key)}
+    for key in properties:
+        if key not in names:
+            names[key] = _free(key, set(names.values()))
+    return names
+
+
+def _free(key: str, taken: set[str]) -> str:
+    clean = re.sub(r"[^a-zA-Z0-9_.-]+", "_", key).strip("_")[:55] or "field"
+    mark = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    candidates = [clean, *(f"{clean}_{mark[:length]}" for length in (8, 16, 32, 64))]
+    return next(name[:64] for name in candidates if name[:64] not in taken)
+
+
+def _renamed(node: Schema, names: Mapping[str, str]) -> Schema:
+    """The root, and what speaks about the same object, with the new keys."""
+    if all(old == new for old, new in names.items()):
+        return node
+    new = {key: value for key, value in node.items() if key != "propertyNames"}
+    for word in ("properties", "dependentRequired", "dependentSchemas"):
+        if isinstance(node.get(word), dict):
+            new[word] = {names.get(key, key): value for key, value in node[word].items()}
+    if isinstance(node.get("required"), list):
+        new["required"] = [names.get(key, key) for key in node["required"]]
+    for word in IN_PLACE:
+        if isinstance(part := new.get(word), list):
+            new[word] = [_renamed(item, names) if isinstance(item, dict) else item for item in part]
+        elif word == "dependentSchemas" and isinstance(part, dict):
+            new[word] = {
+                key: _renamed(item, names) if isinstance(item, dict) else item
+                for key, item in part.items()
+            }
+        elif isinstance(part, dict):
+            new[word] = _renamed(part, names)
+    return new
+
+
+# -- older drafts and broken schemas -------------------------------------------------------------
+
+
+def _modern(node: Any) -> Any:
+    """Keywords of older drafts in the words of 2020-12; `$schema` would promise another draft."""
+    if isinstance(node, list):
+        return [_modern(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    new = {
+        key: _modern(value)
+        for key, value in node.items()
+        if key != "$schema" and not (isinstance(value, float) and not isfinite(value))
+    }
+    if isinstance(new.get("items"), list):
+        new["prefixItems"] = new.pop("items")
+        if isinstance(new.get("additionalItems"), dict | bool):
+            new["items"] = new.pop("additionalItems")
+    for word in ("Minimum", "Maximum"):
+        if new.get(f"exclusive{word}") is True and word.lower() in new:
+            new[f"exclusive{word}"] = new.pop(word.lower())
+    properties = _mapping(new.get("properties"))
+    flagged = {
+        key
+        for key, value in properties.items()
+        if isinstance(value, dict) and value.get("required") is True
+    }
+    if flagged:
+        new["required"] = sorted({*_strings(new.get("required")), *flagged})
+    return new
+
+
+def _repaired(schema: Schema) -> Schema:
+    """A schema without the keywords that 2020-12 does not allow to be so."""
+    for _ in range(MOST_REPAIRS):
+        error = next(iter(_META.iter_errors(schema)), None)
+        if error is None:
+            return schema
+        *way, last = error.absolute_path or ("",)
+        holder: Any = schema
+        for step in way:
+            holder = holder[step]
+        if not error.absolute_path:
+            raise UnusableSchema(error.message)
+        if way and way[-1] in MAPS and isinstance(holder, dict):
+            holder[last] = {}
+        else:
+            del holder[last]
+    raise UnusableSchema("the input schema breaks JSON Schema 2020-12 in too many places")
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _strings(value: Any) -> list[str]:
+    return [item for item in _list(value) if isinstance(item, str)]
