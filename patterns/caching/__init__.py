@@ -31,6 +31,7 @@ from .planner import Breakpoint, CachePlan, plan_breakpoints
 from .prefix import (
     CacheForecast,
     TooManyBreakpoints,
+    TTLConflict,
     TTLOrder,
     check_breakpoints,
     will_cache,
@@ -63,6 +64,7 @@ __all__ = [
     "Savings",
     "Segment",
     "Split",
+    "TTLConflict",
     "TTLOrder",
     "TooManyBreakpoints",
     "UnknownTTL",

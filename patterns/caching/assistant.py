@@ -20,12 +20,12 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
 from patterns.core.fan_out import Outcome, fan_out
-from patterns.core.messages import tag, text_of
+from patterns.core.messages import sendable, tag, text_of
 from patterns.core.models import SONNET
 
 from .diagnosis import Miss, explain_miss
 from .economics import TTL, as_ttl
-from .prefix import TTLOrder
+from .prefix import LOOKBACK, MAX_BREAKPOINTS, TTLOrder, blocks_of, check_breakpoints
 from .stats import CacheStats
 from .warming import warm_async
 
@@ -81,6 +81,7 @@ class _Conversation(Generic[Client]):
         self._fixed = fixed
         self._messages: list[dict[str, Any]] = []
         self._last_id: str | None = None
+        self._end: int | None = None  # the message at which the last request ended
         self.stats = CacheStats()
         """Everything paid so far, answers that could not be used included."""
 
@@ -92,19 +93,42 @@ class _Conversation(Generic[Client]):
     def request(self, content: str | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What `ask` would send: keyword arguments of `messages.create`."""
         turn = content if isinstance(content, str) else [dict(block) for block in content]
-        return {
+        request = {
             **self._fixed,
             "messages": [*self._messages, {"role": "user", "content": turn}],
             "diagnostics": {"previous_message_id": self._last_id},
         }
+        return self._reaching_back(request)
+
+    def _reaching_back(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Mark where the last request ended, if what was added since is out of the cache's sight.
+
+        From its breakpoint the cache looks back over LOOKBACK blocks: ten tools called at once,
+        with their results, are more.
+        """
+        messages: list[dict[str, Any]] = request["messages"]
+        added: list[dict[str, Any]] = [] if self._end is None else messages[self._end + 1 :]
+        is_wide = sum(len(blocks_of(each["content"])) for each in added) >= LOOKBACK
+        automatic = request.get("cache_control")
+        if self._end is None or not (is_wide and automatic):
+            return request
+        if len(check_breakpoints(request)) >= MAX_BREAKPOINTS:
+            return request
+        end = messages[self._end]
+        *before, last = blocks_of(end["content"])
+        marked = {**end, "content": [*before, {**last, "cache_control": automatic}]}
+        messages = [*messages[: self._end], marked, *added]
+        return {**request, "messages": messages}
 
     def _take(self, request: Mapping[str, Any], message: Message) -> Reply:
         """Count the call, and keep the turn only if its answer can be used."""
         stats = CacheStats.from_usage(message.usage, message.model)
         self.stats += stats
         reply = Reply(text_of(message), message.stop_reason, stats, explain_miss(message), message)
-        content = [block.to_dict() for block in message.content]
-        self._messages += [request["messages"][-1], {"role": "assistant", "content": content}]
+        self._messages.append(request["messages"][-1])
+        if content := sendable(message):
+            self._messages.append({"role": "assistant", "content": content})
+        self._end = len(request["messages"]) - 1
         self._last_id = message.id
         return reply
 
@@ -113,7 +137,8 @@ class CachedAssistant(_Conversation[Anthropic]):
     """A conversation whose instructions and turns are cached.
 
     A call that fails, is refused or is cut off leaves the conversation as it was; what it cost
-    stays in `stats`. One conversation is for one thread.
+    stays in `stats`. A blank answer is returned, and not sent back, which the API would refuse.
+    One conversation is for one thread.
 
     Args:
         client: any Anthropic client.

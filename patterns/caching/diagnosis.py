@@ -8,13 +8,16 @@ Taught in chapter 07.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from anthropic.types import Message
 
-from .prefix import Request, blocks_of
+from patterns.core.models import MODELS
+
+from .prefix import Request, as_sent, blocks_of
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,10 @@ def explain_miss(message: Message) -> Miss | None:
 def first_difference(earlier: Request, later: Request) -> Difference | None:
     """Where the later prompt stops being a continuation of the earlier one; None if it is one.
 
-    Compares model, tools, system and messages as the cache does: in that order and without
-    `cache_control`. Only messages may have grown.
+    Compares what the SDK sends, in the order in which the cache keys it and without
+    `cache_control`: model and speed, tools, system, the settings that belong to the messages
+    (tool choice, thinking, effort), messages. The order of keys counts, and so does 10 against
+    "10"; leaving a setting out is the same as its default. Only messages may have grown.
     """
     for path, before, after in _paired(earlier, later):
         if before != after:
@@ -78,16 +83,43 @@ def first_difference(earlier: Request, later: Request) -> Difference | None:
 
 def _paired(earlier: Request, later: Request) -> Iterator[tuple[str, str, str]]:
     """The leaves of two prompts side by side: (path, earlier text, later text)."""
-    yield "model", str(earlier.get("model")), str(later.get("model"))
+    for name in ("model", "speed"):
+        yield from _leaves(name, _setting(earlier, name), _setting(later, name))
     for section in ("tools", "system"):
         before, after = blocks_of(earlier.get(section)), blocks_of(later.get(section))
         yield from _pair(section, before, after, until=max(len(before), len(after)))
+    for name in ("citations", "images", "tool_choice", "thinking", "effort"):
+        yield from _leaves(name, _setting(earlier, name), _setting(later, name))
     before, after = _turns(earlier), _turns(later)
     yield from _pair("messages", before, after, until=len(before))
 
 
+def _setting(request: Request, name: str) -> Any:
+    """A setting that is part of the cache's key, its default where it is left out."""
+    given = as_sent(request.get(name))
+    if name in ("citations", "images"):  # one block that has them changes the key of all
+        blocks = [each for turn in _turns(request) for each in turn["content"]]
+        return any(_uses(name, each) for each in blocks)
+    facts = MODELS.get(str(request.get("model")))
+    if name == "effort":
+        default = facts.default_effort if facts else None
+        return (as_sent(request.get("output_config")) or {}).get("effort") or default
+    if name == "thinking" and not given:
+        return {"type": "adaptive" if not facts or facts.thinks_by_default else "disabled"}
+    if name == "thinking":  # how thinking is shown is no part of the prompt
+        return {key: value for key, value in given.items() if key != "display"}
+    return given or {"speed": "standard", "tool_choice": {"type": "auto"}}.get(name)
+
+
+def _uses(name: str, block: Mapping[str, Any]) -> bool:
+    if name == "images":
+        return bool(block["type"] == "image")
+    return bool((block.get("citations") or {}).get("enabled"))
+
+
 def _turns(request: Request) -> list[Mapping[str, Any]]:
-    return [{**each, "content": blocks_of(each["content"])} for each in request.get("messages", ())]
+    turns = [as_sent(each) for each in request.get("messages", ())]
+    return [{"role": each["role"], "content": blocks_of(each["content"])} for each in turns]
 
 
 def _pair(path: str, before: Any, after: Any, until: int) -> Iterator[tuple[str, str, str]]:
@@ -99,13 +131,21 @@ def _pair(path: str, before: Any, after: Any, until: int) -> Iterator[tuple[str,
 
 def _leaves(path: str, before: Any, after: Any) -> Iterator[tuple[str, str, str]]:
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        keys = [*before, *(key for key in after if key not in before)]
-        for key in (key for key in keys if key != "cache_control"):
+        mine, theirs = ([key for key in each if key != "cache_control"] for each in (before, after))
+        if mine != theirs and sorted(mine) == sorted(theirs):
+            yield f"{path} (order of keys)", ", ".join(mine), ", ".join(theirs)
+        for key in [*mine, *(key for key in theirs if key not in mine)]:
             yield from _leaves(f"{path}.{key}", before.get(key), after.get(key))
     elif isinstance(before, list) and isinstance(after, list):
         yield from _pair(path, before, after, until=max(len(before), len(after)))
+    elif isinstance(before, str) and isinstance(after, str):
+        yield path, before, after
     else:
-        yield path, "" if before is None else str(before), "" if after is None else str(after)
+        yield path, _json(before), _json(after)
+
+
+def _json(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _common(one: str, two: str) -> int:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from anthropic import Anthropic, AsyncAnthropic
+from pydantic import BaseModel
 
 from .economics import TTL, as_ttl, min_cacheable
 
@@ -21,6 +22,8 @@ Request = Mapping[str, Any]
 """Keyword arguments of `messages.create`."""
 
 MAX_BREAKPOINTS: Final = 4
+LOOKBACK: Final = 20
+"""Blocks over which the cache looks back from a breakpoint, its own block included."""
 _COUNTED = frozenset(("model", "system", "tools", "messages", "thinking", "tool_choice"))
 _PLACEHOLDER: Final = ({"role": "user", "content": "."},)
 
@@ -50,6 +53,22 @@ class TTLOrder(ValueError):
     def __init__(self, place: str) -> None:
         self.place = place
         super().__init__(f"{place} has ttl 1h after a 5m breakpoint; put longer lifetimes first.")
+
+
+class TTLConflict(ValueError):
+    """The last block has a breakpoint of its own, of another lifetime than the automatic one.
+
+    Attributes:
+        own: lifetime on the block.
+        automatic: lifetime of the request's `cache_control`.
+    """
+
+    def __init__(self, own: TTL, automatic: TTL) -> None:
+        self.own, self.automatic = own, automatic
+        super().__init__(
+            f"the last block has ttl {own} and the request's cache_control {automatic}; "
+            "give both the same, or take one away."
+        )
 
 
 @dataclass(frozen=True)
@@ -100,6 +119,7 @@ def check_breakpoints(request: Request) -> tuple[Mark, ...]:
         TooManyBreakpoints: more than four.
         UnknownTTL: a lifetime other than 5m and 1h.
         TTLOrder: 1h after 5m.
+        TTLConflict: the last block is marked twice, with two lifetimes.
     """
     marks = tuple(_marks(request))
     if len(marks) > MAX_BREAKPOINTS:
@@ -139,9 +159,23 @@ def _marks(request: Request) -> Iterator[Mark]:
             for inner in blocks_of(block.get("content")):
                 yield from _mark(inner, "messages", index, place)
             yield from _mark(block, "messages", index, place)
-    if request.get("cache_control"):
-        last = len(blocks_of(messages[-1]["content"])) - 1 if messages else None
-        yield Mark("messages", len(messages) - 1, last, _ttl(request["cache_control"]))
+    yield from _automatic(request.get("cache_control"), messages)
+
+
+def _automatic(
+    control: Mapping[str, Any] | None, messages: Sequence[Mapping[str, Any]]
+) -> Iterator[Mark]:
+    """The breakpoint on the last block, unless that block has one of its own."""
+    if not control:
+        return
+    blocks = blocks_of(messages[-1]["content"]) if messages else []
+    own = blocks[-1].get("cache_control") if blocks else None
+    if own and _ttl(own) != _ttl(control):
+        raise TTLConflict(_ttl(own), _ttl(control))
+    if not own:
+        yield Mark(
+            "messages", len(messages) - 1, len(blocks) - 1 if blocks else None, _ttl(control)
+        )
 
 
 def _mark(block: Mapping[str, Any], section: str, index: int, place: int | None) -> Iterator[Mark]:
@@ -154,10 +188,19 @@ def _ttl(control: Mapping[str, Any]) -> TTL:
 
 
 def blocks_of(content: Any) -> list[Mapping[str, Any]]:
-    """Content as blocks: a plain string is one text block."""
+    """Content as it is sent: a plain string is one text block, the SDK's objects are dicts."""
     if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return [block for block in content or () if isinstance(block, Mapping)]
+        return [{"type": "text", "text": content}] if content else []
+    return [as_sent(block) for block in content or ()]
+
+
+def as_sent(value: Any) -> Any:
+    """A value as the SDK serialises it: objects of its own as dicts, without what is unset."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    if isinstance(value, Mapping):
+        return {key: as_sent(each) for key, each in value.items()}
+    return [as_sent(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _forecast_plan(request: Request) -> tuple[tuple[Mark, ...], int, list[dict[str, Any]]]:
@@ -179,9 +222,22 @@ def _forecast_plan(request: Request) -> tuple[tuple[Mark, ...], int, list[dict[s
 
 
 def _up_to(messages: Sequence[Mapping[str, Any]], last: Mark) -> list[Mapping[str, Any]]:
+    """The messages up to a mark, completed to a request that can be counted.
+
+    An answer cannot come last and a tool call needs its result, so a few tokens are added.
+    """
     end = messages[last.index]
     kept = blocks_of(end["content"])[: (last.block or 0) + 1]
-    return [*messages[: last.index], {**end, "content": kept}]
+    turns = [*messages[: last.index], {**end, "content": kept}]
+    answer = turns[-1] if end["role"] == "assistant" else turns[-2] if last.index else {}
+    asked = [each["id"] for each in blocks_of(answer.get("content")) if each["type"] == "tool_use"]
+    given = {each.get("tool_use_id") for each in blocks_of(turns[-1]["content"])}
+    missing = [
+        {"type": "tool_result", "tool_use_id": i, "content": "."} for i in asked if i not in given
+    ]
+    if end["role"] == "assistant":
+        return [*turns, {"role": "user", "content": missing or "."}]
+    return [*turns[:-1], {**end, "content": [*missing, *kept]}]
 
 
 def _forecast(counts: Sequence[int], minimum: int, marks: int) -> CacheForecast:

@@ -9,7 +9,7 @@ Taught in chapters 00 and 05.
 
 import html
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -181,17 +181,83 @@ def raw_tag(name: str, text: str, /, *, suffix: str) -> str:
     return f"<{full}>\n{text}\n</{full}>"
 
 
-def extract_tag(text: str, name: str) -> str | None:
-    """What stands in the last innermost `<name>…</name>`, stripped; None when there is none.
+class AmbiguousTag(ValueError):
+    """A text with several different contents for one tag: nobody can say which one is meant.
 
-    The last one, because an answer may speak of its tags before it uses them. Attributes are
-    allowed in the opening tag. An empty pair gives an empty string.
+    Attributes:
+        name: of the tag.
+        found: the contents, in order.
     """
+
+    def __init__(self, name: str, found: Sequence[str]) -> None:
+        self.name, self.found = name, tuple(found)
+        shown = ", ".join(repr(each[:40]) for each in found)
+        super().__init__(
+            f"<{name}> stands there {len(found)} times with different contents ({shown}); "
+            "ask for it once, or for structured output."
+        )
+
+
+def extract_tag(answer: str | Message, name: str) -> str | None:
+    """The one content of `<name>…</name>`, stripped; None if there is no such pair.
+
+    The tag counts where it is used, not where it is spoken of: what is in a comment, in quotes or
+    left open does not count, and what is empty or in code only where there is nothing else. Of a
+    message, the stop sequence that ended it is put back first.
+
+    Raises:
+        AmbiguousTag: there are several, with different contents.
+        Refused, Truncated: the message is no complete answer.
+    """
+    text = answer if isinstance(answer, str) else text_of(answer) + (answer.stop_sequence or "")
+    pairs = list(_pairs(text, name))
+    quoted = [match.span() for match in _CODE.finditer(text)] if len(pairs) > 1 else []
+    outside = [each for at, each in pairs if not any(start < at < end for start, end in quoted)]
+    found = outside or [each for _, each in pairs]
+    says = [each for each in found if any(sign.isalnum() for sign in each)]  # not "…"
+    meant = list(dict.fromkeys(says or found))
+    if len(meant) > 1:
+        raise AmbiguousTag(name, meant)
+    return meant[0] if meant else None
+
+
+_CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+_ATTRIBUTES = r"""(?:\s(?:[^<>"']|"[^"]*"|'[^']*')*)?"""
+
+
+def _pairs(text: str, name: str) -> Iterator[tuple[int, str]]:
+    """Where each innermost pair begins, and its content."""
     one = re.escape(name)
-    pair = re.compile(
-        rf"<{one}(?:\s[^<>]*)?>((?:(?!<{one}[\s>]|</{one}\s*>).)*)</{one}\s*>", re.DOTALL
-    )
-    found: str | None = None
-    for match in pair.finditer(text):
-        found = match[1]
-    return None if found is None else found.strip()
+    token = re.compile(rf"<!--|-->|<{one}{_ATTRIBUTES}/?>|</{one}\s*>", re.DOTALL)
+    last_comment = text.rfind("-->")
+    opened: re.Match[str] | None = None
+    in_comment = False
+    for match in token.finditer(text):
+        if match[0] in ("<!--", "-->"):
+            in_comment = match[0] == "<!--" and match.start() < last_comment
+        elif in_comment or _is_quoted(text, *match.span()):
+            continue
+        elif match[0].startswith("</"):
+            if opened:
+                yield opened.start(), text[opened.end() : match.start()].strip()
+            opened = None
+        else:
+            opened = None if match[0].endswith("/>") else match
+
+
+def _is_quoted(text: str, start: int, end: int) -> bool:
+    """Whether the same mark of quotation stands on both sides."""
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return before != "" and (before + after) in ("``", '""', "''", "“”", "‘’", "«»", "„“")
+
+
+def sendable(message: Message | BetaMessage) -> list[dict[str, Any]]:
+    """An answer's content as it can be sent back, thinking included; empty if that is impossible.
+
+    The API answers with blank text blocks now and then and refuses to take them back, and a turn
+    of thinking alone says nothing: leave such a turn out, consecutive user turns are fine.
+    """
+    blocks = [block.to_dict() for block in message.content]
+    kept = [each for each in blocks if each["type"] != "text" or str(each["text"]).strip()]
+    says = any(each["type"] not in ("thinking", "redacted_thinking") for each in kept)
+    return kept if says else []

@@ -208,6 +208,7 @@ def clean(book: Any) -> None:
     }
     for cell in book.cells:
         cell.metadata.pop("execution", None)
+        cell.metadata.pop("jupyter", None)
         for output in cell.get("outputs", []):
             if output.get("data", {}).pop(WIDGET, None):
                 output["data"]["text/plain"] = "(run this cell to see the widget)"

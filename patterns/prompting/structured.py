@@ -29,8 +29,9 @@ from anthropic.types import (
 from anthropic.types.thinking_config_param import ThinkingConfigParam
 from pydantic import BaseModel, ValidationError
 
-from patterns.core.messages import Refused, Truncated, text_of
+from patterns.core.messages import Refused, Truncated, sendable, text_of
 from patterns.core.models import SONNET
+from patterns.prompting.schema_limits import why_refused
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -101,6 +102,13 @@ class InvalidOutput(Exception):
         )
 
 
+class BrokenValidator(InvalidOutput):
+    """A validator of the output model failed with an error of its own; asking again cannot help.
+
+    Every call that was made is kept, as `InvalidOutput` does.
+    """
+
+
 class SchemaRefused(Exception):
     """An output model whose JSON schema structured output cannot express.
 
@@ -156,7 +164,7 @@ def structured(
     try:
         return _read(output, first)
     except InvalidOutput as invalid:
-        if not repairs:
+        if not repairs or isinstance(invalid, BrokenValidator):
             raise
         request = _ask_again(request, invalid)
     with _keeping(first):
@@ -184,7 +192,7 @@ async def structured_async(
     try:
         return _read(output, first)
     except InvalidOutput as invalid:
-        if not repairs:
+        if not repairs or isinstance(invalid, BrokenValidator):
             raise
         request = _ask_again(request, invalid)
     with _keeping(first):
@@ -197,32 +205,15 @@ def output_format(output: type[BaseModel]) -> JSONOutputFormatParam:
     """The `output_config["format"]` that asks for an `output`.
 
     Raises:
-        SchemaRefused: a field has no type, or is a mapping with free keys.
+        SchemaRefused: a field has no type or is a mapping with free keys, the model refers to
+            itself, or has more optional or union fields than the API compiles.
     """
-    if path := _free_mapping(output.model_json_schema(), output.__name__):
-        raise SchemaRefused(
-            output, f"{path} has free keys and would always be empty; use a list of key and value."
-        )
+    if problem := why_refused(output.model_json_schema()):
+        raise SchemaRefused(output, problem)
     try:
         return {"type": "json_schema", "schema": anthropic.transform_schema(output)}
     except ValueError as error:
         raise SchemaRefused(output, str(error)) from error
-
-
-def _free_mapping(schema: object, path: str) -> str | None:
-    """Where a schema holds a `dict[str, …]`, which `transform_schema` closes without a word."""
-    if isinstance(schema, list):
-        found = (_free_mapping(part, path) for part in schema)
-    elif not isinstance(schema, dict):
-        return None
-    elif schema.get("additionalProperties") and "properties" not in schema:
-        return path
-    else:
-        steps = {"properties": "", "$defs": ""}
-        found = (
-            _free_mapping(part, path + steps.get(key, f".{key}")) for key, part in schema.items()
-        )
-    return next(filter(None, found), None)
 
 
 def _request(
@@ -274,6 +265,9 @@ def _read(output: type[T], *calls: Message) -> Structured[T]:
         value = output.model_validate_json(text)
     except ValidationError as error:
         raise InvalidOutput(output, _lines(error), text, calls) from error
+    except Exception as error:  # whatever a validator of the caller's raises
+        problem = f"a validator raised {type(error).__name__}: {error}"
+        raise BrokenValidator(output, (problem,), text, calls) from error
     return Structured(
         value=value,
         usage=tuple(call.usage for call in calls),
@@ -295,10 +289,11 @@ def _ask_again(request: Mapping[str, Any], invalid: InvalidOutput) -> dict[str, 
     """The same request, its invalid answer replayed untouched, and the errors as a user turn.
 
     Thinking blocks are signed for the prefix that they stand in, so the content goes back as
-    it came. An answer without content cannot go back at all and is left out.
+    it came. A blank answer cannot go back at all and is left out.
     """
     problems = "\n".join(f"- {line}" for line in invalid.errors)
     correction = f"That answer breaks these rules:\n{problems}\nGive the whole answer again."
-    answer = [invalid.message.to_param()] if invalid.message.content else []
+    content = sendable(invalid.message)
+    answer = [{"role": "assistant", "content": content}] if content else []
     turns = [*request["messages"], *answer, {"role": "user", "content": correction}]
     return {**request, "messages": turns}

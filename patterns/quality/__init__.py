@@ -22,6 +22,7 @@ from patterns.quality.accuracy import (
     early_stop_cost,
     gain,
     majority_accuracy,
+    plurality_accuracy,
     subset_odds,
     voting,
 )
@@ -44,7 +45,7 @@ from patterns.quality.personas import (
     multi_persona_async,
 )
 from patterns.quality.refinement import Critique, Refinement, Round, refine, refine_async
-from patterns.quality.vote import Vote, plain, same, still_needed, vote, wilson
+from patterns.quality.vote import Vote, plain, same, still_needed, vote
 
 __all__ = [
     "AllLost",
@@ -78,6 +79,7 @@ __all__ = [
     "multi_persona",
     "multi_persona_async",
     "plain",
+    "plurality_accuracy",
     "refine",
     "refine_async",
     "same",
@@ -87,5 +89,4 @@ __all__ = [
     "subset_odds",
     "vote",
     "voting",
-    "wilson",
 ]

@@ -15,8 +15,9 @@ from random import Random
 from statistics import fmean
 from typing import TypeVar
 
+from patterns.core.statistics import wilson
 from patterns.quality.billing import InvalidInput
-from patterns.quality.vote import Vote, still_needed, wilson
+from patterns.quality.vote import Vote, still_needed
 
 T = TypeVar("T")
 
@@ -72,18 +73,51 @@ class Gain:
         return self.low > 0 or self.high < 0
 
 
-def majority_accuracy(p: float, n: int) -> float:
-    """Chance that more than half of `n` independent samples are right, each with chance `p`.
+def plurality_accuracy(p: float, n: int, wrong: int = 1) -> float:
+    """Chance that the right answer gets more votes than any other of `n` independent samples.
 
-    The exact binomial sum. It is the worst case for plurality, in which all wrong samples agree;
-    where they scatter, a vote does better. Samples of one model on one question share its
-    misunderstandings, so `p` belongs to a question, not to a model.
+    The exact multinomial sum; a tie counts as not right. Samples of one model on one question
+    share its misunderstandings, so `p` belongs to a question, not to a model.
+
+    Args:
+        p: chance of one sample to be right.
+        n: samples.
+        wrong: how many wrong answers there are, each as likely as the others. With 1 all wrong
+            samples agree, the worst case; where they scatter, a vote does better.
+
+    Raises:
+        InvalidInput: `p` is not a probability, or `n` or `wrong` is below 1.
+    """
+    _check(p, n)
+    if wrong < 1:
+        raise InvalidInput(f"wrong is {wrong}; there is at least 1 wrong answer.")
+    each = (1 - p) / wrong
+    return sum(
+        comb(n, right) * p**right * _scattered(n - right, wrong, right - 1, each)
+        for right in range(1, n + 1)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _scattered(votes: int, answers: int, most: int, chance: float) -> float:
+    """Chance that so many votes fall on so many answers, none of which gets more than `most`."""
+    if not answers:
+        return float(votes == 0)
+    return sum(
+        comb(votes, k) * chance**k * _scattered(votes - k, answers - 1, most, chance)
+        for k in range(min(most, votes) + 1)
+    )
+
+
+def majority_accuracy(p: float, n: int) -> float:
+    """Chance that more than half of `n` independent samples are right: all wrong ones agree.
+
+    The binomial case of `plurality_accuracy`.
 
     Raises:
         InvalidInput: `p` is not a probability or `n` is below 1.
     """
-    _check(p, n)
-    return sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n // 2 + 1, n + 1))
+    return plurality_accuracy(p, n)
 
 
 def early_stop_cost(p: float, n: int) -> tuple[float, float]:

@@ -7,18 +7,18 @@ Not for long free text. Measure one call with a higher effort first: it may be t
 Needs: pip install genai-prices. Taught in chapter 06.
 """
 
-from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, TypeVar, Unpack, overload
 
 import anthropic
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, PydanticUserError, create_model
+from pydantic.errors import PydanticInvalidForJsonSchema
 
+from patterns.prompting.structured import SchemaRefused, output_format
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
 from patterns.quality.billing import AllLost, Call, InvalidInput, Lost
-from patterns.quality.vote import Vote, same, still_needed, vote
+from patterns.quality.vote import Vote, counted, same, still_needed, vote
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class Sampling(Settings, total=False):
 
     concurrency: int
     stop_early: bool
-    key: Callable[[Any], Hashable]
+    key: Callable[[Any], Any]
     system: str | None
 
 
@@ -62,7 +62,7 @@ def self_consistent(
     answer: Any,
     concurrency: int = 4,
     stop_early: bool = True,
-    key: Callable[[Any], Hashable] = same,
+    key: Callable[[Any], Any] = same,
     system: str | None = None,
     **settings: Unpack[Settings],
 ) -> Vote[Any]:
@@ -119,7 +119,7 @@ async def self_consistent_async(
     answer: Any,
     concurrency: int = 4,
     stop_early: bool = True,
-    key: Callable[[Any], Hashable] = same,
+    key: Callable[[Any], Any] = same,
     system: str | None = None,
     **settings: Unpack[Settings],
 ) -> Vote[Any]:
@@ -133,7 +133,7 @@ def sampling(
     n: int,
     answer: Any,
     stop_early: bool,
-    key: Callable[[Any], Hashable],
+    key: Callable[[Any], Any],
     system: str | None,
     settings: Settings,
 ) -> Steps[Vote[Any]]:
@@ -157,21 +157,25 @@ def sampling(
     return replace(vote(answers, key=key), lost=tuple(lost), skipped=skipped, calls=tuple(calls))
 
 
-def _next_round(
-    answers: list[Any], key: Callable[[Any], Hashable], left: int, stop_early: bool
-) -> int:
+def _next_round(answers: list[Any], key: Callable[[Any], Any], left: int, stop_early: bool) -> int:
     """How many samples to ask for at once."""
     if not stop_early:
         return left
-    return still_needed(Counter(map(key, answers)).values(), left)
+    return still_needed((count for _, count in counted(answers, key)), left)
 
 
-@lru_cache(maxsize=256)
 def _output(answer: Any) -> type[BaseModel]:
-    """The model to ask for: the caller's own, or one with the single field `answer`."""
-    if _is_model(answer):
-        return answer  # type: ignore[no-any-return]  # the check above
-    return create_model("Answer", answer=(answer, ...))
+    """The model to ask for: the caller's own, or one with the single field `answer`.
+
+    Raises:
+        InvalidInput: pydantic or the API can make nothing of it.
+    """
+    try:
+        output = answer if _is_model(answer) else create_model("Answer", answer=(answer, ...))
+        output_format(output)
+    except (SchemaRefused, PydanticUserError, PydanticInvalidForJsonSchema) as error:
+        raise InvalidInput(f"answer={answer!r} cannot be asked for: {error}") from error
+    return output
 
 
 def _bare(answer: Any, value: Any) -> Any:

@@ -8,22 +8,14 @@ Needs: pip install genai-prices. Taught in chapter 06.
 """
 
 import unicodedata
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel
-from pydantic_core import to_json
-
+from patterns.core.statistics import wilson
 from patterns.quality.billing import Billed, InvalidInput, Lost
 
 T = TypeVar("T")
-
-Z_95: Final = 1.959964
-"""Standard normal quantile of a two-sided 95 % interval."""
-
-_EDGES: Final = " \t\r\n.,;:!?\"'`()[]{}«»“”‘’…"
 
 
 @dataclass(frozen=True)
@@ -61,48 +53,71 @@ class Vote(Billed, Generic[T]):
         return wilson(self.counts[0][1], self.cast)
 
 
-def vote(answers: Iterable[T], *, key: Callable[[T], Hashable] | None = None) -> Vote[T]:
+def vote(answers: Iterable[T], *, key: Callable[[T], Any] | None = None) -> Vote[T]:
     """Count answers; those with equal keys are one answer, shown as it was first given.
 
     Args:
         answers: at least one.
-        key: what makes two answers the same; `same` when left out.
+        key: what makes two answers the same, compared with `==`; `same` when left out.
 
     Raises:
         InvalidInput: there is no answer to count.
     """
-    counts: dict[Hashable, int] = {}
-    first: dict[Hashable, T] = {}
-    for each in answers:
-        identity = (key or same)(each)
-        counts[identity] = counts.get(identity, 0) + 1
-        first.setdefault(identity, each)
-    if not counts:
+    ranked = tuple(sorted(counted(answers, key), key=lambda each: (-each[1], repr(each[0]))))
+    if not ranked:
         raise InvalidInput("no answers to count; a vote needs at least one.")
-    order = sorted(counts, key=lambda identity: (-counts[identity], repr(identity)))
-    ranked = tuple((first[identity], counts[identity]) for identity in order)
     leaders = tuple(answer for answer, count in ranked if count == ranked[0][1])
     if len(leaders) > 1:
         return Vote(answer=None, counts=ranked, tie=leaders)
     return Vote(answer=leaders[0], counts=ranked)
 
 
-def same(answer: Any) -> Hashable:
-    """The default key: text by its `plain` form, objects and lists as JSON, the rest as it is."""
-    if isinstance(answer, str):
-        return plain(answer)
-    if isinstance(answer, BaseModel | list | dict):
-        return to_json(answer)
-    return answer  # type: ignore[no-any-return]  # anything else has to be hashable
+def counted(answers: Iterable[T], key: Callable[[T], Any] | None = None) -> list[tuple[T, int]]:
+    """Each distinct answer as it was first given, with its votes, in the order of first votes."""
+    groups: list[tuple[Any, T]] = []
+    counts: list[int] = []
+    for each in answers:
+        identity = (key or same)(each)
+        at = next((n for n, (known, _) in enumerate(groups) if known == identity), len(groups))
+        if at == len(groups):
+            groups.append((identity, each))
+            counts.append(0)
+        counts[at] += 1
+    return [(first, count) for (_, first), count in zip(groups, counts, strict=True)]
+
+
+def same(answer: Any) -> Any:
+    """The default key: text by its `plain` form, everything else as it is, so that `==` decides.
+
+    Equal are 42 and 42.00, sets and dicts in any order, one instant in two time zones.
+    """
+    return plain(answer) if isinstance(answer, str) else answer
+
+
+_WRAPS: Final = (("**", "**"), ('"', '"'), ("“", "”"), ("`", "`"), ("«", "»"))
 
 
 def plain(text: str) -> str:
-    """Text without differences of case, width, spacing or surrounding punctuation.
+    """Text without differences of case, width, spacing, emphasis and the full stop of a sentence.
 
-    Signs that carry meaning stay: `-5`, `3.5`, `C++` and `50%` are not 5, 35, C and 50.
+    Every sign that carries meaning stays: 10³, 5!, .5, f', 6", [0,1), C++ and 50% are not 103, 5,
+    5, f, 6', (0,1], C and 50. Where case carries meaning too, vote with a key of your own.
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(folded.strip(_EDGES).split()) or text
+    narrow = "".join(_narrow(sign) for sign in unicodedata.normalize("NFC", text))
+    bare = " ".join(narrow.lower().split())
+    for opening, closing in _WRAPS:
+        inner = bare.removeprefix(opening).removesuffix(closing)
+        if len(bare) - len(inner) == len(opening) + len(closing) and closing not in inner:
+            bare = inner.strip()
+    if bare.endswith(".") and bare[-2:-1].isalnum() and "." not in bare[:-1]:
+        bare = bare[:-1]
+    return bare or text
+
+
+def _narrow(sign: str) -> str:
+    """A full-width or half-width letter or digit as the usual one; anything else unchanged."""
+    is_variant = unicodedata.decomposition(sign).startswith(("<wide>", "<narrow>"))
+    return unicodedata.normalize("NFKC", sign) if is_variant else sign
 
 
 def still_needed(counts: Iterable[int], left: int) -> int:
@@ -119,13 +134,3 @@ def still_needed(counts: Iterable[int], left: int) -> int:
     if left == 0 or first > second + left:
         return 0
     return (second + left - first) // 2 + 1
-
-
-def wilson(successes: float, trials: float) -> tuple[float, float]:
-    """The 95 % Wilson interval of a share; it stays inside 0 to 1 and is honest for few trials."""
-    if trials <= 0:
-        return 0.0, 1.0
-    share, width = successes / trials, Z_95**2 / trials
-    middle = (share + width / 2) / (1 + width)
-    half = sqrt(share * (1 - share) * width + width**2 / 4) / (1 + width)
-    return max(0.0, middle - half), min(1.0, middle + half)

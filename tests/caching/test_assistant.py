@@ -250,3 +250,48 @@ def test_long_conversation_grows_by_its_turns_and_nothing_else(turns: int) -> No
     assert assistant.stats.tokens.uncached == 0
     assert assistant.stats.calls == turns
     assert isinstance(assistant.stats, CacheStats)
+
+
+@pytest.mark.parametrize("blank", [Reply(content=[]), "", "\n"])
+def test_a_blank_answer_does_not_end_the_conversation(blank: Any) -> None:
+    """It is handed to the caller and not sent back, which the API would refuse for ever."""
+    api = FakeAPI()
+    api.enqueue("Yes.", blank, "Still here.")
+    assistant = CachedAssistant(api.client(), SYSTEM)
+    assert [assistant.ask(text).text.strip() for text in "abc"] == ["Yes.", "", "Still here."]
+    roles = [turn["role"] for turn in assistant.turns]
+    assert roles == ["user", "assistant", "user", "user", "assistant"]
+
+
+TOOL = {"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize("width", [1, 8, 9, 10, 11, 20, 40])
+def test_a_wide_turn_still_reads_all_that_came_before(width: int) -> None:
+    """The cache looks back over 20 blocks; ten calls and their results are as many."""
+    api = FakeAPI()
+    calls = [ToolUse("look", {"n": n}) for n in range(width)]
+    api.enqueue("Hello.", Reply(tool_use=calls), "Done.")
+    assistant = CachedAssistant(api.client(), SYSTEM, tools=[TOOL])
+    assistant.ask("Hi")
+    asked = assistant.ask("Look everywhere.")
+    ids = [block.id for block in asked.message.content if block.type == "tool_use"]
+    results = [{"type": "tool_result", "tool_use_id": each, "content": "ok"} for each in ids]
+    done = assistant.ask(results)
+    assert done.stats.tokens.read >= asked.stats.tokens.prompt
+    assert len(assistant.turns) == 6
+    assert "cache_control" not in json.dumps(assistant.turns)
+
+
+def test_four_breakpoints_of_your_own_leave_none_to_spend() -> None:
+    """Then a wide turn is paid for again, and the request is still one that the API takes."""
+    api = FakeAPI()
+    mark = {"type": "ephemeral"}
+    tools = [{**TOOL, "name": name, "cache_control": mark} for name in ("a", "b")]
+    api.enqueue("Hello.", Reply(tool_use=[ToolUse("a", {"n": n}) for n in range(12)]), "Done.")
+    assistant = CachedAssistant(api.client(), SYSTEM, tools=tools)
+    assistant.ask("Hi")
+    asked = assistant.ask("Look.")
+    ids = [block.id for block in asked.message.content if block.type == "tool_use"]
+    assistant.ask([{"type": "tool_result", "tool_use_id": each} for each in ids])
+    assert api.journal[-1].status == 200

@@ -9,12 +9,13 @@ import anthropic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from patterns.core.messages import Refused, Truncated
 from patterns.core.models import HAIKU, SONNET
 from patterns.fake_api import Error, FakeAPI, Reply
 from patterns.prompting.structured import (
+    BrokenValidator,
     InvalidOutput,
     SchemaRefused,
     Structured,
@@ -234,7 +235,7 @@ class Empty(BaseModel):
 
 @pytest.mark.parametrize(
     ("output", "why"),
-    [(Scores, "Scores.rounds.items has free keys"), (Anything, "must have a 'type'")],
+    [(Scores, "Scores.rounds has free keys"), (Anything, "must have a 'type'")],
 )
 def test_a_model_that_no_schema_can_express_fails_before_any_request(
     output: type[BaseModel], why: str
@@ -276,3 +277,34 @@ def test_what_comes_out_always_satisfies_the_model(summary: str, severity: int, 
         assert not (1 <= severity <= 5 and team in ("returns", "billing"))
     else:
         assert value.model_dump() == {"summary": summary, "severity": severity, "team": team}
+
+
+class Looked(BaseModel):
+    """A model whose validator has a mistake of its own."""
+
+    word: str
+
+    @field_validator("word")
+    @classmethod
+    def look_up(cls, value: str) -> str:
+        """Fails for every word but one."""
+        return {"known": "yes"}[value]
+
+
+@pytest.mark.parametrize("first", ['{"word": "other"}', "no JSON"])
+def test_a_validator_that_fails_keeps_every_call_that_was_paid(first: str) -> None:
+    """A KeyError of the caller's is no reason to ask again, and loses no usage."""
+    api = FakeAPI()
+    api.enqueue(first, '{"word": "other"}')
+    with pytest.raises(BrokenValidator, match=r"a validator raised KeyError: 'other'") as caught:
+        structured(api.client(), "?", Looked)
+    assert len(caught.value.usage) == len(api.journal) == (1 if first.startswith("{") else 2)
+
+
+@pytest.mark.parametrize("blank", [Reply(content=[]), "", "\n"])
+def test_a_blank_first_answer_is_asked_again_without_it(blank: Any) -> None:
+    """The API refuses to take a blank turn back."""
+    api = FakeAPI()
+    api.enqueue(blank, '{"word": "known"}')
+    assert structured(api.client(), "?", Looked).value.word == "yes"
+    assert [turn["role"] for turn in api.journal[1].body["messages"]] == ["user", "user"]

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from itertools import combinations, permutations, product
 from math import prod
 from statistics import fmean
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from patterns.core.statistics import wilson
 from patterns.fake_api import FakeAPI, Reply
 from patterns.quality import (
     Call,
@@ -20,12 +22,12 @@ from patterns.quality import (
     early_stop_cost,
     gain,
     majority_accuracy,
+    plurality_accuracy,
     self_consistent,
     still_needed,
     subset_odds,
     vote,
     voting,
-    wilson,
 )
 
 
@@ -159,3 +161,30 @@ def test_impossible_arguments_are_errors(wrong: object) -> None:
     """A probability above 1, no samples, no answers, no questions."""
     with pytest.raises(InvalidInput):
         wrong()  # type: ignore[operator]  # each is a call waiting to be made
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 2, 5, 6])
+def test_plurality_is_the_sum_over_every_outcome(n: int, wrong: int) -> None:
+    """Each sequence of answers, one by one, in exact fractions."""
+    p = Fraction(3, 10)
+    chances = [p, *[(1 - p) / wrong] * wrong]
+    total = Fraction(0)
+    for outcome in product(range(wrong + 1), repeat=n):
+        counts = [outcome.count(answer) for answer in range(wrong + 1)]
+        if counts[0] > max(counts[1:]):
+            total += prod(chances[answer] for answer in outcome)
+    assert plurality_accuracy(0.3, n, wrong) == pytest.approx(float(total))
+
+
+def test_scattered_wrong_answers_change_what_voting_does() -> None:
+    """At 30 % right, nine votes give 10 % if the wrong ones agree and 40 % if there are five."""
+    assert plurality_accuracy(0.3, 9, 1) == pytest.approx(0.0988, abs=1e-4)
+    assert plurality_accuracy(0.3, 9, 5) == pytest.approx(0.40, abs=0.01)
+    assert plurality_accuracy(0.3, 9, 1) == pytest.approx(majority_accuracy(0.3, 9))
+
+
+def test_the_number_of_wrong_answers_is_checked() -> None:
+    """No wrong answer at all is not a vote to compute."""
+    with pytest.raises(InvalidInput, match="wrong is 0"):
+        plurality_accuracy(0.5, 3, 0)

@@ -31,7 +31,7 @@ def test_equal_answers_are_sent_once_and_escaped() -> None:
     """Four answers, three forms, numbered from 1; markup in an answer cannot end its tag."""
     api = FakeAPI()
     api.enqueue(groups(("a", [1]), ("b", [2])))
-    cluster_answers(api.client(), ["x</answer>", "X</answer>.", "y"], question="Which?")
+    cluster_answers(api.client(), ["x</answer>", "X</answer>", "y"], question="Which?")
     sent = api.journal[0].body["messages"][0]["content"]
     assert sent.count("</answer>") == 2
     assert '<answer number="1">\nx&lt;/answer&gt;\n</answer>' in sent

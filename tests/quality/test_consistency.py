@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from patterns.core.messages import Refused, Truncated
 from patterns.core.models import HAIKU, SONNET
 from patterns.core.pricing import cost_usd
+from patterns.core.statistics import wilson
 from patterns.fake_api import Error, FakeAPI, Reply, VirtualClock
 from patterns.prompting.structured import InvalidOutput
 from patterns.quality import (
@@ -32,7 +33,6 @@ from patterns.quality import (
     self_consistent,
     self_consistent_async,
     vote,
-    wilson,
 )
 
 QUESTION = "A bat and a ball cost 110 cents; the bat costs 100 more. What does the ball cost?"
@@ -394,3 +394,20 @@ def test_unused_errors_are_still_the_sdks_own() -> None:
     assert error.request_id == api.journal[0].request_id
     assert not isinstance(error, Truncated)
     assert counted.cost != Decimal(0)
+
+
+@pytest.mark.parametrize("answer", [dict[str, int], object(), list["Nowhere"]])  # type: ignore[name-defined]  # noqa: F821
+def test_a_type_that_cannot_be_asked_for_is_refused_before_any_call(answer: Any) -> None:
+    """Nothing is paid."""
+    api = FakeAPI()
+    with pytest.raises(InvalidInput, match="cannot be asked for"):
+        self_consistent(api.client(), QUESTION, n=3, answer=answer)
+    assert api.journal == []
+
+
+def test_sets_can_be_voted_on() -> None:
+    """In whatever order their members come."""
+    api = FakeAPI()
+    api.enqueue(*[f'{{"answer": {each}}}' for each in ('["a", "b"]', '["b", "a"]', '["c"]')])
+    counted = self_consistent(api.client(), QUESTION, n=3, answer=set[str], stop_early=False)
+    assert counted.answer == {"a", "b"}

@@ -1,0 +1,94 @@
+"""What structured output cannot express, found before a call is paid for.
+
+Limits of the API as of November 2026 (documentation, "Structured outputs", schema complexity): no
+recursion, 24 optional parameters and 16 parameters with a union type over the whole request.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+MOST_OPTIONAL: Final = 24
+MOST_UNIONS: Final = 16
+_NAMED: Final = ("properties", "$defs")
+"""Keywords that hold schemas by name."""
+_LISTED: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SINGLE: Final = ("items", "additionalProperties")
+
+Schema = Mapping[str, Any]
+
+
+def why_refused(schema: Schema) -> str | None:
+    """Why the API would refuse a JSON schema, and what to change; None if nothing is known.
+
+    Args:
+        schema: as `model_json_schema()` gives it, with its definitions under `$defs`.
+    """
+    every = list(_schemas(schema, ""))
+    for path, each in every:
+        if each.get("additionalProperties") and "properties" not in each:
+            where = ".".join(filter(None, (str(schema.get("title", "")), path))) or "it"
+            return f"{where} has free keys and would always be empty; use a list of key and value."
+    if loop := _recursion(schema):
+        return f"{loop} refers to itself; unroll it to a fixed depth, or use a flat list with ids."
+    optional = [name for path, each in every for name in _optional(path, each)]
+    if len(optional) > MOST_OPTIONAL:
+        return (
+            f"{len(optional)} optional fields, at most {MOST_OPTIONAL} are compiled; make some "
+            f"required and nullable (`x: int | None`), from {optional[0]} on, or split the model."
+        )
+    unions = [path for path, each in every if _is_union(each)]
+    if len(unions) > MOST_UNIONS:
+        return (
+            f"{len(unions)} fields with a union type, at most {MOST_UNIONS} are compiled; give "
+            f"some one type with a value for 'none', from {unions[0]} on, or split the model."
+        )
+    return None
+
+
+def _schemas(schema: Any, path: str) -> Iterator[tuple[str, Schema]]:
+    """Every schema inside a schema with its path; values such as `examples` are none."""
+    if not isinstance(schema, Mapping):
+        return
+    yield path, schema
+    for keyword in _NAMED:
+        for name, each in (schema.get(keyword) or {}).items():
+            yield from _schemas(each, f"{path}.{name}" if path else str(name))
+    for keyword in _LISTED:
+        for each in schema.get(keyword) or ():
+            yield from _schemas(each, path)
+    for keyword in _SINGLE:
+        yield from _schemas(schema.get(keyword), path)
+
+
+def _optional(path: str, schema: Schema) -> Iterator[str]:
+    required = set(schema.get("required", ()))
+    for name in schema.get("properties") or {}:
+        if name not in required:
+            yield f"{path}.{name}" if path else str(name)
+
+
+def _is_union(schema: Schema) -> bool:
+    return len(schema.get("anyOf") or ()) > 1 or isinstance(schema.get("type"), list)
+
+
+def _recursion(schema: Schema) -> str | None:
+    """The name of a definition that leads back to itself."""
+    defs: Mapping[str, Schema] = schema.get("$defs") or {}
+    leads = {name: set(_references(each)) for name, each in defs.items()}
+    for name in leads:
+        seen: set[str] = set()
+        todo = set(leads[name])
+        while todo:
+            other = todo.pop()
+            if other == name:
+                return name
+            seen.add(other)
+            todo |= leads.get(other, set()) - seen
+    return None
+
+
+def _references(schema: Schema) -> Iterator[str]:
+    for _, each in _schemas(schema, ""):
+        reference = each.get("$ref")
+        if isinstance(reference, str):
+            yield reference.rpartition("/")[2]
