@@ -22,15 +22,18 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from anthropic import Anthropic
 from anthropic.types.messages.batch_create_params import Request
 
-from patterns.batching.job import BatchJob, JobCost, JobStatus
-from patterns.batching.journal import BatchShard
-from patterns.batching.progress import Progress
-from patterns.batching.results import TRANSIENT, BatchResult, Collected
+from patterns.batching.job import RESUMABLE, BatchJob, Resumed
+from patterns.batching.results import BatchResult
+from patterns.batching.status import JobCost, JobStatus, Progress
+from patterns.batching.store import BatchShard
+
+if TYPE_CHECKING:
+    from patterns.core.durable import Durable
 
 T = TypeVar("T")
 
@@ -47,7 +50,7 @@ class AsyncBatchJob:
 
     Args:
         client: the SDK's sync client.
-        journal: see `BatchJob`; the file is opened on entering.
+        where: see `BatchJob`; it is opened on entering.
         sleep: waits that many seconds, in the job's thread; by default so that cancelling ends it.
         options: the other options of `BatchJob`.
     """
@@ -55,13 +58,14 @@ class AsyncBatchJob:
     def __init__(
         self,
         client: Anthropic,
-        journal: Path | str,
+        where: "Path | str | Durable",
         *,
         sleep: Callable[[float], None] | None = None,
         **options: Any,
     ) -> None:
-        self._open = partial(BatchJob, client, journal, sleep=self._pause, **options)
-        self._sleep, self._stopping = sleep, threading.Event()
+        self._open = partial(BatchJob, client, where, sleep=self._pause, **options)
+        self._sleep = sleep
+        self._stopping = threading.Event()  # of the step that is under way, one for each
         # One thread: an SQLite connection stays where it was opened, and steps do not overlap.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch-job")
 
@@ -90,15 +94,29 @@ class AsyncBatchJob:
 
     async def _run(self, step: Callable[..., T], *args: Any, **options: Any) -> T:
         """The result of a step, in the caller's context; cancelling waits until it has stopped."""
-        self._stopping.clear()
-        call = partial(copy_context().run, step, *args, **options)
-        running = asyncio.get_running_loop().run_in_executor(self._thread, call)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            self._stopping.set()
-            await asyncio.gather(running, return_exceptions=True)
-            raise
+        stopping = threading.Event()
+        call = partial(step, *args, **options)
+
+        def begin() -> T:
+            self._stopping = stopping
+            if stopping.is_set():
+                raise _Stopped  # cancelled while it waited for the step before it
+            return call()
+
+        running = asyncio.get_running_loop().run_in_executor(
+            self._thread, partial(copy_context().run, begin)
+        )
+        cancelled = False
+        while not running.done():
+            try:
+                await asyncio.wait({running})
+            except asyncio.CancelledError:
+                stopping.set()
+                cancelled = True
+        if cancelled:
+            running.exception()  # is not lost: whoever cancels does not ask for it
+            raise asyncio.CancelledError
+        return running.result()
 
     async def plan(self, requests: Iterable[Request]) -> tuple[BatchShard, ...]:
         """See `BatchJob.plan`; the requests are made in the job's thread."""
@@ -120,19 +138,9 @@ class AsyncBatchJob:
         """
         return await self._run(self._job.wait, progress=progress)
 
-    async def collect(self) -> tuple[Collected, ...]:
-        """See `BatchJob.collect`."""
-        return await self._run(self._job.collect)
-
     async def results(self) -> AsyncIterator[BatchResult]:
-        """See `BatchJob.results`."""
-        await self.collect()
-        async for result in self.stored():
-            yield result
-
-    async def stored(self) -> AsyncIterator[BatchResult]:
-        """See `BatchJob.stored`; read in pages, so that other steps may come between."""
-        results = self._job.stored()
+        """See `BatchJob.results`; read in pages, so that other steps may come between."""
+        results = self._job.results()
         page: list[BatchResult]
         while page := await self._run(list, islice(results, PAGE)):
             for result in page:
@@ -142,17 +150,10 @@ class AsyncBatchJob:
         """See `BatchJob.cost`."""
         return await self._run(self._job.cost)
 
-    async def retry_failed(
-        self, *, errors: Collection[str] = TRANSIENT, expired: bool = True, canceled: bool = False
-    ) -> int:
-        """See `BatchJob.retry_failed`."""
-        choice = {"errors": errors, "expired": expired, "canceled": canceled}
-        return await self._run(self._job.retry_failed, **choice)
+    async def resume(self, reasons: Collection[str] = RESUMABLE) -> Resumed:
+        """See `BatchJob.resume`."""
+        return await self._run(self._job.resume, reasons)
 
     async def cancel(self) -> tuple[str, ...]:
         """See `BatchJob.cancel`: it asks the API to stop the batches."""
         return await self._run(self._job.cancel)
-
-    async def resubmit(self, batch_id: str) -> None:
-        """See `BatchJob.resubmit`."""
-        await self._run(self._job.resubmit, batch_id)

@@ -6,56 +6,54 @@
         for result in job.results():
             ...
 
-Run the same lines again after a crash: the journal knows how far the job was. Half the price of
+Run the same lines again after a crash: the file knows how far the job was. Half the price of
 plain calls, for work that can wait a day. Not for one request, and not while a person waits: see
-`choose`. In async code, take `AsyncBatchJob`.
+`choose`. In async code, take `AsyncBatchJob`; for many workers on one job, give it the engine of
+`patterns.core.durable` in place of a file.
 
 Taught in chapter 08.
 """
 
+import math
+import secrets
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from decimal import Decimal
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from anthropic import Anthropic, BadRequestError, NotFoundError
+from anthropic import Anthropic, APIError, NotFoundError
 from anthropic.types.messages.batch_create_params import Request
 
-from patterns.batching.journal import BatchShard, Journal
-from patterns.batching.patience import Patience
-from patterns.batching.plan import (
-    MOST_BYTES,
-    MOST_REQUESTS,
-    BadRequest,
-    Cutter,
-    PlanChanged,
-    encode,
-    fill,
-)
-from patterns.batching.progress import Progress, Silent
-from patterns.batching.results import (
-    TRANSIENT,
-    BatchGone,
-    BatchResult,
-    Collected,
-    Collector,
-    ForeignBatch,
-    ResultsError,
-)
-from patterns.batching.submission import Submission, Window
+from patterns.batching.api import SHORTEST, BatchAPI, NoBatch
+from patterns.batching.plan import MOST_BYTES, MOST_REQUESTS, Cutter, PlanChanged, fill
+from patterns.batching.reading import Reading
+from patterns.batching.results import BatchResult
+from patterns.batching.status import JobCost, JobStatus, Progress, Silent, cost_of, status_of
+from patterns.batching.store import BatchShard, JobStore
+from patterns.batching.work import Work
+from patterns.core.retrying import is_transient
 
-FIRST_LOOK: Final = 5.0
-SLOWEST_LOOK: Final = 60.0
+if TYPE_CHECKING:
+    from patterns.batching.fleet import Fleet
+    from patterns.core.durable import Durable
+
+RESUMABLE: Final = frozenset(
+    (
+        "expired",
+        "api_error",
+        "billing_error",
+        "overloaded_error",
+        "rate_limit_error",
+        "timeout_error",
+    )
+)
+"""Why a request may have no answer now and get one later: too little time, load, or credit."""
 
 
 class NotSubmitted(Exception):
-    """Some requests are not on their way yet."""
+    """The job is planned and nothing of it is on its way."""
 
     def __init__(self, shards: int) -> None:
         super().__init__(f"{shards} batch(es) are not submitted; call submit() first.")
@@ -68,7 +66,7 @@ class StillRunning(Exception):
         status: how far the job is.
     """
 
-    def __init__(self, status: "JobStatus") -> None:
+    def __init__(self, status: JobStatus) -> None:
         self.status = status
         super().__init__(
             f"{status.shards - status.ended} of {status.shards} batches still run after "
@@ -77,84 +75,60 @@ class StillRunning(Exception):
 
 
 @dataclass(frozen=True)
-class JobStatus:
-    """How far a job is.
+class Resumed:
+    """What `resume` does again, and what it keeps.
 
     Attributes:
-        shards: batches of the job, those of retries included.
-        submitted: those whose id is known.
-        ended: those whose results can be read, or are.
-        requests: requests of the job.
-        outcomes: how many stored results there are of each outcome.
-        elapsed: seconds since the oldest running batch was created.
-        left: seconds until the next one expires.
+        kept: results that stay; they are not paid again.
+        again: how many requests are sent again, by reason.
+        shards: the batches that hold them.
     """
 
-    shards: int
-    submitted: int
-    ended: int
-    requests: int
-    outcomes: dict[str, int]
-    elapsed: float
-    left: float
-
-    @property
-    def share(self) -> float:
-        """How much of its time the oldest running batch has used, 0 to 1."""
-        whole = self.elapsed + self.left
-        return self.elapsed / whole if whole > 0 else 1.0
-
-
-@dataclass(frozen=True)
-class JobCost:
-    """What the stored results cost.
-
-    Attributes:
-        usd: US dollars of everything that has a price.
-        by_tier: the same, by the `service_tier` that the API names.
-        unpriced: succeeded results without a published price.
-    """
-
-    usd: Decimal
-    by_tier: dict[str, Decimal]
-    unpriced: int
+    kept: int
+    again: Mapping[str, int]
+    shards: tuple[BatchShard, ...]
 
 
 class BatchJob:
-    """Requests on their way through the Batches API, remembered in a file.
+    """Requests on their way through the Batches API, remembered in a file or a database.
 
     Args:
         client: the SDK's client; its middleware applies, its own retries do not.
-        journal: the file, made if it is missing. Whoever has it can go on with the job. It holds
-            the prompts and answers: keep it as you keep those.
+        where: a file, made if it is missing, that this process has to itself; or a started engine,
+            on whose database many workers share the job (see `fleet`). It holds the prompts and
+            answers: keep it as you keep those.
+        name: of the job, where an engine's database has several.
         clock: seconds since 1970.
         sleep: waits that many seconds.
-        patience: seconds for which the API may fail in a row.
-        window: how the batch of a lost answer is looked for.
         most_requests: requests in one batch.
         most_bytes: bytes in one batch.
+        nonce: 16 hex digits that no other job has; drawn at random unless a test wants the same
+            bytes each time.
+        options: of `BatchAPI`, such as `patience` and `settle`.
 
     Raises:
-        JournalError: the file cannot be used.
+        JobStoreError: the file or database cannot be used.
     """
 
     def __init__(
         self,
         client: Anthropic,
-        journal: Path | str,
+        where: "Path | str | Durable",
         *,
+        name: str = "job",
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
-        patience: float = 3_600.0,
-        window: Window = Window(),  # noqa: B008  # frozen
         most_requests: int = MOST_REQUESTS,
         most_bytes: int = MOST_BYTES,
+        nonce: str | None = None,
+        **options: Any,
     ) -> None:
-        self._client, self._clock, self._sleep = client, clock, sleep
-        self._journal = Journal(journal)
-        self._patience = Patience(clock, sleep, patience)
-        self._window = window
-        self._most = (most_requests, most_bytes)
+        self._engine = None if isinstance(where, str | Path) else where
+        self._store = JobStore(where if isinstance(where, str | Path) else where.url, name)
+        self._api = BatchAPI(client, clock, sleep, **options)
+        self._most, self._new_nonce = (most_requests, most_bytes), nonce
+        self.readings: dict[int, Reading] = {}
+        """What reading results found here, by the number of the batch."""
 
     def __enter__(self) -> "BatchJob":
         return self
@@ -168,45 +142,59 @@ class BatchJob:
         self.close()
 
     def close(self) -> None:
-        """Let go of the journal; the batches run on."""
-        self._journal.close()
+        """Let go of the file; the batches run on."""
+        self._store.close()
+
+    @property
+    def nonce(self) -> str:
+        """What every `custom_id` of this job begins with on the wire."""
+        return self._store.nonce
 
     @property
     def shards(self) -> tuple[BatchShard, ...]:
         """The job's batches and how far each is."""
-        return tuple(self._journal.shards())
+        return tuple(self._store.shards())
 
     def plan(self, requests: Iterable[Request]) -> tuple[BatchShard, ...]:
-        """Write the requests to the journal, all or none; compare them if they are there.
+        """Keep the requests, all or none; compare them if the job has some already.
 
         Raises:
             BadRequest, NothingToSend: see `plan_batches`.
-            PlanChanged: the journal holds other requests.
+            PlanChanged: the job has other requests.
         """
-        if self._journal.count_requests():
-            self._compare(requests)
-            return self.shards
-        with self._journal.step():
-            return tuple(fill(self._journal, requests, *self._most))
+        plan = JobStore()  # so that no code of the caller's runs inside a transaction of ours
+        try:
+            with plan.step():
+                for _ in fill(plan, requests, *self._most):
+                    pass
+            if self._store.state is not None or not self._store.begin(
+                plan, self._new_nonce or secrets.token_hex(8)
+            ):
+                self._compare(plan)
+        finally:
+            plan.close()
+        return self.shards
 
-    def _compare(self, requests: Iterable[Request]) -> None:
-        count = 0
-        for position, request in enumerate(requests):
-            custom_id, body = encode(position, request)
-            if self._journal.body_of(position + 1) != (custom_id, body):
-                problem = f"{custom_id!r} is not what the journal holds there; call submit() "
-                problem += "without requests to go on, or take another journal for another job."
-                raise PlanChanged(position, custom_id, problem)
-            count += 1
-        if count < (known := self._journal.count_requests()):
-            problem = f"only {count:,} requests come again, the journal holds {known:,}; call "
+    def _compare(self, plan: JobStore) -> None:
+        known = self._store.count_requests()
+        if (count := plan.count_requests()) < known:
+            problem = f"only {count:,} requests come again, the job has {known:,}; call "
             raise PlanChanged(count, None, problem + "submit() without requests to go on.")
+        mine = (row for page in self._store.pages() for row in page)
+        for n, custom_id, _, params in (row for page in plan.pages() for row in page):
+            n_, id_, _, params_ = next(mine, (0, "", 0, b""))
+            if (n, custom_id, params) != (n_, id_, params_):
+                problem = f"{custom_id!r} is not what the job has there; call submit() without "
+                problem += "requests to go on, or take another file or name for another job."
+                raise PlanChanged(n - 1, custom_id, problem)
 
     def submit(self, requests: Iterable[Request] | None = None) -> tuple[BatchShard, ...]:
         """Create what is not created yet, each batch once; settle what a crash left open.
 
+        After `cancel` nothing more is sent: see `resume`.
+
         Args:
-            requests: the job's requests; None to go on with those of the journal.
+            requests: the job's requests; None to go on with those that it has.
 
         Raises:
             BadRequest, NothingToSend, PlanChanged: see `plan`; nothing was sent.
@@ -214,29 +202,25 @@ class BatchJob:
         """
         if requests is not None:
             self.plan(requests)
-        Submission(self._client, self._journal, self._patience, self._window).run()
+        if self._store.state == "planned":
+            self._store.set_state("running")
+        self._crew(self._api).submit()
         return self.shards
 
+    def _crew(self, api: BatchAPI) -> "Work | Fleet":
+        """Who does the work: this process, or whoever serves the engine."""
+        if self._engine is None:
+            return Work(api, self._store, self.readings)
+        from patterns.batching.fleet import Fleet
+
+        return Fleet(self._engine, self._store)
+
     def status(self) -> JobStatus:
-        """How far the job is, from the journal alone."""
-        shards = self._journal.shards()
-        now = self._clock()
-        running = [shard for shard in shards if shard.state == "submitted"]
-        outcomes: Counter[str] = Counter()
-        for (outcome, _), n in self._journal.outcomes().items():
-            outcomes[outcome] += n
-        return JobStatus(
-            shards=len(shards),
-            submitted=sum(shard.batch_id is not None for shard in shards),
-            ended=sum(shard.state in ("ended", "collected") for shard in shards),
-            requests=self._journal.count_requests(),
-            outcomes=dict(outcomes),
-            elapsed=max((now - (shard.created_at or now) for shard in running), default=0.0),
-            left=min(((shard.expires_at or now) - now for shard in running), default=0.0),
-        )
+        """How far the job is; asks nobody."""
+        return status_of(self._store, self._api.clock())
 
     def wait(self, *, timeout: float | None = None, progress: Progress | None = None) -> JobStatus:
-        """Look until every batch has ended: after 5 seconds, then less and less often.
+        """Until every batch has ended and its results are stored: look, less and less often.
 
         Args:
             timeout: seconds; without one it waits as long as the API takes, at most a day.
@@ -245,155 +229,106 @@ class BatchJob:
         Raises:
             StillRunning: the time is over.
             NotSubmitted: there is something to submit first.
-            BatchGone: a batch was deleted on the server.
+            ResultsError: of the first batch whose results cannot be had; the others are stored.
+            APIError: the API refuses, or fails for too long.
         """
-        if open_ := self._journal.shards("planned", "sending"):
-            raise NotSubmitted(len(open_))
-        bar = progress or Silent()
-        began, pause = self._clock(), FIRST_LOOK
+        if self._store.state in (None, "planned"):
+            raise NotSubmitted(len(self.shards))
+        patience = min(self._api.patience, math.inf if timeout is None else timeout)
+        crew = self._crew(replace(self._api, patience=patience))
+        bar, began = progress or Silent(), self._api.clock()
+        problems: dict[int, Exception] = {}
         try:
             while True:
-                for shard in self._journal.shards("submitted"):
-                    self._look(shard)
-                status = self.status()
-                bar.show(status)
-                if status.ended == status.shards:
-                    return status
-                if timeout is not None and self._clock() - began >= timeout:
+                pause = self._round(crew, problems, timeout)
+                bar.show(status := self.status())
+                if pause == 0:
+                    break
+                left = math.inf if timeout is None else timeout - (self._api.clock() - began)
+                if left <= SHORTEST:
                     raise StillRunning(status)
-                self._sleep(pause)
-                pause = min(1.5 * pause, SLOWEST_LOOK)
+                self._api.sleep(min(pause, left))
         finally:
             bar.close()
+        for number in sorted(problems):
+            raise problems[number]
+        return status
 
-    def _look(self, shard: BatchShard) -> None:
-        batches = self._client.with_options(max_retries=0).messages.batches
-        batch_id = shard.batch_id or ""
+    def _round(
+        self, crew: "Work | Fleet", problems: dict[int, Exception], timeout: float | None
+    ) -> float:
         try:
-            batch = self._patience(partial(batches.retrieve, batch_id))
-        except NotFoundError:
-            raise BatchGone(batch_id, "the API does not know it") from None
-        if batch.processing_status == "ended":
-            self._journal.mark_ended(shard)
-
-    def collect(self) -> tuple[Collected, ...]:
-        """Store the results of every ended batch; what it found, batch by batch.
-
-        Where the batch of a lost answer turns out to be somebody else's, its requests are
-        submitted and waited for again.
-
-        Raises:
-            ResultsError: of the first batch with a problem; the others are stored by then.
-        """
-        reports, problems = [], []
-        while shards := self._journal.shards("ended"):
-            for shard in shards:
-                try:
-                    collector = Collector(self._client, self._journal, self._patience, shard)
-                    reports.append(collector.run())
-                except ForeignBatch:
-                    self._journal.mark_foreign(shard)
-                except ResultsError as error:
-                    problems.append(error)
-            if problems:
-                raise problems[0]
-            if self._journal.shards("sending"):
-                self.submit()
-                self.wait()
-        return tuple(reports)
+            return crew.round(problems)
+        except (APIError, NoBatch) as error:
+            if timeout is None or not is_transient(error):
+                raise
+            raise StillRunning(self.status()) from error  # an outage longer than the time to wait
 
     def results(self) -> Iterator[BatchResult]:
-        """Collect what is not collected, then every result in the order of the requests.
+        """The stored results, in the order of the requests; asks nobody.
 
-        Raises:
-            ResultsError: see `collect`; `stored()` gives what there is.
+        After `wait` there is one for every request.
         """
-        self.collect()
-        return self.stored()
-
-    def stored(self) -> Iterator[BatchResult]:
-        """The results in the journal, in the order of the requests; asks nobody."""
-        return (BatchResult.of(row) for row in self._journal.results())
+        return (BatchResult.of(row) for row in self._store.results())
 
     def cost(self) -> JobCost:
         """What the stored results cost."""
-        by_tier: dict[str, Decimal] = {}
-        unpriced = 0
-        for result in self.stored():
-            if result.usage is None:
-                continue
-            if (usd := result.cost) is None:
-                unpriced += 1
-                continue
-            tier = result.usage.service_tier or "standard"
-            by_tier[tier] = by_tier.get(tier, Decimal(0)) + usd
-        return JobCost(sum(by_tier.values(), Decimal(0)), by_tier, unpriced)
+        return cost_of(self.results())
 
-    def retry_failed(
-        self,
-        *,
-        errors: Collection[str] = TRANSIENT,
-        expired: bool = True,
-        canceled: bool = False,
-    ) -> int:
-        """Send what did not succeed again, in batches of its own; their old results are forgotten.
+    def resume(self, reasons: Collection[str] = RESUMABLE) -> Resumed:
+        """Go on after a cancel or after failures: send again what has no answer, nothing else.
 
         Args:
-            errors: error types worth another try. An `invalid_request_error` is not among them:
-                the same request would fail again.
-            expired: those that the 24 hours were too short for.
-            canceled: those that were cancelled.
+            reasons: an outcome or the type of an error for which to send a request again. An
+                `invalid_request_error` is not among them, since it would fail again. Add
+                `"canceled"` for what was cancelled or never sent, and `"gone"` for batches that
+                the API knows no more, whose requests may be billed twice.
 
         Returns:
-            How many were submitted again.
+            What is sent again; wait() as before.
         """
-        again = [
-            (n, size)
-            for n, size, outcome, error in self._journal.failed()
-            if (outcome == "errored" and error in errors)
-            or (outcome == "expired" and expired)
-            or (outcome == "canceled" and canceled)
-        ]
-        with self._journal.step():
-            cutter = Cutter(self._journal, *self._most)
-            for n, size in again:
-                list(cutter.cut(size))
-                self._journal.move_request(n, cutter.number)
+        gone = self._gone() if "gone" in reasons else []
+        again: dict[str, int] = {}
+        with self._store.step():
+            self._store.set_state("running")
+            rows = [row for row in self._store.failed() if row[3] in reasons]
+            rows += [(*row, "gone") for shard in gone for row in self._store.release(shard)]
+            cutter, before = Cutter(self._store, *self._most), len(self._store.shards())
+            for n, custom_id, size, reason in sorted(rows):
+                list(cutter.cut(n, custom_id, size))
+                self._store.move(n, cutter.number)
+                again[reason] = again.get(reason, 0) + 1
             list(cutter.rest())
         self.submit()
-        return len(again)
+        kept = sum(self._store.outcomes().values())
+        return Resumed(kept, again, self.shards[before:])
+
+    def _gone(self) -> list[BatchShard]:
+        """The batches that the API knows no more, or not their results."""
+        gone = []
+        for shard in self._store.shards("submitted"):
+            try:
+                batch = self._api.batch(shard.batch_id or "")
+            except NotFoundError:
+                gone.append(shard)
+            else:
+                if batch.processing_status == "ended" and batch.results_url is None:
+                    gone.append(shard)
+        return gone
 
     def cancel(self) -> tuple[str, ...]:
-        """Ask the API to stop every running batch that is ours for certain; wait() as before.
+        """Send nothing more, and ask the API to stop every running batch; wait() as before.
 
-        What is finished by then keeps its result and is billed. A batch that was found after a
-        lost answer may be somebody else's until its results are read: it is left alone.
+        What is done by then is kept and paid, what was never sent counts as canceled. A batch of
+        which it is not known yet whether it is ours is not stopped.
 
         Returns:
-            The ids of the batches that are being cancelled.
+            The ids that it asked for.
         """
-        batches = self._client.with_options(max_retries=0).messages.batches
-        for shard in self._journal.shards("submitted"):
-            self._look(shard)
-        ours = [shard for shard in self._journal.shards("submitted") if shard.sure]
-        for shard in ours:
-            with suppress(BadRequestError):  # it ended meanwhile
-                self._patience(partial(batches.cancel, shard.batch_id or ""))
-        return tuple(shard.batch_id or "" for shard in ours)
-
-    def resubmit(self, batch_id: str) -> None:
-        """Give a batch up, and plan what it has no result for once more; submit() sends it.
-
-        For a batch that is gone, or whose results are. Its requests may be billed twice.
-
-        Raises:
-            BadRequest: no batch of this job has that id.
-        """
-        for shard in self._journal.shards("submitted", "ended"):
-            if shard.batch_id == batch_id:
-                self._journal.replan(shard)
-                return
-        raise BadRequest(0, None, f"no running or ended batch of this job is {batch_id!r}.")
-
-
-__all__ = ["BatchJob", "JobCost", "JobStatus", "NotSubmitted", "StillRunning"]
+        self._store.set_state("stopped")
+        for shard in self._store.shards("planned"):
+            self._store.mark_unsent(shard)
+        ids = tuple(shard.batch_id or "" for shard in self._store.shards("submitted"))
+        for batch_id in ids:
+            self._api.cancel(batch_id)
+        return ids

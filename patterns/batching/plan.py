@@ -15,7 +15,8 @@ from typing import Any, Final
 from anthropic.types.messages.batch_create_params import Request
 from pydantic import BaseModel
 
-from patterns.batching.journal import CLOSING, OPENING, BatchShard, Journal
+from patterns.batching.store import BatchShard, JobStore
+from patterns.batching.wire import CLOSING, OPENING, wire_size
 
 MOST_REQUESTS: Final = 100_000
 """Requests in one batch, by the Batches API's documentation."""
@@ -66,7 +67,7 @@ class NothingToSend(ValueError):
 
 
 class PlanChanged(BadRequest):
-    """A job was started again with other requests than its journal holds."""
+    """A job was started again with other requests than it has."""
 
 
 def plan_batches(
@@ -87,25 +88,27 @@ def plan_batches(
             RequestTooLarge, or one that is no request.
         NothingToSend: there is none.
     """
-    journal = Journal()
+    store = JobStore()
     try:
-        with journal.step():
-            yield from fill(journal, requests, most_requests, most_bytes)
+        with store.step():
+            yield from fill(store, requests, most_requests, most_bytes)
     finally:
-        journal.close()
+        store.close()
 
 
 def fill(
-    journal: Journal, requests: Iterable[Request], most_requests: int, most_bytes: int
+    store: JobStore, requests: Iterable[Request], most_requests: int, most_bytes: int
 ) -> Iterator[BatchShard]:
-    """Write requests and shards to a journal, inside the caller's step."""
-    cutter = Cutter(journal, most_requests, most_bytes)
+    """Write requests and shards to an empty store, inside the caller's step."""
+    cutter = Cutter(store, most_requests, most_bytes)
     for position, request in enumerate(requests):
-        custom_id, body = encode(position, request)
-        if len(body) + len(OPENING) + len(CLOSING) > most_bytes:
-            raise RequestTooLarge(position, custom_id, len(body), most_bytes)
-        yield from cutter.cut(len(body))
-        if not journal.add_request(custom_id, cutter.number, body):
+        custom_id, params = encode(position, request)
+        size = len(OPENING) + len(CLOSING)
+        size += wire_size(cutter.number + 1, position + 1, custom_id, len(params))
+        if size > most_bytes:
+            raise RequestTooLarge(position, custom_id, size, most_bytes)
+        yield from cutter.cut(position + 1, custom_id, len(params))
+        if not store.add_request(position + 1, custom_id, cutter.number, params):
             problem = f"custom_id {custom_id!r} comes twice; results are told apart by it."
             raise DuplicateCustomId(position, custom_id, problem)
     yield from cutter.rest()
@@ -114,30 +117,34 @@ def fill(
 
 
 class Cutter:
-    """Decides where one shard ends and the next begins."""
+    """Decides where one shard ends and the next begins, and says how large each is on the wire."""
 
-    def __init__(self, journal: Journal, most_requests: int, most_bytes: int) -> None:
-        self._journal, self._most, self._most_bytes = journal, most_requests, most_bytes
-        self.number = len(journal.shards()) + 1
+    def __init__(self, store: JobStore, most_requests: int, most_bytes: int) -> None:
+        self._store, self._most, self._most_bytes = store, most_requests, most_bytes
+        self.number = len(store.shards()) + 1
         self.count, self._size = 0, 0
 
-    def cut(self, size: int) -> Iterator[BatchShard]:
-        """Make room for a request of `size` bytes; gives the shard that this closes."""
-        added = size + (1 if self.count else len(OPENING) + len(CLOSING))
-        if self.count == self._most or self._size + added > self._most_bytes:
-            yield self._journal.add_shard(self.number, self.count, self._size)
+    def cut(self, n: int, custom_id: str, params: int) -> Iterator[BatchShard]:
+        """Make room for the n-th request; gives the shard that this closes."""
+        added = wire_size(self.number, n, custom_id, params) + 1  # and a comma
+        if self.count == self._most or self._framed(added) > self._most_bytes:
+            yield from self.rest()
             self.number, self.count, self._size = self.number + 1, 0, 0
-            added = size + len(OPENING) + len(CLOSING)
+            added = wire_size(self.number, n, custom_id, params) + 1
         self.count, self._size = self.count + 1, self._size + added
 
     def rest(self) -> Iterator[BatchShard]:
         """The last shard, if it holds anything."""
         if self.count:
-            yield self._journal.add_shard(self.number, self.count, self._size)
+            yield self._store.add_shard(self.number, self.count, self._framed(0))
+
+    def _framed(self, added: int) -> int:
+        """Bytes of the body with so many more."""
+        return len(OPENING) + self._size + added - 1 + len(CLOSING)
 
 
 def encode(position: int, request: Request) -> tuple[str, bytes]:
-    """Id and body of one request, checked as far as that is possible without the API.
+    """Id and encoded parameters of one request, checked as far as possible without the API.
 
     Raises:
         BadRequest: it is no request, or its id is none.
@@ -149,8 +156,7 @@ def encode(position: int, request: Request) -> tuple[str, bytes]:
     if wrong := _problem(request):
         raise BadRequest(position, custom_id, f"{custom_id!r} {wrong}")
     try:
-        text = _compact({"custom_id": custom_id, "params": request["params"]})
-        return custom_id, text.encode()
+        return custom_id, _compact(request["params"]).encode()
     except (TypeError, ValueError) as error:
         problem = f"{custom_id!r} cannot be sent as JSON: {error}"
         raise BadRequest(position, custom_id, problem) from None

@@ -104,7 +104,7 @@ class AdaptiveLimit:
         ValueError: a number that makes no sense.
     """
 
-    def __init__(self, *, margin: float = 0.05, start: int = 10, most: int = 1_000) -> None:
+    def __init__(self, *, margin: float = 0.05, start: int = 10, most: int = 10_000) -> None:
         if not (0 <= margin < 1 and 1 <= start <= most):
             raise ValueError(
                 f"margin is {margin}, start {start}, most {most}; "

@@ -76,6 +76,10 @@ class DatabaseUnusable(RuntimeError):
         super().__init__(f"the database {self.url} cannot be used: {reason}")
 
 
+class Stopped(BaseException):
+    """Ends a workflow that waits while its engine stops; it counts as unfinished."""
+
+
 class Durable:
     """Workflows on one database; what a dead worker held goes on at a living one.
 
@@ -228,6 +232,15 @@ class Durable:
             if status and status.status not in UNFINISHED:
                 return status
             sleep(POLL_S)
+
+    def pause(self, seconds: float) -> None:
+        """Wait in a workflow; when the engine stops, the workflow ends here, and goes on elsewhere.
+
+        Raises:
+            Stopped: the engine stops; no `except Exception` takes it, and DBOS records nothing.
+        """
+        if self._stopping.wait(seconds):
+            raise Stopped
 
     def living(self, executor_id: str) -> bool:
         """Whether a worker is there: its process on this machine, or signs of life from another."""

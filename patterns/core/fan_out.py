@@ -8,14 +8,8 @@ tasks with dependencies see `patterns.agents`; for offline volume the Batches AP
 """
 
 import asyncio
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -87,63 +81,67 @@ async def fan_out(
     """Call `fn` on every item, at most `limit` at a time, and yield an `Outcome` for each.
 
     Outcomes come as calls end, or in the order of the items if `ordered`. An `Exception` becomes
-    an outcome. Items are taken lazily: at most `buffer` (or `limit`, if that is more) are started
-    and not yet read, so an endless iterator needs no more memory than a short one. Closing the
-    iterator early, or cancelling the task that reads it, cancels the calls that still run and
-    waits for them.
+    an outcome; anything else that a call raises, such as `SystemExit`, ends the iteration. Items
+    are taken lazily: none is while `buffer` outcomes wait to be read, so memory holds at most those
+    and the calls under way, also for an endless iterator. Closing the iterator early (a `break`
+    does), or cancelling the task that reads it, cancels the calls that still run, waits for them,
+    and closes `items` where it is an async generator.
 
     Raises:
         ValueError: `limit` or `buffer` is below 1.
-        Exception: whatever the iterable itself raises, after the calls that it led to.
+        BaseException: whatever the iterable itself raises, after the calls that it led to; what a
+            call raises that is no `Exception`, at once.
     """
     gate = FixedLimit(limit) if isinstance(limit, int) else limit
     if buffer < 1:
         raise ValueError(f"buffer is {buffer}; it must be 1 or more.")
-    room = asyncio.Semaphore(max(buffer, limit) if isinstance(limit, int) else buffer)
-    ended: asyncio.Queue[Outcome[Item, Value] | Exception | None] = asyncio.Queue()
-    running: set[asyncio.Task[None]] = set()
+    ended: asyncio.Queue[Outcome[Item, Value] | BaseException | None] = asyncio.Queue()
+    waiting: dict[int, Outcome[Item, Value]] = {}
+    has_room = asyncio.Event()
+    running: set[asyncio.Task[Exception | None]] = set()
 
-    async def run(index: int, item: Item) -> None:
-        value: Value | None = None
-        error: Exception | None = None
+    async def run(index: int, item: Item) -> Exception | None:
+        error = None
         try:
-            value = await fn(item)
-        except Exception as raised:
-            error = raised
-        except asyncio.CancelledError as cancelled:
-            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # we are in a task
-                raise
-            error = RuntimeError(f"the call for item {index} cancelled itself")
-            error.__cause__ = cancelled
-        finally:
-            gate.release(error)
-        ended.put_nowait(Outcome(index, item, value, error))
+            last_word: Outcome[Item, Value] | BaseException = Outcome(index, item, await fn(item))
+        except BaseException as raised:
+            error = _failure(raised, index)
+            last_word = Outcome(index, item, error=error) if error else raised
+        ended.put_nowait(last_word)
+        return error
+
+    def finish(task: "asyncio.Task[Exception | None]") -> None:
+        running.discard(task)
+        gate.release(None if task.cancelled() else task.result())  # it may never have begun
 
     async def start_all() -> None:
-        last_word: Exception | None = None
+        last_word: BaseException | None = None
         try:
-            index = 0
-            async for item in _each(items):
-                await room.acquire()
-                await gate.acquire()
-                task = asyncio.create_task(run(index, item))
-                running.add(task)
-                task.add_done_callback(running.discard)
-                index += 1
-        except Exception as raised:
+            async with aclosing(_each(items)) as each:
+                index = 0
+                async for item in each:
+                    while ended.qsize() + len(waiting) >= buffer:
+                        has_room.clear()
+                        await has_room.wait()
+                    await gate.acquire()
+                    task = asyncio.create_task(run(index, item))
+                    running.add(task)
+                    task.add_done_callback(finish)
+                    index += 1
+            await asyncio.gather(*running, return_exceptions=True)
+        except BaseException as raised:
             last_word = raised
-        await asyncio.gather(*running)
+            await asyncio.gather(*running, return_exceptions=True)
         ended.put_nowait(last_word)
 
     starter = asyncio.create_task(start_all())
-    waiting: dict[int, Outcome[Item, Value]] = {}
     turn = 0
     try:
         while isinstance(outcome := await ended.get(), Outcome):
             waiting[outcome.index] = outcome
             while (head := turn if ordered else outcome.index) in waiting:
                 yield waiting.pop(head)
-                room.release()
+                has_room.set()
                 turn += 1
         if outcome is not None:
             raise outcome
@@ -154,10 +152,26 @@ async def fan_out(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
+def _failure(raised: BaseException, index: int) -> Exception | None:
+    """What a call's outcome says of what it raised; None for what must end everything."""
+    if isinstance(raised, Exception):
+        return raised
+    task = asyncio.current_task()
+    if not isinstance(raised, asyncio.CancelledError) or (task and task.cancelling()):
+        return None
+    error = RuntimeError(f"the call for item {index} cancelled itself")
+    error.__cause__ = raised
+    return error
+
+
+async def _each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncGenerator[Item]:
     if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
+        try:
+            async for item in items:
+                yield item
+        finally:
+            if isinstance(items, AsyncGenerator):
+                await items.aclose()
     else:
         for item in items:
             yield item

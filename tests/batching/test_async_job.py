@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from batching_worker import PATH, request, requests_of
 
-from patterns.batching import AsyncBatchJob, BatchJob, JobStatus, JournalInUse
+from patterns.batching import AsyncBatchJob, BatchJob, JobStatus
+from patterns.batching.store import JobStoreInUse
 from patterns.fake_api import FakeAPI, Fault, VirtualClock
 
 
@@ -37,7 +38,7 @@ def test_results_come_as_from_the_sync_job() -> None:
     assert usd > 0
 
 
-def test_failed_cancelled_and_deleted_batches_are_sent_again() -> None:
+def test_what_was_cancelled_and_what_failed_is_gone_on_with() -> None:
     """The steps after a job that went wrong."""
     api = FakeAPI(clock=VirtualClock(), batch_seconds=1_000)
     wrong: Any = request(1, max_tokens="many")
@@ -46,12 +47,10 @@ def test_failed_cancelled_and_deleted_batches_are_sent_again() -> None:
         async with job_on(api) as job:
             (shard,) = await job.submit([request(0), wrong])
             assert await job.cancel() == (shard.batch_id,)
+            assert (await job.wait()).outcomes == {"canceled": 2}
+            assert (await job.resume({"canceled"})).again == {"canceled": 2}
             await job.wait()
-            await job.resubmit(shard.batch_id or "")
-            await job.submit()
-            await job.wait()
-            await job.collect()
-            assert await job.retry_failed(errors={"invalid_request_error"}) == 1
+            assert (await job.resume({"invalid_request_error"})).kept == 1
             await job.wait()
             return [result.outcome async for result in job.results()]
 
@@ -85,6 +84,60 @@ def test_the_event_loop_goes_on_and_a_cancelled_wait_stops() -> None:
     assert asyncio.run(work()) == "submitted"
 
 
+def test_a_step_that_is_cancelled_twice_stops_all_the_same() -> None:
+    """Neither the second cancel nor the next step waits for the batch."""
+    api = FakeAPI(batch_seconds=3_600)
+    looked = threading.Event()
+
+    class Looks:
+        def show(self, status: JobStatus) -> None:
+            looked.set()
+
+        def close(self) -> None:
+            pass
+
+    async def work() -> str:
+        async with AsyncBatchJob(api.client(), "") as job:
+            await job.submit(requests_of(3))
+            waiting = asyncio.create_task(job.wait(progress=Looks()))
+            await asyncio.to_thread(looked.wait)
+            waiting.cancel()
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            return (await job.status()).outcomes.get("succeeded", "none")  # type: ignore[return-value]
+
+    assert asyncio.run(work()) == "none"
+
+
+def test_a_step_that_is_cancelled_before_it_begins_does_nothing() -> None:
+    """It waits for the one before it, and then sends nothing."""
+    gate, sent = threading.Event(), threading.Event()
+
+    def hold(body: Any) -> bool:
+        sent.set()
+        return gate.wait() and False
+
+    api = FakeAPI(clock=VirtualClock(), faults=[Fault.status(500, path=PATH, requests=hold)])
+
+    async def work() -> int:
+        async with job_on(api, most_requests=2) as job:
+            submitting = asyncio.create_task(job.submit(requests_of(4)))
+            await asyncio.to_thread(sent.wait)
+            cancelling = asyncio.create_task(job.cancel())
+            await asyncio.sleep(0)
+            cancelling.cancel()
+            gate.set()
+            await submitting
+            with pytest.raises(asyncio.CancelledError):
+                await cancelling
+            return (await job.status()).submitted
+
+    assert asyncio.run(work()) == 2
+    assert not [entry for entry in api.journal if entry.path.endswith("/cancel")]
+
+
 def test_a_step_without_a_pause_ends_before_its_cancelling_does() -> None:
     """A create that has been sent is not forgotten."""
     gate, sent = threading.Event(), threading.Event()
@@ -110,7 +163,7 @@ def test_a_step_without_a_pause_ends_before_its_cancelling_does() -> None:
     assert sum(entry.method == "POST" for entry in api.journal) == 1
 
 
-def test_a_journal_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> None:
     """The error comes through as it is."""
     api = FakeAPI(clock=VirtualClock())
 
@@ -118,7 +171,7 @@ def test_a_journal_that_cannot_be_opened_leaves_no_thread(tmp_path: Path) -> Non
         async with job_on(api, tmp_path / "j"):
             raise AssertionError
 
-    with BatchJob(api.client(), tmp_path / "j"), pytest.raises(JournalInUse):
+    with BatchJob(api.client(), tmp_path / "j"), pytest.raises(JobStoreInUse):
         asyncio.run(work())
     assert not [each for each in threading.enumerate() if each.name.startswith("batch-job")]
 

@@ -1,36 +1,27 @@
-"""patterns.batching.job: submit, wait, collect, retry, cancel, price; again after anything."""
+"""patterns.batching.job: submit, wait, resume, cancel, price; again after anything."""
 
 import io
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anthropic import PermissionDeniedError
 from anthropic.types import Usage
-from batching_worker import PATH, job_on, request, requests_of
+from batching_worker import PATH, api_of, job_on, request, requests_of
 
-from patterns.batching import (
-    BadRequest,
-    BatchGone,
-    BatchJob,
-    NotSubmitted,
-    StillRunning,
-    TimeBar,
-)
-from patterns.batching.job import JobStatus
+from patterns.batching import BatchJob, JobStatus, StillRunning, TimeBar
+from patterns.batching.job import NotSubmitted
+from patterns.batching.reading import BatchGone
 from patterns.core.models import SONNET
 from patterns.core.pricing import cost_usd
-from patterns.fake_api import FakeAPI, Fault, Replies, VirtualClock
+from patterns.fake_api import FakeAPI, Fault
 
 HOUR = 3_600
-
-
-def api_of(hours: float = 1.0, **options: Any) -> tuple[FakeAPI, VirtualClock]:
-    """A fake API whose batches take that long."""
-    clock = VirtualClock()
-    return FakeAPI(clock=clock, batch_seconds=hours * HOUR, **options), clock
+POLLS = f"{PATH}/msgbatch"
 
 
 def test_waiting_looks_less_and_less_often_and_tells_the_time() -> None:
@@ -45,130 +36,96 @@ def test_waiting_looks_less_and_less_often_and_tells_the_time() -> None:
         def close(self) -> None:
             assert seen[-1].ended == 1
 
-    with job_on(api, "") as job:
+    with job_on(api) as job:
         job.submit(requests_of(5))
         job.wait(progress=Notes())
-    gaps = [b.at - a.at for a, b in zip(api.journal[1:-1], api.journal[2:], strict=True)]
+    polls = [entry for entry in api.journal if entry.path.startswith(POLLS)][:-2]
+    gaps = [b.at - a.at for a, b in pairwise(polls)]
     assert gaps[:3] == pytest.approx([5, 7.5, 11.25])
     assert max(gaps) == pytest.approx(60)
     assert len(gaps) < 75
-    assert seen[20].elapsed == pytest.approx(api.journal[21].at - clock.start)
+    assert seen[20].elapsed == pytest.approx(polls[20].at - clock.start)
+    assert seen[20].left == pytest.approx(24 * HOUR - seen[20].elapsed)
     assert seen[20].share == pytest.approx(seen[20].elapsed / (24 * HOUR))
+    assert (seen[0].shards, seen[0].submitted, seen[0].ended) == (1, 1, 0)
 
 
 def test_waiting_survives_an_outage() -> None:
     """429, 5xx and disconnects are waited out."""
     api, _ = api_of()
-    with job_on(api, "") as job:
+    with job_on(api) as job:
         job.submit(requests_of(5))
-        polls = f"{PATH}/msgbatch"
         api.add_faults(
-            Fault.status(429, path=polls, requests=2, retry_after=90),
-            Fault.status(503, path=polls, requests={3, 4}),
-            Fault.disconnect(path=polls, requests=5),
+            Fault.status(429, path=POLLS, requests=2, retry_after=90),
+            Fault.status(503, path=POLLS, requests={3, 4}),
+            Fault.disconnect(path=POLLS, requests=5),
         )
         assert job.wait().ended == 1
 
 
 def test_waiting_can_end_before_the_batch_and_go_on() -> None:
-    """With the status in the error."""
-    api, _ = api_of(2)
-    with job_on(api, "") as job:
+    """With the status in the error, and not later than asked."""
+    api, clock = api_of(2)
+    with job_on(api) as job:
         job.submit(requests_of(5))
-        with pytest.raises(StillRunning, match="1 of 1 batches still run after 3,6") as caught:
+        with pytest.raises(StillRunning, match="1 of 1 batches still run after 3,600") as caught:
             job.wait(timeout=HOUR)
         assert caught.value.status.requests == 5
+        assert clock.elapsed == pytest.approx(HOUR)
+        assert job.wait().ended == 1
+
+
+def test_an_outage_does_not_outlast_the_time_to_wait() -> None:
+    """The API may be patient for an hour; the caller gave a minute."""
+    api, clock = api_of()
+    with job_on(api) as job:
+        job.submit(requests_of(5))
+        api.add_faults(Fault.status(503, path=POLLS))
+        with pytest.raises(StillRunning):
+            job.wait(timeout=60)
+        assert clock.elapsed <= 61
+
+
+def test_what_the_api_refuses_is_raised_also_while_time_is_short() -> None:
+    """A key without the permission does not come right by itself."""
+    api, _ = api_of()
+    with job_on(api) as job:
+        job.submit(requests_of(5))
+        api.add_faults(Fault.status(403, path=POLLS, times=2))
+        for timeout in (60, None):
+            with pytest.raises(PermissionDeniedError):
+                job.wait(timeout=timeout)
         assert job.wait().ended == 1
 
 
 def test_waiting_for_what_is_not_submitted_is_an_error() -> None:
     """It would never end."""
     api, _ = api_of()
-    with job_on(api, "") as job:
+    with job_on(api) as job:
+        with pytest.raises(NotSubmitted, match=r"0 batch\(es\) are not submitted"):
+            job.wait()
         job.plan(requests_of(5))
         with pytest.raises(NotSubmitted, match=r"1 batch\(es\) are not submitted"):
             job.wait()
+    assert not api.journal
 
 
-def test_a_batch_deleted_on_the_server_is_told_while_waiting() -> None:
-    """With the way on; another id is refused."""
-    api, clock = api_of()
-    with job_on(api, "") as job:
-        (shard,) = job.submit(requests_of(5))
-        clock.advance(2 * HOUR)
-        api.client().messages.batches.delete(shard.batch_id or "")
-        with pytest.raises(BatchGone, match="the API does not know it; resubmit"):
-            job.wait()
-        with pytest.raises(BadRequest, match="no running or ended batch of this job is 'other'"):
-            job.resubmit("other")
-        job.resubmit(shard.batch_id or "")
-        assert [s.state for s in job.submit()] == ["collected", "submitted"]
-
-
-def test_four_outcomes_from_one_job(tmp_path: Path) -> None:
-    """Succeeded, errored, expired, canceled; retries take what may succeed."""
-    api, clock = api_of(30)
-    with job_on(api, tmp_path / "j", most_requests=10) as job:
-        odd = [request(n, max_tokens="x") if n % 10 == 9 else request(n) for n in range(20)]
-        first, _ = job.submit(odd)
-        clock.advance(15 * HOUR)
-        api.client().messages.batches.cancel(first.batch_id or "")
-        job.wait()
-        outcomes = Counter(result.outcome for result in job.results())
-        assert set(outcomes) == {"succeeded", "errored", "expired", "canceled"}
-        assert job.status().outcomes == outcomes
-        assert job.retry_failed() == outcomes["expired"]
-        clock.advance(25 * HOUR)
-        job.wait()
-        job.collect()
-        assert job.status().outcomes["canceled"] == outcomes["canceled"]
-        assert job.retry_failed(canceled=True) >= outcomes["canceled"]
-
-
-def test_retries_take_transient_errors_and_never_invalid_requests_unless_asked() -> None:
-    """The same invalid request would fail again."""
-    busy = {"contains": "Question 1", "status": 529, "times": 1}
-    replies = Replies.of({"reply": [busy, {"text": "ok"}]})
-    api, _ = api_of(replies=replies)
-    with job_on(api, "") as job:
-        job.submit([request(0, max_tokens="x"), request(1), request(2)])
-        job.wait()
-        assert [result.outcome for result in job.results()] == ["errored", "errored", "succeeded"]
-        assert job.retry_failed() == 1
-        job.wait()
-        assert [result.outcome for result in job.results()] == [
-            "errored",
-            "succeeded",
-            "succeeded",
-        ]
-        assert job.retry_failed() == 0
-        assert job.retry_failed(errors={"invalid_request_error"}) == 1
-    sent = [each.body["requests"] for each in api.journal if each.method == "POST"]
-    assert [[each["custom_id"] for each in batch] for batch in sent] == [
-        ["job-0", "job-1", "job-2"],
-        ["job-1"],
-        ["job-0"],
-    ]
-
-
-def test_cancelling_stops_what_runs_and_keeps_what_is_done() -> None:
-    """A batch that ends at that very moment is no error."""
-    api, clock = api_of(1)
-    with job_on(api, "", most_requests=10) as job:
-        job.submit(requests_of(20))
-        clock.advance(HOUR / 2)
-        api.add_faults(Fault.status(400, path=f"{PATH}/{job.shards[0].batch_id}/cancel"))
-        assert len(job.cancel()) == 2
-        job.wait()
-        outcomes = Counter(result.outcome for result in job.results())
-        assert outcomes == {"succeeded": 15, "canceled": 5}
-        assert job.cancel() == ()
+def test_waiting_sends_what_a_crash_left_unsent(tmp_path: Path) -> None:
+    """The second batch was never sent: it is, by whoever waits."""
+    api, _ = api_of()
+    api.add_faults(Fault.status(403, path=PATH, requests=4))
+    with job_on(api, tmp_path / "j", most_requests=3) as job:
+        with pytest.raises(PermissionDeniedError):
+            job.submit(requests_of(5))
+        assert [shard.state for shard in job.shards] == ["submitted", "planned"]
+    with job_on(api, tmp_path / "j") as job:
+        assert job.wait().outcomes == {"succeeded": 5}
 
 
 def test_cost_is_summed_by_service_tier() -> None:
     """Half of what plain calls would have cost; without a price it is counted, not zero."""
     api, _ = api_of()
-    with job_on(api, "") as job:
+    with job_on(api) as job:
         job.submit([*requests_of(3), request(3, max_tokens="x")])
         job.wait()
         usages = [result.usage for result in job.results() if result.usage]
@@ -183,45 +140,45 @@ def test_a_model_without_a_price_is_counted(monkeypatch: pytest.MonkeyPatch) -> 
     """Never as zero dollars."""
     api, _ = api_of()
     monkeypatch.setattr("patterns.batching.results.cost_usd", lambda model, usage: None)
-    with job_on(api, "") as job:
+    with job_on(api) as job:
         job.submit(requests_of(2))
         job.wait()
-        job.collect()
         assert job.cost().unpriced == 2
         assert job.cost().usd == 0
-        assert isinstance(next(job.stored()).usage, Usage)
+        assert isinstance(next(job.results()).usage, Usage)
 
 
 def test_each_step_can_be_taken_by_another_process(tmp_path: Path) -> None:
-    """The journal is all that is needed."""
+    """The file is all that is needed."""
     api, _ = api_of()
     steps: tuple[Callable[[BatchJob], Any], ...] = (
         lambda job: job.plan(requests_of(25)),
         lambda job: job.submit(),
         lambda job: job.wait(),
-        lambda job: job.collect(),
         lambda job: job.results(),
     )
+    nonces = set()
     for step in steps:
         with job_on(api, tmp_path / "j", most_requests=10) as job:
             step(job)
+            nonces.add(job.nonce)
     with job_on(api, tmp_path / "j") as job:
-        assert len(list(job.stored())) == 25
+        assert [result.index for result in job.results()] == list(range(25))
         assert job.status().share == 1.0
+    assert len(nonces) == 1
     assert sum(each.method == "POST" for each in api.journal) == 3
 
 
 def test_a_problem_with_one_batch_does_not_lose_the_others() -> None:
     """They are stored before it is raised."""
     api, clock = api_of()
-    with job_on(api, "", most_requests=10) as job:
+    with job_on(api, most_requests=10) as job:
         first, _ = job.submit(requests_of(20))
         clock.advance(2 * HOUR)
-        job.wait()
         api.client().messages.batches.delete(first.batch_id or "")
-        with pytest.raises(BatchGone):
-            job.results()
-        assert len(list(job.stored())) == 10
+        with pytest.raises(BatchGone, match="the API does not know it; resume"):
+            job.wait()
+        assert [result.index for result in job.results()] == list(range(10, 20))
 
 
 def test_the_clock_of_the_machine_is_the_default(tmp_path: Path) -> None:
@@ -236,9 +193,23 @@ def test_the_bar_shows_time_and_batches() -> None:
     """Never a share of requests, which nobody knows."""
     api, _ = api_of(6)
     out = io.StringIO()
-    with job_on(api, "") as job:
+    with job_on(api) as job:
         job.submit(requests_of(2))
         job.wait(progress=TimeBar(file=out, mininterval=0))
     assert "12% of 24 h" in out.getvalue()
     assert "0 of 1 batches ended, expires in 20:" in out.getvalue()
     assert out.getvalue().rstrip().endswith("1 of 1 batches ended")
+
+
+def test_cancelling_stops_what_runs_and_keeps_what_is_done() -> None:
+    """A batch that ends at that very moment is no error."""
+    api, clock = api_of(1)
+    with job_on(api, most_requests=10) as job:
+        job.submit(requests_of(20))
+        clock.advance(HOUR / 2)
+        api.add_faults(Fault.status(400, path=f"{PATH}/{job.shards[0].batch_id}/cancel"))
+        assert job.cancel() == tuple(shard.batch_id for shard in job.shards)
+        job.wait()
+        outcomes = Counter(result.outcome for result in job.results())
+        assert outcomes == {"succeeded": 15, "canceled": 5} == job.status().outcomes
+        assert job.cancel() == ()

@@ -12,17 +12,17 @@ from batching_worker import job_on, request, requests_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.batching import (
-    BadRequest,
+from patterns.batching import BadRequest, plan_batches
+from patterns.batching.plan import (
+    CUSTOM_ID,
     DuplicateCustomId,
     InvalidCustomId,
     NothingToSend,
     PlanChanged,
     RequestTooLarge,
-    plan_batches,
+    fill,
 )
-from patterns.batching.journal import BatchShard, Journal
-from patterns.batching.plan import fill
+from patterns.batching.store import BatchShard, JobStore
 from patterns.fake_api import FakeAPI, VirtualClock
 
 
@@ -34,23 +34,35 @@ def changed(**fields: Any) -> Any:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
+ids = st.text("abc-_09", min_size=1, max_size=64)
+
+
 @settings(max_examples=40, deadline=None)
-@given(contents=st.lists(texts, min_size=1, max_size=20), most=st.integers(1, 6))
+@given(asked=st.dictionaries(ids, texts, min_size=1, max_size=20), most=st.integers(1, 6))
 def test_shards_hold_every_request_once_and_say_their_true_size(
-    contents: list[str], most: int
+    asked: dict[str, str], most: int
 ) -> None:
-    """What is sent is JSON of exactly that many bytes, in the order of the input."""
-    asked = [request(n, system=text) for n, text in enumerate(contents)]
-    longest = max(len(json.dumps(each, ensure_ascii=False).encode()) for each in asked)
-    journal = Journal()
-    shards = list(fill(journal, asked, most, 2 * longest))
-    bodies = [b"".join(journal.body(shard)) for shard in shards]
+    """What is sent is JSON of exactly that many bytes, in order, and its ids are legal."""
+    given_: list[Any] = [
+        {**request(0, system=text), "custom_id": key} for key, text in asked.items()
+    ]
+    longest = max(len(json.dumps(each, ensure_ascii=False).encode()) for each in given_) + 64
+    plan, store = JobStore(), JobStore()
+    list(fill(plan, given_, most, 2 * longest))
+    assert store.begin(plan, "0123456789abcdef")
+    shards = store.shards()
+    bodies = [b"".join(store.body(shard)) for shard in shards]
     assert [len(body) for body in bodies] == [shard.size for shard in shards]
     assert max(shard.size for shard in shards) <= 2 * longest
-    assert [len(json.loads(body)["requests"]) for body in bodies] == [s.requests for s in shards]
+    sent = [json.loads(body)["requests"] for body in bodies]
+    assert [len(each) for each in sent] == [shard.requests for shard in shards]
     assert max(shard.requests for shard in shards) <= most
-    assert [each for body in bodies for each in json.loads(body)["requests"]] == asked
-    journal.close()
+    flat = [each for requests in sent for each in requests]
+    assert [each["params"] for each in flat] == [each["params"] for each in given_]
+    assert all(CUSTOM_ID.match(each["custom_id"]) for each in flat)
+    assert len({each["custom_id"] for each in flat}) == len(given_)
+    plan.close()
+    store.close()
 
 
 def test_plan_is_lazy_and_sends_nothing() -> None:
@@ -65,7 +77,8 @@ def test_plan_is_lazy_and_sends_nothing() -> None:
 
     shards = plan_batches(endless(), most_requests=10)
     assert next(shards).requests == 10
-    assert next(shards) == BatchShard(2, 10, next(plan_batches(map(request, range(11, 21)))).size)
+    second = next(shards)
+    assert second == BatchShard(2, 10, second.size)
     assert taken == 21
     shards.close()  # type: ignore[attr-defined]  # it is a generator
 
@@ -73,7 +86,7 @@ def test_plan_is_lazy_and_sends_nothing() -> None:
 def test_bytes_decide_where_the_count_does_not() -> None:
     """A large request closes the shard before it."""
     asked = [request(1), request(2, system="x" * 5_000), request(3)]
-    assert [shard.requests for shard in plan_batches(asked, most_bytes=5_300)] == [2, 1]
+    assert [shard.requests for shard in plan_batches(asked, most_bytes=5_400)] == [2, 1]
     assert [shard.requests for shard in plan_batches(asked, most_bytes=5_200)] == [1, 1, 1]
 
 
@@ -102,7 +115,9 @@ def test_an_id_that_comes_twice_is_refused_also_in_another_shard() -> None:
 
 def test_a_request_larger_than_a_batch_is_refused() -> None:
     """It would fit nowhere."""
-    with pytest.raises(RequestTooLarge, match="at most 1,000") as caught:
+    with pytest.raises(
+        RequestTooLarge, match=r"has 2,\d+ bytes and a batch at most 1,000"
+    ) as caught:
         list(plan_batches([request(1, system="x" * 2_000)], most_bytes=1_000))
     assert caught.value.size > 2_000
 
@@ -135,13 +150,13 @@ def test_blocks_of_an_earlier_answer_can_be_sent_back() -> None:
     """As the SDK itself allows; other mappings and iterables as well."""
     block = TextBlock(type="text", text="Hello", citations=None)
     turn = {"role": "assistant", "content": (each for each in [block])}
-    journal = Journal()
+    store = JobStore()
     asked = request(1, messages=[turn], metadata=MappingProxyType({"user_id": "7"}))
-    (shard,) = fill(journal, [asked], 10, 10_000)
-    (sent,) = json.loads(b"".join(journal.body(shard)))["requests"]
+    (shard,) = fill(store, [asked], 10, 10_000)
+    (sent,) = json.loads(b"".join(store.body(shard)))["requests"]
     assert sent["params"]["messages"][0]["content"][0]["text"] == "Hello"
     assert sent["params"]["metadata"] == {"user_id": "7"}
-    journal.close()
+    store.close()
 
 
 def test_a_bad_request_plans_nothing_and_a_good_list_can_follow(tmp_path: Path) -> None:
@@ -160,10 +175,10 @@ def test_the_same_requests_go_on_and_others_are_refused(tmp_path: Path) -> None:
     with job_on(api, tmp_path / "j") as job:
         job.submit(requests_of(3))
         assert job.submit(requests_of(3)) == job.submit() == job.shards
-        with pytest.raises(PlanChanged, match="'job-1' is not what the journal holds"):
+        with pytest.raises(PlanChanged, match="'job-1' is not what the job has"):
             job.submit([request(0), request(1, max_tokens=9), request(2)])
-        with pytest.raises(PlanChanged, match="only 2 requests come again, the journal holds 3"):
+        with pytest.raises(PlanChanged, match="only 2 requests come again, the job has 3"):
             job.submit(requests_of(2))
         with pytest.raises(PlanChanged, match="job-3"):
             job.submit(requests_of(4))
-    assert len(api.journal) == 1
+    assert sum(entry.method == "POST" for entry in api.journal) == 1

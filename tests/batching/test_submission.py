@@ -1,7 +1,6 @@
 """patterns.batching.submission: each batch is created once, whatever becomes of the answer."""
 
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,32 @@ from anthropic import (
     Anthropic,
     APIConnectionError,
     BadRequestError,
+    ConflictError,
     InternalServerError,
-    Middleware,
     RateLimitError,
 )
-from batching_worker import PATH, created, job_on, request, requests_of
+from batching_worker import PATH, api_of, created, job_on, own_id, request, requests_of
 
-from patterns.batching import BatchJob, Window
+from patterns.batching import BatchJob
 from patterns.fake_api import FakeAPI, Fault, VirtualClock
 from patterns.fake_api.wire.http import Answer
 
 
+def is_create(body: Any) -> bool:
+    """Creates have a body; lists and looks have none."""
+    return body is not None
+
+
+def creates(fault: Fault, times: int | None = 1) -> Fault:
+    """The same for creates only."""
+    return Fault(fault.damage, fault.error, is_create, PATH, times)
+
+
 def api_with(*faults: Fault) -> FakeAPI:
-    """A fake API in virtual time."""
-    return FakeAPI(clock=VirtualClock(), faults=faults)
+    """A fake API in virtual time, with faults of its creates."""
+    api, _ = api_of()
+    api.add_faults(*faults)
+    return api
 
 
 def posts(api: FakeAPI) -> list[int]:
@@ -31,157 +42,182 @@ def posts(api: FakeAPI) -> list[int]:
     return [e.status for e in api.journal if (e.method, e.path) == ("POST", PATH)]
 
 
-def lost(status: int) -> Fault:
-    """The batch is made, and its answer is replaced by an error of a proxy."""
+def answered(status: int, body: bytes, kind: str = "application/json") -> Fault:
+    """The batch is made, and its answer is replaced."""
 
     def replace(answer: Answer) -> None:
-        answer.status, answer.body = status, b'{"type":"error","error":{"type":"api_error"}}'
+        answer.status, answer.body = status, body
+        answer.headers["content-type"] = kind
 
-    return Fault(replace, path=PATH, requests=1)
-
-
-def garbled(body: bytes) -> Fault:
-    """The batch is made, and its answer cannot be read."""
-
-    def replace(answer: Answer) -> None:
-        answer.body = body
-
-    return Fault(replace, path=PATH, requests=1)
+    return creates(Fault(replace))
 
 
+ERROR = b'{"type":"error","error":{"type":"api_error"}}'
 LOST = {
-    "disconnect": Fault.disconnect(path=PATH, requests=1),
-    "hang": Fault.hang(path=PATH, requests=1),
-    "500 after it was made": lost(500),
-    "half the answer": Fault.truncated_json(path=PATH, requests=1),
-    "an empty answer": garbled(b"{}"),
+    "disconnect": creates(Fault.disconnect()),
+    "hang": creates(Fault.hang()),
+    "500 after it was made": answered(500, ERROR),
+    "409 after it was made": answered(409, ERROR),
+    "499 after it was made": answered(499, ERROR),
+    "half the answer": creates(Fault.truncated_json()),
+    "an empty answer": answered(200, b"{}"),
+    "no object": answered(200, b'["yes"]'),
+    "a page of HTML": answered(200, b"<html>Sign in</html>", "text/html"),
+    "a page that is said to be JSON": answered(200, b"<html>Sign in</html>"),
 }
 
 
 @pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
 def test_a_lost_answer_does_not_make_a_second_batch(fault: Fault, tmp_path: Path) -> None:
-    """The list of batches shows the one that was made; its results prove that it is ours."""
+    """The question stays open until the batch has ended and its results say whose it is."""
     api = api_with(fault)
     with job_on(api, tmp_path / "j") as job:
         (shard,) = job.submit(requests_of(5))
-        assert (shard.state, shard.sure) == ("submitted", False)
-        job.wait()
-        assert len(list(job.results())) == 5
-        assert job.shards[0].sure
+        assert (shard.state, shard.batch_id) == ("sending", None)
+        assert job.wait().outcomes == {"succeeded": 5}
+        assert job.shards[0].batch_id is not None
     assert len(posts(api)) == 1
+    assert [entry for entry in api.journal if entry.path.endswith("/cancel")] == []
+
+
+def test_the_other_batches_go_on_while_one_is_open() -> None:
+    """An answer that got lost holds up nothing else."""
+    api = api_with(creates(Fault.disconnect()))
+    with job_on(api, most_requests=2) as job:
+        assert [s.state for s in job.submit(requests_of(5))] == ["sending", *["submitted"] * 2]
+        assert job.wait().outcomes == {"succeeded": 5}
+    assert set(created(api).values()) == {1}
 
 
 def test_an_error_before_the_batch_was_made_sends_it_again_after_settling() -> None:
     """Only when the list has shown nothing for long enough."""
-    api = api_with(Fault.status(529, path=PATH, requests=1))
-    with job_on(api, "", window=Window(settle=60)) as job:
+    api = api_with(creates(Fault.status(529)))
+    with job_on(api, settle=60) as job:
         (shard,) = job.submit(requests_of(5))
-    assert posts(api) == [529, 200]
-    assert api.journal[-1].at - api.journal[0].at >= 60
-    assert shard.sure
+    first, second = (entry for entry in api.journal if entry.method == "POST")
+    assert (first.status, second.status, shard.state) == (529, 200, "submitted")
+    assert second.at - first.at >= 60
 
 
 def test_a_batch_that_shows_late_is_found_while_settling() -> None:
     """The API may still be working on the create of a process that has died."""
-    api = api_with(Fault.disconnect(path=PATH, requests=1))
-    hidden = Fault(_empty_list, path=PATH, requests={2, 3, 4})
+    api = api_with(creates(Fault.disconnect()))
+    hidden = Fault(_empty_list, path=PATH, requests={3, 4, 5})
     api.add_faults(hidden)
-    with job_on(api, "", window=Window(settle=60, every=5)) as job:
+    with job_on(api, settle=60, every=5) as job:
         (shard,) = job.submit(requests_of(5))
-    assert shard.batch_id is not None
+        assert shard.state == "sending"
+        assert job.wait().outcomes == {"succeeded": 5}
     assert len(posts(api)) == 1
-    assert len(api.journal) == 5
 
 
 def _empty_list(answer: Answer) -> None:
     answer.body = b'{"data":[],"has_more":false,"first_id":null,"last_id":null}'
 
 
-def test_a_process_that_died_while_sending_is_settled_by_the_next_one(tmp_path: Path) -> None:
-    """The journal knows that a create went out, and since when."""
-    api = api_with()
+def test_a_first_look_into_results_that_breaks_off_decides_nothing() -> None:
+    """Neither that the batch is ours nor that it is not."""
+    api = api_with(creates(Fault.disconnect()))
 
-    class Dies(Middleware):
-        def handle(self, request: Any, call_next: Callable[[Any], Any]) -> Any:
-            call_next(request)
-            raise KeyboardInterrupt
+    def cut(answer: Answer) -> None:
+        if not isinstance(answer.body, bytes) and not cuts.count(1) > 2:
+            cuts.append(1)
+            answer.body = []
 
-    clock: Any = api.clock
-    options = {"clock": clock.now, "sleep": clock.sleep, "most_requests": 3}
-    client = api.client(middleware=[Dies()])
-    with BatchJob(client, tmp_path / "j", **options) as job, pytest.raises(KeyboardInterrupt):
+    cuts: list[int] = []
+    api.add_faults(Fault(cut, path=f"{PATH}/msgbatch"))
+    with job_on(api) as job:
         job.submit(requests_of(5))
-    with job_on(api, tmp_path / "j", most_requests=3) as job:
-        assert [shard.state for shard in job.shards] == ["sending", "planned"]
-        assert [shard.sure for shard in job.submit(requests_of(5))] == [False, True]
-    assert set(created(api).values()) == {1}
-    assert len(created(api)) == 5
+        assert job.wait().outcomes == {"succeeded": 5}
+    assert (len(cuts), len(posts(api))) == (3, 1)
 
 
-def test_somebody_elses_batch_of_the_same_size_is_released_when_it_is_read(
-    tmp_path: Path,
-) -> None:
-    """Its ids are not ours: the search goes on, and the shard is sent again."""
-    api = api_with(Fault.status(500, path=PATH, requests=2))
-    theirs: list[Any] = [{**request(n), "custom_id": f"theirs-{n}"} for n in range(5)]
-    with job_on(api, tmp_path / "theirs") as other, job_on(api, tmp_path / "ours") as job:
-        (stranger,) = other.submit(theirs)
-        (shard,) = job.submit(requests_of(5))
-        assert (shard.batch_id, shard.sure) == (stranger.batch_id, False)
+def theirs(count: int) -> list[Any]:
+    """Requests of somebody else with the same ids."""
+    return [request(n, system="theirs") for n in range(count)]
+
+
+def test_batches_that_cannot_be_ours_are_not_waited_for() -> None:
+    """Older ones, and those of another size."""
+    api, _ = api_of(10)
+    create = api.client().messages.batches.create
+    create(requests=theirs(5))
+
+    def meanwhile(body: Any) -> bool:
+        if body is None or made:
+            return False
+        made.append(1)
+        return bool(create(requests=theirs(4)))
+
+    made: list[int] = []
+
+    api.add_faults(Fault(error=Fault.status(500).error, path=PATH, requests=meanwhile, times=1))
+    with job_on(api) as job:
+        assert job.submit(requests_of(5))[0].state == "submitted"
+
+
+def test_a_strangers_batch_of_the_same_size_and_moment_is_let_go() -> None:
+    """It is looked at when it has ended; then ours is sent, and theirs was not touched."""
+    api, clock = api_of(1)
+    made: list[str] = []
+
+    def meanwhile(body: Any) -> bool:
+        if body is None or made:
+            return False
+        made.append("")
+        made[0] = api.client().messages.batches.create(requests=theirs(5)).id
+        return True
+
+    api.add_faults(Fault(error=Fault.status(500).error, path=PATH, requests=meanwhile, times=1))
+    with job_on(api) as job:
+        assert job.submit(requests_of(5))[0].state == "sending"
         assert job.cancel() == ()
-        job.wait()
-        assert [result.custom_id for result in job.results()] == [f"job-{n}" for n in range(5)]
-        other.wait()
-        assert len(list(other.results())) == 5
-    assert posts(api) == [200, 500, 200]
-
-
-def test_the_nearest_candidate_in_time_comes_first_and_old_or_other_ones_never() -> None:
-    """By size, by age, and by whom they belong to."""
-    clock = VirtualClock()
-    api = FakeAPI(clock=clock)
-    client = api.client()
-    client.messages.batches.create(requests=requests_of(5))
-    clock.advance(400)
-    client.messages.batches.create(requests=requests_of(5))
-    client.messages.batches.create(requests=requests_of(4))
-    clock.advance(100)
-    api.add_faults(Fault.disconnect(path=PATH, requests=1))
-    with job_on(api, "") as job:
-        (shard,) = job.submit(requests_of(5))
-        assert shard.created_at == shard.since
+        job.resume()
+        assert job.wait().outcomes == {"succeeded": 5}
+        texts = [result.message.content[0].to_json() for result in job.results() if result.message]
+        assert job.shards[0].batch_id != made[0]
+    assert not any("theirs" in text for text in texts)
+    assert 3_600 < clock.elapsed < 3 * 3_600
 
 
 def test_a_429_sends_it_again_at_once_and_as_late_as_asked() -> None:
     """It was refused for certain: there is nothing to look for."""
-    api = api_with(Fault.status(429, path=PATH, times=2, retry_after=20))
-    with job_on(api, "") as job:
+    api = api_with(creates(Fault.status(429, retry_after=20), times=2))
+    with job_on(api) as job:
         job.submit(requests_of(5))
     assert posts(api) == [429, 429, 200]
-    assert api.journal[-1].at - api.journal[0].at >= 40
+    first, _, last = (entry.at for entry in api.journal if entry.method == "POST")
+    assert 40 <= last - first < 45
 
 
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [(Fault.status(400), BadRequestError), (Fault.spend_limit(), RateLimitError)],
-)
-def test_a_refusal_is_raised_and_the_shard_stays_planned(fault: Fault, error: Any) -> None:
+REFUSED = {
+    "400": (Fault.status(400), BadRequestError),
+    "spend limit": (Fault.spend_limit(), RateLimitError),
+}
+
+
+@pytest.mark.parametrize(("fault", "error"), REFUSED.values(), ids=REFUSED)
+def test_a_refusal_is_raised_and_the_batch_stays_planned(fault: Fault, error: Any) -> None:
     """Nothing is retried that cannot succeed; what is repaired goes on."""
-    api = FakeAPI(clock=VirtualClock(), faults=[Fault(**{**vars(fault), "times": 1})])
-    with job_on(api, "", most_requests=3) as job:
+    api = api_with(creates(fault))
+    with job_on(api, most_requests=3) as job:
         with pytest.raises(error):
             job.submit(requests_of(5))
         assert [shard.state for shard in job.shards] == ["planned", "planned"]
         assert [shard.state for shard in job.submit()] == ["submitted", "submitted"]
 
 
-def test_an_api_that_stays_down_is_given_up_and_the_question_stays_open() -> None:
+@pytest.mark.parametrize(("status", "error"), [(500, InternalServerError), (409, ConflictError)])
+def test_an_api_that_stays_down_is_given_up_and_the_question_stays_open(
+    status: int, error: Any
+) -> None:
     """The next run settles it."""
-    api = api_with(Fault.status(500, path=PATH, requests=lambda body: body is not None))
-    with job_on(api, "", patience=300.0) as job:
-        with pytest.raises(InternalServerError):
+    api = api_with(creates(Fault.status(status), times=None))
+    with job_on(api, patience=300.0) as job:
+        with pytest.raises(error):
             job.submit(requests_of(5))
         assert job.shards[0].state == "sending"
+        assert 300 <= api.clock.now() - api.journal[0].at < 400
 
 
 def test_a_connection_that_was_never_made_leaves_nothing_open() -> None:
@@ -201,11 +237,16 @@ def _closed_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_the_body_is_streamed_with_its_exact_length() -> None:
+def test_the_body_is_streamed_with_its_exact_length_and_our_ids_on_it() -> None:
     """So that memory stays flat, and a create that was cut off is no batch."""
-    api = api_with()
-    with job_on(api, "") as job:
+    api, _ = api_of()
+    with job_on(api) as job:
         (shard,) = job.submit(requests_of(2_000))
-    assert api.journal[0].headers["content-length"] == str(shard.size)
-    assert "transfer-encoding" not in api.journal[0].headers
-    assert api.journal[0].body == {"requests": list(requests_of(2_000))}
+        (post,) = (entry for entry in api.journal if entry.method == "POST")
+        assert post.headers["content-length"] == str(shard.size)
+        assert "transfer-encoding" not in post.headers
+        sent = post.body["requests"]
+        assert all(each["custom_id"].startswith(f"{job.nonce}-1-") for each in sent)
+    assert [{**each, "custom_id": own_id(each["custom_id"])} for each in sent] == list(
+        requests_of(2_000)
+    )

@@ -75,20 +75,21 @@ def client(url: str, journal: str) -> None:
         mark("plan")
         j.submit()
         mark("submit")
-        j.wait()
+        time.sleep(1.5)  # all batches have ended
         mark("wait")
-        reports = j.collect()
-        mark("collect")
-        ids = [result.custom_id for result in j.stored()]
+        j.wait()
+        mark("read")
+        reports = j.readings.values()
+        ids = [result.custom_id for result in j.results()]
         mark("join")
     names = list(marks)
     spans = {b: [marks[b][i] - marks[a][i] for i in (0, 1)] for a, b in pairwise(names)}
-    joined = [sum(spans[step][i] for step in ("collect", "join")) for i in (0, 1)]
+    joined = [sum(spans[step][i] for step in ("read", "join")) for i in (0, 1)]
     figures = {
         "requests": REQUESTS,
         "shards": len(reports),
         "every id exactly once, in order": ids == [f"job-{n}" for n in range(REQUESTS)],
-        "duplicated lines met": sum(report.duplicates for report in reports),
+        "lines passed over": sum(report.repeated for report in reports),
         "readings of results": sum(report.passes for report in reports),
         "seconds": {step: round(span[0], 2) for step, span in spans.items()},
         "CPU seconds": {step: round(span[1], 2) for step, span in spans.items()},

@@ -11,7 +11,7 @@ from typing import Any
 
 from anthropic import Anthropic
 
-from patterns.batching import BatchJob, Window
+from patterns.batching import BatchJob
 from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, VirtualClock
 
@@ -30,7 +30,13 @@ def requests_of(count: int) -> Iterator[Any]:
     return (request(n) for n in range(count))
 
 
-def job_on(api: FakeAPI, journal: Path | str, **options: Any) -> BatchJob:
+def api_of(hours: float = 1.0, **options: Any) -> tuple[FakeAPI, VirtualClock]:
+    """A fake API whose batches take that long, and its virtual clock."""
+    clock = VirtualClock()
+    return FakeAPI(clock=clock, batch_seconds=hours * 3_600, **options), clock
+
+
+def job_on(api: FakeAPI, journal: Path | str = "", **options: Any) -> BatchJob:
     """A job that talks to a fake API in its virtual time."""
     clock = api.clock
     assert isinstance(clock, VirtualClock)
@@ -42,20 +48,23 @@ def created(api: FakeAPI) -> Counter[str]:
     ids: Counter[str] = Counter()
     for entry in api.journal:
         if (entry.method, entry.path) == ("POST", PATH) and entry.status in (0, 200, 500):
-            ids.update(each["custom_id"] for each in entry.body["requests"])
+            ids.update(own_id(each["custom_id"]) for each in entry.body["requests"])
     return ids
+
+
+def own_id(sent: str) -> str:
+    """The caller's id in one that was sent, if it is short."""
+    return sent.split("-", 3)[3]
 
 
 def main(url: str, journal: str, count: str) -> None:
     """Work until everything is stored; what a test starts, kills and starts again."""
     client = Anthropic(base_url=url, api_key="worker")
-    window = Window(settle=0.6, every=0.1)
 
     def nap(seconds: float) -> None:
         time.sleep(min(seconds, 0.1))
 
-    with BatchJob(client, journal, sleep=nap, window=window, most_requests=10) as job:
+    with BatchJob(client, journal, sleep=nap, settle=0.6, every=0.1, most_requests=10) as job:
         job.submit(requests_of(int(count)))
         job.wait()
-        job.collect()
     Path(f"{journal}.done").write_text("done", encoding="utf-8")

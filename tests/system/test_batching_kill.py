@@ -59,9 +59,8 @@ def trial(seed: int, folder: Path) -> int:
     assert set(ids) == expected, "lost"
     assert set(ids.values()) == {1}, "sent twice"
     with contextlib.closing(sqlite3.connect(journal)) as db:
-        stored = [
-            row[0] for row in db.execute("SELECT custom_id FROM results JOIN requests USING (n)")
-        ]
+        query = "SELECT custom_id FROM patterns_batch_results JOIN patterns_batch_requests "
+        stored = [row[0] for row in db.execute(f"{query} USING (nonce, n)")]
     assert Counter(stored) == dict.fromkeys(expected, 1)
     return killed
 

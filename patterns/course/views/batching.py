@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
 from anthropic import AsyncAnthropic, RateLimitError
 
-from patterns.batching import Allowance, Choice, choose
+from patterns.batching.choose import Allowance, Choice, choose
 from patterns.core.adaptive_limit import AdaptiveLimit
 from patterns.core.fan_out import Limit, fan_out
 from patterns.core.models import SONNET
@@ -29,7 +30,10 @@ LENGTHS: Final = (40, 120, 200, 400, 640)
 WORDS: Final = (20, 50, 100, 400)
 QUICK: Final = Latency(first_token=0.6, tokens_per_second=200, jitter=0.25)
 SLOW: Final = Latency(first_token=4.0, tokens_per_second=30, jitter=0.6)
-_REPLIES: Final = [{"contains": f"size {n}.", "text": "ok", "output_tokens": n} for n in LENGTHS]
+HEAVY_TAIL: Final = tuple(
+    round(200 * math.exp(1.2 * NormalDist().inv_cdf((k + 0.5) / 40))) for k in range(40)
+)
+"""Lognormal: half are below 200 tokens, and the longest are fifteen times as long."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def measure(
     seconds: float = math.inf,
     warm_up: float = 0.0,
     seed: int = 1,
+    lengths: Sequence[int] = LENGTHS,
 ) -> Load:
     """Fan out over so many calls, or for so many seconds of virtual time.
 
@@ -78,19 +83,21 @@ def measure(
         seconds: no call begins later.
         warm_up: seconds that are left out of the figures.
         seed: decides on the prompts, the answers and the latencies.
+        lengths: output tokens of the answers, drawn at random.
     """
     clock = VirtualClock()
-    replies = Replies.of({"reply": _REPLIES})
+    sized = [{"contains": f"size {n}.", "text": "ok", "output_tokens": n} for n in lengths]
+    replies = Replies.of({"reply": sized})
     api = FakeAPI(clock=clock, limits=limits, latency=latency, replies=replies, seed=seed)
-    prompts = islice(_prompts(clock, seconds, seed), calls)
-    lost = clock.run(_run(way, api, prompts))
+    prompts = islice(_prompts(clock, seconds, seed, lengths), calls)
+    lost = clock.run(_run(way, api, prompts, max(1_000, *lengths)))
     last = min(seconds, clock.elapsed)
     asked = [each for each in api.journal if each.method == "POST"]
     after = [each for each in asked if warm_up <= each.at - clock.start <= last]
     return _load(str(way), after, limits, last - warm_up, lost)
 
 
-async def _run(way: int | str, api: FakeAPI, prompts: Iterator[str]) -> int:
+async def _run(way: int | str, api: FakeAPI, prompts: Iterator[str], most: int) -> int:
     adaptive = AdaptiveLimit()
     options: dict[str, Any] = {"middleware": [adaptive.middleware]} if way == "adaptive" else {}
     limit: int | Limit = adaptive if way == "adaptive" else 100 if way == "naive" else int(way)
@@ -99,28 +106,30 @@ async def _run(way: int | str, api: FakeAPI, prompts: Iterator[str]) -> int:
     client = api.async_client(**options)
     # The SDK's first request looks at the platform in a thread, outside of virtual time.
     await client.models.list()
-    ask = partial(_insist if way == "naive" else _send, client)
+    ask = partial(_insist if way == "naive" else _send, client, most)
     return sum([not outcome.ok async for outcome in fan_out(prompts, ask, limit=limit)])
 
 
-def _prompts(clock: VirtualClock, seconds: float, seed: int) -> Iterator[str]:
+def _prompts(
+    clock: VirtualClock, seconds: float, seed: int, lengths: Sequence[int]
+) -> Iterator[str]:
     rng = random.Random(seed)
     number = 0
     while clock.elapsed < seconds:
         number += 1
-        yield f"{number} size {rng.choice(LENGTHS)}." + " word" * rng.choice(WORDS)
+        yield f"{number} size {rng.choice(lengths)}." + " word" * rng.choice(WORDS)
 
 
-async def _send(client: AsyncAnthropic, prompt: str) -> None:
+async def _send(client: AsyncAnthropic, most: int, prompt: str) -> None:
     asked: Any = [{"role": "user", "content": prompt}]
-    await client.messages.create(model=SONNET, max_tokens=1_000, messages=asked)
+    await client.messages.create(model=SONNET, max_tokens=most, messages=asked)
 
 
-async def _insist(client: AsyncAnthropic, prompt: str) -> None:
+async def _insist(client: AsyncAnthropic, most: int, prompt: str) -> None:
     """The loop that is written in a hurry."""
     while True:
         try:
-            return await _send(client, prompt)
+            return await _send(client, most, prompt)
         except RateLimitError:
             await asyncio.sleep(10)
 

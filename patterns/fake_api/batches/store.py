@@ -78,10 +78,9 @@ class Batch:
     def finished(self) -> int:
         """How many requests were processed by the end; the rest expired or were cancelled."""
         stops = self.ends_at if self.cancelled_at is None else min(self.ends_at, self.cancelled_at)
-        elapsed = stops - self.created_at
-        if elapsed >= self.seconds:
+        if stops >= self.created_at + self.seconds:  # a difference would lose the last bits
             return self.size
-        return int(self.size * elapsed / self.seconds)
+        return int(self.size * (stops - self.created_at) / self.seconds)
 
     def left_over(self) -> str:
         """What became of the requests that were not processed."""

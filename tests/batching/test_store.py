@@ -1,0 +1,133 @@
+"""patterns.batching.store: one holder of a file, whole steps, errors that say what to do."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batching_worker import api_of, job_on, requests_of
+
+from patterns.batching import BatchJob, JobStoreError
+from patterns.batching.store import JobStore, JobStoreFull, JobStoreInUse
+
+
+def test_one_process_at_a_time_holds_a_file(tmp_path: Path) -> None:
+    """Two would submit everything twice; the message names the way for several."""
+    first = JobStore(tmp_path / "j")
+    with pytest.raises(JobStoreInUse, match=r"j: another process works on this job.*engine"):
+        JobStore(tmp_path / "j")
+    first.close()
+    JobStore(tmp_path / "j").close()
+
+
+def test_a_file_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    """Finish the job with the code that began it."""
+    JobStore(tmp_path / "j").close()
+    with sqlite3.connect(tmp_path / "j") as db:
+        db.execute("PRAGMA user_version = 9")
+    db.close()
+    before = (tmp_path / "j").read_bytes()
+    with pytest.raises(JobStoreError, match="written in version 9, this code reads 3"):
+        JobStore(tmp_path / "j")
+    assert (tmp_path / "j").read_bytes() == before
+
+
+def text(path: Path) -> None:
+    """A file that is no database."""
+    path.write_text("dear diary " * 100)
+
+
+def foreign(path: Path) -> None:
+    """Somebody else's database."""
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE mine(x)")
+    db.close()
+
+
+def damaged(path: Path) -> None:
+    """A database of ours with rubbish in the middle."""
+    api, _ = api_of()
+    with job_on(api, path) as job:
+        job.submit(requests_of(500))
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4_096)
+        file.write(os.urandom(size - 8_192))
+
+
+UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "text": (text, "not an SQLite file"),
+    "foreign": (foreign, "none of a batch job"),
+    "folder": (Path.mkdir, "check that the folder exists"),
+    "missing/folder": (lambda path: None, "check that the folder exists"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_files_that_cannot_be_used_are_told(name: str, tmp_path: Path) -> None:
+    """With one kind of error that names the file and says what to do."""
+    make, says = UNUSABLE[name]
+    make(tmp_path / name)
+    with pytest.raises(JobStoreError, match=says) as caught:
+        JobStore(tmp_path / name)
+    assert caught.value.where == Path(name).name
+
+
+def test_a_damaged_file_is_told_whenever_it_is_met(tmp_path: Path) -> None:
+    """No error of the database's own comes through."""
+    damaged(tmp_path / "j")
+    api, _ = api_of()
+    with pytest.raises(JobStoreError, match=r"restore a copy|not an SQLite file"):
+        _use(job_on(api, tmp_path / "j"))
+
+
+def _use(job: BatchJob) -> None:
+    with job:
+        list(job.results())
+        job.submit()
+        job.wait()
+
+
+def test_a_full_disk_undoes_the_step_and_nothing_else(tmp_path: Path) -> None:
+    """Planning and reading: make room, call again."""
+    api, _ = api_of()
+    with job_on(api, tmp_path / "j") as job:
+        database: Any = job._store._db
+        database.execute("PRAGMA max_page_count = 20")
+        with pytest.raises(JobStoreFull, match="the disk is full; the step was undone"):
+            job.submit(requests_of(1_000))
+        assert (job.shards, api.journal) == ((), [])
+        database.execute("PRAGMA max_page_count = 100000")
+        job.submit(requests_of(1_000))
+        (pages,) = database.execute("PRAGMA page_count").fetchone()
+        database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(JobStoreFull):
+            job.wait()
+        assert list(job.results()) == []
+        database.execute("PRAGMA max_page_count = 100000")
+        assert job.wait().outcomes == {"succeeded": 1_000}
+    assert sum(entry.method == "POST" for entry in api.journal) == 1
+
+
+def test_a_bug_of_the_callers_is_no_error_of_the_database(tmp_path: Path) -> None:
+    """What his own iterable raises comes through as it is, and nothing is kept."""
+    api, _ = api_of()
+
+    def broken() -> Any:
+        yield from requests_of(3)
+        raise KeyError("row 3")
+
+    with job_on(api, tmp_path / "j") as job:
+        with pytest.raises(KeyError, match="row 3"):
+            job.submit(broken())
+        assert job.shards == ()
+
+
+def test_a_password_is_in_no_message() -> None:
+    """Nor is the user's name; a server that is not there is told like a file."""
+    with pytest.raises(JobStoreError, match="that the server runs") as caught:
+        JobStore("postgresql+psycopg://me:secret@127.0.0.1:1/runs")
+    assert "secret" not in str(caught.value)
+    assert caught.value.where == "postgresql+psycopg://127.0.0.1:1/runs"
