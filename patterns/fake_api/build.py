@@ -5,12 +5,12 @@ Ids come from a hash of the request and its ordinal, so that the same run gives 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, Final
 
 from patterns.core.models import MODELS, ModelFacts
+from patterns.fake_api.clock import day_of
 from patterns.fake_api.scripting.replies import Reply, ToolUse
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
 from patterns.fake_api.validation.examples import example_of
@@ -114,7 +114,7 @@ def _where(body: Mapping[str, Any], facts: ModelFacts, at: float) -> dict[str, A
     default = "global" if facts.inference_geo else "not_available"
     ran = {"inference_geo": body.get("inference_geo") or default}
     if body.get("speed") is not None:
-        ran["speed"] = speed_of(body, facts, datetime.fromtimestamp(at, UTC).date())
+        ran["speed"] = speed_of(body, facts, day_of(at))
     return ran
 
 

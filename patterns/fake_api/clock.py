@@ -17,10 +17,14 @@ import threading
 import time
 import weakref
 from collections.abc import Coroutine
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
+
+DAY: Final = 86_400
 
 START: Final = 1_793_523_600.0
 """Where a virtual clock starts: 1 November 2026, 09:00 UTC."""
@@ -28,6 +32,16 @@ START: Final = 1_793_523_600.0
 
 IDLE: Final = 0.003
 """Real seconds after which a real event loop counts as idle."""
+
+
+def day_of(at: float) -> date:
+    """The day, in UTC, of a time in seconds since 1970."""
+    return _day(int(at // DAY))
+
+
+@lru_cache(maxsize=8)
+def _day(number: int) -> date:
+    return datetime.fromtimestamp(number * DAY, UTC).date()
 
 
 class Clock(Protocol):

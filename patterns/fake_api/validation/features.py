@@ -67,8 +67,6 @@ def _check_compaction(body: Mapping[str, Any]) -> None:
     for n, message in enumerate(body["messages"]):
         for m, block in enumerate(blocks_of(message)):
             if block["type"] == "compaction":
-                if message["role"] == "system":
-                    raise _compaction_error("misplaced", n, m, "must not be in a system message")
                 if block.get("content") == "":
                     raise bad(f"messages.{n}.content.{m}.compaction.content", "must not be empty")
                 found.append((n, m, block.get("signature")))

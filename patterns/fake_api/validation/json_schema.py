@@ -177,7 +177,8 @@ def _misfit_of_choice(value: Any, schema: Any, root: Any, depth: int) -> str | N
 def _referred(schema: Any, root: Any) -> list[Any]:
     """The definition that a local reference names, where there is one."""
     reference = schema.get("$ref")
-    return [] if reference is None else [part for part in [resolve(reference, root)] if part]
+    found = None if reference is None else resolve(reference, root)
+    return [] if found is None else [found]
 
 
 def resolve(reference: str, root: Any) -> Any:

@@ -129,6 +129,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
     kind = data[12:16]
+    if len(data) < (25 if kind == b"VP8L" else 30):
+        return None
     if kind == b"VP8X":
         return (
             int.from_bytes(data[24:27], "little") + 1,

@@ -18,6 +18,13 @@ LEAST_BUDGET: Final = 1_024
 """Smallest `thinking.budget_tokens`: build-with-claude/extended-thinking, 21 August 2026."""
 TOP_P_DEFAULT: Final = (0.99, 1)
 """`top_p` that newer models take; 1 only where no page says otherwise."""
+RULED: Final = frozenset(
+    (
+        "inference_geo", "output_config", "speed", "temperature", "thinking", "tool_choice",
+        "tools", "top_k", "top_p",
+    )
+)  # fmt: skip
+"""Fields that some model refuses, or takes in part."""
 GEOS: Final = ("us", "global")
 NOT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
     "computer_20251124": ("opus-5-5", "sonnet-5-5", "fable-5-2", "mythos-5-2", "haiku-5-5"),
@@ -44,13 +51,14 @@ def check_model_rules(
         batched: whether the request is part of a batch, which may be longer.
     """
     _check_max_tokens(body.get("max_tokens"), facts, batched and LONG_OUTPUT in betas)
-    _check_thinking(body, facts, betas)
-    _check_effort(body, facts)
-    _check_sampling(body, facts)
-    _check_forced_tool(body, facts)
     _check_turns(body, facts)
-    _check_tools(body, facts)
-    _check_elsewhere(body, facts, betas, on)
+    if body.keys() & RULED:
+        _check_thinking(body, facts, betas)
+        _check_effort(body, facts)
+        _check_sampling(body, facts)
+        _check_forced_tool(body, facts)
+        _check_tools(body, facts)
+        _check_elsewhere(body, facts, betas, on)
 
 
 def check_window(tokens: int, facts: ModelFacts) -> None:

@@ -8,7 +8,7 @@ documents, with the path of the field at fault in front.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, Final, Literal
 
 from anthropic.types.beta import BetaJSONOutputFormatParam
@@ -16,6 +16,7 @@ from anthropic.types.beta.message_count_tokens_params import MessageCountTokensP
 from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 
 from patterns.core.models import MODELS, ModelFacts
+from patterns.fake_api.clock import day_of
 from patterns.fake_api.validation.features import check_features
 from patterns.fake_api.validation.media import check_media
 from patterns.fake_api.validation.model_rules import check_model_rules, forces_tool, thinking_of
@@ -26,6 +27,7 @@ from patterns.fake_api.wire.errors import APIError, bad
 
 HEADERS: Final = frozenset(("betas", "user_profile_id", "workspace_id"))
 """Parameters of the SDK's methods that travel as headers."""
+PLAIN: Final = frozenset(("max_tokens", "messages", "metadata", "model", "stream", "system"))
 Place = Literal["message", "count_tokens", "batch"]
 """Where a body came in."""
 
@@ -57,19 +59,28 @@ def check_request(
         betas: the betas that the request asks for.
         place: where it came in; a count needs no `max_tokens`, and a batch may be longer.
     """
-    today = datetime.fromtimestamp(now, UTC).date()
+    today = day_of(now)
     if isinstance(body, dict) and isinstance(body.get("model"), str):
         check_model(body["model"], today)  # before what else is wrong
     check_body(body, betas, place)
     facts = MODELS[body["model"]]
     check_turns(body["messages"], thinking_of(body, facts))
-    _check_stop_sequences(body.get("stop_sequences") or ())
-    check_tools(body)
-    check_media(body, facts)
     check_model_rules(body, facts, betas=betas, on=today, batched=place == "batch")
-    check_features(body, facts, betas)
-    _check_together(body, facts)
+    if not is_plain(body):
+        _check_words(body)
+        check_tools(body)
+        check_media(body, facts)
+        check_features(body, facts, betas)
+    if body.get("max_tokens") == 0 or output_format(body) is not None:
+        _check_together(body, facts)
     return facts
+
+
+def is_plain(body: Mapping[str, Any]) -> bool:
+    """Whether a request holds text alone, which most rules say nothing about."""
+    if not body.keys() <= PLAIN or isinstance(body.get("system"), list):
+        return False
+    return all(isinstance(m.get("content"), str) for m in body["messages"])
 
 
 def check_body(body: Any, betas: Betas, place: Place = "message") -> None:
@@ -88,8 +99,13 @@ def check_model(model: str, today: date) -> None:
         raise APIError(404, f"model: {model}")
 
 
-def _check_stop_sequences(words: Any) -> None:
-    for n, word in enumerate(words):
+def _check_words(body: Mapping[str, Any]) -> None:
+    """Stop sequences and blocks of the system prompt hold something other than whitespace."""
+    system = body.get("system")
+    for n, block in enumerate(system if isinstance(system, list) else ()):
+        if not block["text"].strip():
+            raise bad(f"system.{n}", "text content blocks must contain non-whitespace text")
+    for n, word in enumerate(body.get("stop_sequences") or ()):
         if not word.strip():
             raise bad(f"stop_sequences.{n}", "each stop sequence must contain non-whitespace")
 

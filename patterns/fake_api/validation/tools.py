@@ -131,9 +131,13 @@ def _check_choice(choice: Mapping[str, Any] | None, tools: Sequence[Tool]) -> No
 
 
 def _check_references(body: Mapping[str, Any], names: set[str | None]) -> None:
-    """Tools that a result points to are among the tools."""
+    """Tools that a result or a change of tools points to are among the tools."""
+    kinds = {tool.get("name"): tool.get("type") or "custom" for tool in body.get("tools") or ()}
+    servers = {server["name"] for server in body.get("mcp_servers") or ()}
     for n, message in enumerate(body["messages"]):
         for block in blocks_of(message):
+            if block["type"] in ("tool_addition", "tool_removal"):
+                _check_change(f"messages.{n}", block["tool"], kinds, servers)
             content = block.get("content")
             if isinstance(content, dict):
                 content = content.get("tool_references")
@@ -143,3 +147,31 @@ def _check_references(body: Mapping[str, Any], names: set[str | None]) -> None:
                         f"messages.{n}",
                         f"Tool reference '{part['tool_name']}' not found in available tools",
                     )
+
+
+def _check_change(
+    path: str, tool: Mapping[str, Any], kinds: dict[Any, str], servers: set[str]
+) -> None:
+    """One tool that is offered or withdrawn in the middle; a new definition joins the tools."""
+    if tool["type"] == "tool_definition":
+        definition = tool["definition"]
+        name, kind = definition.get("name"), definition.get("type") or "custom"
+        if kinds.setdefault(name, kind) != kind:
+            raise APIError(
+                400,
+                f"{path}: the name {name!r} is held by a tool of another kind ({kinds[name]})",
+                error_code="tool_name_conflict",
+            )
+        return
+    known = (
+        tool["name"] in kinds
+        if tool["type"] == "tool_reference"
+        else tool["server_name"] in servers
+    )
+    if not known:
+        named = tool.get("name") or tool["server_name"]
+        raise APIError(
+            400,
+            f"{path}: {tool['type']} names {named!r}, which is not defined at that position",
+            error_code="tool_reference_unresolved",
+        )

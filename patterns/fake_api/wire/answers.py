@@ -8,7 +8,7 @@ from patterns.fake_api.latency import Timing
 from patterns.fake_api.tokens import BYTES_PER_TOKEN
 from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.http import Answer, Step
-from patterns.fake_api.wire.jsons import to_bytes
+from patterns.fake_api.wire.jsons import quick_bytes, to_bytes
 from patterns.fake_api.wire.sse import encode, events_of
 
 STREAM_HEADERS: Final[Mapping[str, str]] = {
@@ -19,7 +19,7 @@ STREAM_HEADERS: Final[Mapping[str, str]] = {
 
 def json_answer(value: Mapping[str, Any]) -> Answer:
     """A value as the body of a 200."""
-    return Answer(200, {"content-type": "application/json"}, to_bytes(value))
+    return Answer(200, {"content-type": "application/json"}, quick_bytes(value))
 
 
 def error_answer(error: APIError, request_id: str) -> Answer:

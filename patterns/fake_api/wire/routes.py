@@ -48,6 +48,7 @@ class Call:
     workspace: str = ""
     _packed: Packed | None = None
     _may_cache: bool | None = None
+    _betas: frozenset[str] | None = None
 
     @property
     def may_cache(self) -> bool:
@@ -66,11 +67,16 @@ class Call:
     @property
     def betas(self) -> frozenset[str]:
         """The betas that the request asks for."""
-        header = self.request.headers.get("anthropic-beta")
-        return NO_BETAS if header is None else betas_of(header)
+        if self._betas is None:
+            header = self.request.headers.get("anthropic-beta")
+            self._betas = NO_BETAS if header is None else betas_of(header)
+        return self._betas
 
     def decode(self) -> APIError | None:
         """Unpack the body; what is wrong with it, where it cannot be unpacked."""
+        headers = self.request.headers
+        if "content-encoding" not in headers and "charset" not in headers.get("content-type", ""):
+            return None
         try:
             self.request = decoded(self.request, most_bytes(self.request.path))
         except APIError as error:
@@ -111,7 +117,10 @@ def identify(request: Request, keys: Collection[str] | None) -> str:
         APIError: 401 without an accepted credential, 400 without a version, 413 for a body
             that is too large.
     """
-    credential = request.headers.get("x-api-key") or _bearer(request)
+    key, token = request.headers.get("x-api-key"), _bearer(request)
+    if key and token:
+        raise APIError(401, "send x-api-key or Authorization: Bearer, not both")
+    credential = key or token
     if not credential:
         raise APIError(401, "a credential is required: x-api-key or Authorization: Bearer")
     if keys is not None and credential not in keys:
