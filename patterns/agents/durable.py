@@ -79,8 +79,8 @@ class DBOSEngine(Durable):
             on at any worker that has it; one that was started with a bare function only where
             that is passed again.
         queue: run each task as a workflow of its own, on whichever worker is free. It costs tens
-            of milliseconds a task, so use it only to cross machines; the run's call must have a
-            name.
+            of milliseconds a task, so use it only to cross machines. Tasks of a run whose call
+            has no name stay here.
         patience_s: raise `RunStalled` when nothing was recorded for this long. Make it longer
             than the longest task.
         clock: Unix time; a run's seconds go on counting over a restart.
@@ -237,8 +237,8 @@ class DBOSEngine(Durable):
     def _passing(self, run_id: str, call: Call | str, balancer: Balancer | None) -> Iterator[str]:
         """Have a run's call at hand while it is waited for; gives its name, "" if it has none."""
         name = next((n for n, each in self.services.items() if call in (n, each)), "")
-        if not name and (self.queue or isinstance(call, str)):
-            raise CallNotRegistered(run_id, call if isinstance(call, str) else "")
+        if not name and isinstance(call, str):
+            raise CallNotRegistered(run_id, call)
         function: Any = self.services[name] if name else call
         self.passed[run_id] = mine = function, balancer or self.balancer
         try:
@@ -378,6 +378,7 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
     engine, job = _engine(), job_of(text)
     reserved = {task.id: DBOS.reserve_step() for task in job.plan}  # before anything else
     name, brought = str(DBOS.workflow_id), results_of(before)
+    queued = engine.queue and bool(service)
 
     async def step(task: Task, inputs: Mapping[str, Any], execute: Execute) -> TaskResult:
         earlier = brought.get(task.id)
@@ -385,7 +386,7 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
             return earlier
 
         async def recorded() -> str:
-            if engine.queue:
+            if queued:
                 result = result_of(await _queued(engine, name, service, job, task, inputs, begun))
             else:
                 result = await execute()
@@ -397,7 +398,7 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
     engine.under_way[name] = asyncio.current_task()
     try:
         call, balancer = engine.call_of(job.run_id, service)
-        if engine.queue:  # the worker that takes a task balances it
+        if queued:  # the worker that takes a task balances it
             balancer = Unbalanced()
         ledger = LocalLedger(await to_thread(engine.spent, job) if job.budget != UNLIMITED else ())
         elapsed = max(0.0, engine.clock() - begun)

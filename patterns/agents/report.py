@@ -43,6 +43,7 @@ class Reply:
     """What a call gives back: the output, and what the API said about it.
 
     With an `error` the call has failed, as if it had raised that, and its tokens are counted.
+    `trimmed` names the inputs that it read only in part.
     """
 
     output: Any
@@ -51,6 +52,7 @@ class Reply:
     request_ids: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     error: Exception | None = None
+    trimmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Attempt:
     usage: tuple[Usage, ...] = ()
     cost_usd: Decimal | None = None
     request_ids: tuple[str, ...] = ()
+    trimmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,12 @@ class RunReport:
     def partial(self) -> bool:
         """Whether a required task is missing."""
         return any(self.plan[task_id].required for task_id in self.missing)
+
+    @property
+    def trimmed(self) -> dict[str, tuple[str, ...]]:
+        """By task, the inputs that its last call read only in part, for lack of room."""
+        last = {r.id: r.attempts[-1].trimmed for r in self.results.values() if r.attempts}
+        return {task_id: names for task_id, names in last.items() if names}
 
     @property
     def stopped(self) -> Stop | None:

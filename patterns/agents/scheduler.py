@@ -292,6 +292,7 @@ class _Run:
                 reply.usage or usage_of(error),
                 reply.cost_usd,
                 reply.request_ids,
+                reply.trimmed,
             )
         )
         await self.ledger.settle(task.id, attempts[-1])

@@ -7,9 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from patterns.agents import worker
 from patterns.agents.coordinator import (
+    NoSynthesis,
     NothingToSynthesize,
     coordinate,
     decompose,
@@ -17,13 +21,14 @@ from patterns.agents.coordinator import (
     synthesize,
 )
 from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task
-from patterns.agents.report import Context, RunReport, TaskResult
+from patterns.agents.report import RunReport, TaskResult
 from patterns.agents.scheduler import run_plan
-from patterns.agents.worker import caller, cost_of, prompt_for, trimmed
+from patterns.agents.synthesis import tree
+from patterns.agents.worker import caller, cost_of
 from patterns.core.messages import Refused
 from patterns.core.models import HAIKU, SONNET
 from patterns.core.pricing import cost_usd
-from patterns.fake_api import Error, FakeAPI, Reply
+from patterns.fake_api import Error, FakeAPI, Reply, VirtualClock
 from patterns.prompting.structured import InvalidOutput
 
 LAWYER = Agent("lawyer", "Reads contracts.", frozenset({"law"}), system="You read contracts.")
@@ -185,13 +190,55 @@ def test_an_agent_without_a_system_prompt_sends_none() -> None:
     assert "system" not in sent(api, 0)
 
 
-def test_long_inputs_are_trimmed() -> None:
-    """And the reader is told how much is left out; what is not text goes as JSON."""
-    task = Task("b", "Do b.", depends_on=("a",))
-    prompt = prompt_for(task, Context("r", "b", 1, {"a": {"text": "ä" * 90}}), trim_at=20)
-    assert '{"text": "ääää' in prompt
-    assert "[82 characters left out]" in prompt
-    assert trimmed("short", 5) == "short"
+LONG = Plan((Task("a", "Look."), Task("b", "Sum up.", depends_on=("a",))))
+
+
+def test_inputs_that_do_not_fit_lose_their_middle_and_it_is_said() -> None:
+    """In the prompt, and in the report: a conclusion stands at the end, so ends stay."""
+    api = FakeAPI()
+    api.enqueue("word " * 2_000 + "THE END", "ok")
+    report = work(api, LONG, input_tokens=200)
+    prompt = asked(api, -1)
+    assert "THE END" in prompt
+    assert "characters left out here]" in prompt
+    assert len(prompt) < 1_500
+    assert report.trimmed == {"b": ("a",)}
+
+
+def test_inputs_that_fit_are_counted_only_if_that_is_in_doubt() -> None:
+    """Fewer characters than tokens need no count; more are counted, and not trimmed if they fit."""
+    api = FakeAPI()
+    api.enqueue("word " * 100, "ok", "word " * 100, "ok")
+    assert work(api, LONG, input_tokens=600).trimmed == {}
+    assert work(api, LONG, input_tokens=300).trimmed == {}
+    paths = [entry.path for entry in api.journal]
+    assert paths == [*["/v1/messages"] * 3, "/v1/messages/count_tokens", "/v1/messages"]
+
+
+@given(st.lists(st.text(max_size=60), min_size=1, max_size=9), st.integers(0, 200))
+def test_room_is_shared_out_to_whom_needs_it(texts: list[str], room: int) -> None:
+    """Short texts stay whole before long ones are cut, all cut ones alike, and the room is used."""
+    lengths = [len(text) for text in texts]
+    most = worker._level(lengths, room)
+    kept = [min(length, most) for length in lengths]
+    assert sum(kept) <= max(room, 0) or kept == lengths == [0] * len(texts)
+    if sum(lengths) > room:
+        assert room - sum(kept) < sum(length > most for length in lengths)
+    else:
+        assert kept == lengths
+
+
+@given(st.text(max_size=300), st.integers(0, 300))
+def test_what_is_shortened_keeps_its_ends(text: str, limit: int) -> None:
+    """And says how much is gone; what fits is as it was."""
+    short = worker.shortened(text, limit)
+    if len(text) <= limit:
+        assert short == text
+        return
+    head, gap, tail = short.partition(f"\n[{len(text) - limit:,} of {len(text):,} characters left")
+    assert gap
+    assert text.startswith(head)
+    assert len(head) + len(tail.partition("]\n")[2]) == limit
 
 
 def test_a_truncated_answer_gets_twice_the_room_once() -> None:
@@ -229,7 +276,7 @@ def test_a_refusal_is_counted_and_passed_to_another_pool() -> None:
 @pytest.mark.parametrize("retries", [0, 2])
 def test_the_sdk_does_not_retry_on_top(retries: int) -> None:
     """One request for each attempt of the scheduler, whatever the client would do."""
-    api = FakeAPI()
+    api = FakeAPI(clock=VirtualClock())
     api.enqueue(Error(529), "fine")
     report = asyncio.run(
         run_plan(
@@ -285,13 +332,71 @@ def test_optional_results_are_enough_when_nothing_is_required() -> None:
 
 
 def test_a_refused_synthesis_raises() -> None:
-    """There is nobody to pass it on to."""
-    api = FakeAPI()
+    """There is nobody to pass it on to; the report is not lost."""
+    api, report = FakeAPI(), report_of(TaskResult("a", "ok", "x"))
     api.enqueue(Reply(refusal="bio"))
-    with pytest.raises(Refused):
-        asyncio.run(
-            synthesize("Buy?", report_of(TaskResult("a", "ok", "x")), client=api.async_client())
-        )
+    with pytest.raises(NoSynthesis, match=r"they are in \.report") as raised:
+        asyncio.run(synthesize("Buy?", report, client=api.async_client()))
+    assert raised.value.report is report
+    assert isinstance(raised.value.__cause__, Refused)
+
+
+def test_more_results_than_fit_become_a_tree() -> None:
+    """Every result is read to its end, by a digest; the answer reads digests and the gaps."""
+    names = [f"t{n}" for n in range(6)]
+    done = [
+        TaskResult(name, "ok", f"{name} says " + "much " * 300 + f"END-{name}") for name in names
+    ]
+    plan = Plan(tuple(Task(name, "") for name in [*names, "gap"]))
+    results = {one.id: one for one in [*done, TaskResult("gap", "failed", cause="x: Refused")]}
+    report = RunReport("r", plan, results)
+    api = FakeAPI()
+    api.enqueue(*[lambda body: "Buy." if "gap" in str(body["messages"]) else "a digest"] * 12)
+    made = asyncio.run(synthesize("Buy?", report, client=api.async_client(), input_tokens=900))
+    asks = [str(e.body["messages"][-1]["content"]) for e in api.journal if e.path == "/v1/messages"]
+    assert made.text == "Buy."
+    assert (made.missing, made.trimmed, made.partial) == (("gap",), (), True)
+    assert all(sum(f"END-{name}" in ask for ask in asks[:-1]) == 1 for name in names)
+    assert 'status="failed"' in asks[-1]
+    assert "a digest" in asks[-1]
+    assert "much" not in asks[-1]
+
+
+def test_one_result_that_does_not_fit_alone_is_said_to_be_read_in_part() -> None:
+    """The answer is partial then, though no task is missing."""
+    api = FakeAPI()
+    api.enqueue("Buy.")
+    report = report_of(TaskResult("a", "ok", "word " * 2_000 + "THE END"))
+    made = asyncio.run(synthesize("?", report, client=api.async_client(), input_tokens=200))
+    assert (made.trimmed, made.missing, made.partial) == (("a",), (), True)
+    assert "THE END" in asked(api, -1)
+
+
+@given(st.integers(1, 40), st.integers(2, 5))
+def test_every_tree_ends_in_one_answer_and_reads_everything(groups: int, fan_in: int) -> None:
+    """Each group in one task, no task with more inputs than allowed, all of it reaches the end."""
+    plan = tree("goal", [[f"group-{n}."] for n in range(groups)], ["gap"], fan_in)
+    assert all(len(task.depends_on) <= fan_in for task in plan)
+    for n in range(groups):
+        assert sum(f"group-{n}." in task.prompt for task in plan) == 1
+    reached, todo = set(), ["answer"]
+    while todo:
+        name = todo.pop()
+        reached.add(name)
+        todo += plan[name].depends_on
+    assert reached == set(plan.by_id)
+    assert "gap" in plan["answer"].prompt
+
+
+def test_an_outage_in_a_stage_is_tried_again() -> None:
+    """Planning and synthesis have the scheduler's patience."""
+    api = FakeAPI(clock=VirtualClock())
+    api.enqueue(Error(529), GOOD, "No open disputes.", "Revenue grows.", Error(529), "Buy.")
+    clock = api.clock
+    assert isinstance(clock, VirtualClock)
+    client = api.async_client(max_retries=0)
+    done = clock.run(coordinate("Should we buy?", TEAM, client=client, max_concurrency=2))
+    assert done.text == "Buy."
 
 
 def test_an_unknown_price_is_not_zero() -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,12 @@ from anthropic.types import Usage
 from dbos import DBOSClient
 
 from patterns.agents.budget import Budget
+from patterns.agents.coordinator import (
+    Coordinated,
+    NoSynthesis,
+    NothingToSynthesize,
+    coordinate,
+)
 from patterns.agents.durable import DBOSEngine, main
 from patterns.agents.plan import Agent, Plan, Task
 from patterns.agents.records import CallNotRegistered, OtherPlan, RunStalled, UnknownRun
@@ -26,6 +32,8 @@ from patterns.agents.report import Context, Reply, RunReport
 from patterns.agents.scheduler import Call, Interrupted, RunBroken, run_plan
 from patterns.core.durable import EngineBusy
 from patterns.core.messages import Refused
+from patterns.fake_api import FakeAPI
+from patterns.fake_api import Reply as Answer
 
 WORKER = Path(__file__).parents[1] / "support" / "agents_worker.py"
 PLAN = Plan(
@@ -520,19 +528,80 @@ def test_a_full_disk_breaks_a_run_off_and_no_more(
         under(url, goes_on)
 
 
+DRAFT = {"id": "a", "prompt": "Do a.", "needs": [], "depends_on": [], "required": True}
+
+
+def scripted(answers: Sequence[Any]) -> FakeAPI:
+    """A fake API that gives these answers in turn."""
+    api = FakeAPI()
+    for answer in answers:
+        api.enqueue(json.dumps(answer) if isinstance(answer, dict) else answer)
+    return api
+
+
+@pytest.mark.parametrize(
+    ("ends_with", "answers", "kept"),
+    [
+        (Refused, [Answer(refusal="bio")], 0),
+        (NothingToSynthesize, [{"tasks": [DRAFT]}, Answer(refusal="bio")], 1),
+        (NoSynthesis, [{"tasks": [DRAFT]}, "Done a.", Answer(refusal="bio")], 2),
+        (type(None), [{"tasks": [DRAFT]}, "Done a.", "Buy."], 3),
+    ],
+)
+def test_a_goal_goes_on_with_what_was_paid(
+    url: str, ends_with: type[Exception], answers: list[Any], kept: int
+) -> None:
+    """Plan, work and answer are recorded; asked again, only what failed costs another call."""
+    texts: list[Any] = [{"tasks": [DRAFT]}, "Done a.", "Buy."]
+
+    async def goal(engine: DBOSEngine, api: FakeAPI, **options: Any) -> Coordinated:
+        client = api.async_client(max_retries=0)
+        return await coordinate(
+            "Buy?", [A], client=client, max_concurrency=2, engine=engine, **options
+        )
+
+    async def ends(engine: DBOSEngine) -> None:
+        api = scripted(answers)
+        with pytest.raises(ends_with) if kept < 3 else nullcontext():
+            await goal(engine, api)
+        assert len(api.journal) == len(answers)
+
+    async def goes_on(engine: DBOSEngine) -> None:
+        api = scripted(texts[kept:])
+        done = await goal(engine, api, budget=Budget(tokens=99_999))
+        assert done.text == "Buy."
+        assert len(api.journal) == 3 - kept
+        assert [*done.report.outputs] == ["a"]
+
+    under(url, ends)
+    under(url, goes_on)
+
+
+def test_another_goal_needs_another_id(url: str) -> None:
+    """Its plan would be the other's."""
+
+    async def test(engine: DBOSEngine) -> None:
+        api = scripted([{"tasks": [DRAFT]}, "Done a.", "Buy."])
+        options: dict[str, Any] = {"client": api.async_client(), "max_concurrency": 2}
+        await coordinate("Buy?", [A], engine=engine, **options)
+        with pytest.raises(OtherPlan, match="run/plan"):
+            await coordinate("Sell?", [A], engine=engine, **options)
+
+    under(url, test)
+
+
 # Queued tasks: each a workflow of its own, on whichever worker is free.
 
 
 def test_tasks_can_be_queued_for_any_worker(url: str) -> None:
-    """With their inputs, and the results are the same; the call must have a name."""
+    """With their inputs, and the results are the same; a call without a name stays here."""
 
     async def test(engine: DBOSEngine) -> None:
         call = engine.services["ask"]
         queued, here = await start(engine, call), await start(None, Script())
         assert queued.outputs == here.outputs
         assert call.calls == Counter(["slow", "fast", "next", "last"])
-        with pytest.raises(CallNotRegistered, match="a call without a name"):
-            await start(engine, Script(), "other")
+        assert (await start(engine, Script("here"), "other")).ok
 
     under(url, test, queue=True, calls={"ask": Script()})
 
