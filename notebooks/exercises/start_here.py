@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from anthropic.types import Message, Usage
+from anthropic.types import CacheCreation, Message, Usage
 
 from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
 from patterns.core.models import HAIKU, OPUS, SONNET
@@ -67,10 +67,18 @@ def grade_price(answer: Any) -> Grade:
     plain = Usage(input_tokens=1_000, output_tokens=500)
     cached = Usage(input_tokens=10, output_tokens=500, cache_read_input_tokens=50_000)
     long = Usage(input_tokens=150_000, output_tokens=500)
+    writes = CacheCreation(ephemeral_5m_input_tokens=1_000, ephemeral_1h_input_tokens=2_000)
+    written = Usage(
+        input_tokens=10,
+        output_tokens=500,
+        cache_creation_input_tokens=3_000,
+        cache_creation=writes,
+    )
     cases = [
         (SONNET, plain, "start with one model and no cache"),
         (OPUS, plain, "each model has its own price"),
         (SONNET, cached, "tokens read from the cache are charged too, at a price of their own"),
+        (SONNET, written, "cache writes cost more than input, those for an hour most"),
         (HAIKU, long, "Haiku 5.5 costs five times as much above 100,000 tokens of prompt"),
     ]
     for model, usage, hint in cases:

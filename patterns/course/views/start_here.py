@@ -57,7 +57,7 @@ def price_widget() -> Any:
 
     return knobs(
         draw,
-        tokens_in=widgets.IntSlider(1_000, 100, 100_000, 100, description="tokens in"),
+        tokens_in=widgets.IntSlider(1_000, 100, 200_000, 100, description="tokens in"),
         tokens_out=widgets.IntSlider(300, 50, 8_000, 50, description="tokens out"),
         calls=widgets.IntSlider(10_000, 100, 100_000, 100, description="calls a day"),
     )

@@ -1,0 +1,78 @@
+"""Every chapter live, over a socket, with other answers than the recorded ones."""
+
+import asyncio
+
+import anthropic
+import pytest
+from chapters import CHAPTERS, NOTEBOOKS, Chapter
+from kernels import Shown, kernel_of
+from other_answers import CHANGES, api_with
+
+from patterns.fake_api.wire.server import serve
+
+SAID = ("reworded", "longer", "shorter", "echo")
+"""Answers that a chapter can use: no cell may raise."""
+UNUSABLE = ("refused", "cut")
+"""Answers that it cannot use: a cell may say so, in a typed line."""
+IN_EVERY_RUN = ("reworded", "refused")
+KNOWN: dict[tuple[str, str], set[int]] = {}
+"""Cells, from 0, of chapter and answers, which their chapter's owner knows to fail."""
+
+
+def cases(changes: tuple[str, ...]) -> list[object]:
+    return [
+        pytest.param(
+            chapter,
+            change,
+            id=f"{chapter.stem}-{change}",
+            marks=[] if change in IN_EVERY_RUN else [pytest.mark.stage],
+        )
+        for change in changes
+        for chapter in CHAPTERS
+    ]
+
+
+async def failures(chapter: Chapter, change: str) -> list[Shown]:
+    """What went wrong in cells that are not expected to fail."""
+    known = KNOWN.get((chapter.stem, change), set())
+    with serve(api_with(chapter.stem, change, NOTEBOOKS / "recordings" / "replies")) as url:
+        live = {
+            "PATTERNS_MODE": "live",
+            "ANTHROPIC_BASE_URL": url,
+            "ANTHROPIC_API_KEY": "k",
+        }
+        async with kernel_of(chapter.path, live) as kernel:
+            shown = [await kernel.run(number) for number in range(len(kernel))]
+            expected = {n for n in range(len(kernel)) if "raises-exception" in kernel.tags(n)}
+    return [each for each in shown if each.error and each.cell not in known | expected]
+
+
+@pytest.mark.parametrize(("chapter", "change"), cases(SAID))
+def test_a_chapter_finishes_whatever_the_model_says(chapter: Chapter, change: str) -> None:
+    """Nothing is asserted about an answer, and nothing breaks on it."""
+    assert asyncio.run(failures(chapter, change)) == []
+
+
+@pytest.mark.parametrize(("chapter", "change"), cases(UNUSABLE))
+def test_what_cannot_go_on_without_an_answer_says_so_in_a_line(
+    chapter: Chapter, change: str
+) -> None:
+    """A typed error, one message; the kernel goes on, and later cells at most lack a name."""
+    failed = asyncio.run(failures(chapter, change))
+    assert [each for each in failed if not (each.lines == 1 or each.error == "NameError")] == []
+
+
+def test_other_answers_are_other_answers() -> None:
+    """Else the rest of this file proves nothing."""
+    ask = {
+        "model": "claude-sonnet-5-5",
+        "max_tokens": 999,
+        "messages": [{"role": "user", "content": "Why is the sky blue? Answer in one word."}],
+        "system": "one sentence",
+    }
+    said = set()
+    for change in (*CHANGES, "echo"):
+        api = api_with("00_start_here", change, NOTEBOOKS / "recordings" / "replies")
+        with api.client(max_retries=9) as client:
+            said.add(str(client.messages.create(**ask).content))  # type: ignore[call-overload]
+    assert len(said) == len(CHANGES) + 1, anthropic.__version__
