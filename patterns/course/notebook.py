@@ -7,14 +7,15 @@ import sys
 from types import TracebackType
 from typing import Any, Final
 
-OURS: Final = frozenset(("patterns", "anthropic"))
+BARE: Final = frozenset(("builtins", "__main__"))
+"""Where errors come from that say too little without their traceback."""
 
 
 def show_errors_short() -> None:
-    """In a notebook, show the typed errors of this course and of the SDK as one short message.
+    """In a notebook, show the typed errors of this course and of libraries as one short message.
 
-    The line of the cell is named. Other errors, such as those of a reader's own code, keep their
-    traceback. Does nothing elsewhere.
+    The line of the cell is named. Python's own errors and those of a reader's own classes keep
+    their traceback. Does nothing elsewhere.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
@@ -31,7 +32,7 @@ def _show(
     lines: list[str]
     if hasattr(error, "_render_traceback_"):
         lines = error._render_traceback_()
-    elif kind.__module__.partition(".")[0] in OURS:
+    elif kind.__module__ not in BARE:
         where = f" (line {trace.tb_next.tb_lineno} of this cell)" if trace and trace.tb_next else ""
         lines = [f"{kind.__name__}: {error}{where}"]
     else:

@@ -88,6 +88,7 @@ async def execute(notebook: Path, environment: Mapping[str, str]) -> tuple[Any, 
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        coalesce_streams=True,
         shutdown_kernel="immediate",  # whatever is recorded or logged is on disk; saves 1.5 s
     )
     client.widget_registry = {"@jupyter-widgets/output": {"OutputModel": _Output}}

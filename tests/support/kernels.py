@@ -11,7 +11,6 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellTimeoutError
 
 from patterns.course.runner import _Output
 
@@ -26,7 +25,7 @@ class Shown:
     """Its place among the code cells, from 0."""
     text: str
     error: str
-    """Class of the error that it raised, or empty; `Hung` when it took too long."""
+    """Class of the error that it raised, or empty; KeyboardInterrupt when it took too long."""
     lines: int
     """Lines of the error's traceback."""
 
@@ -50,10 +49,7 @@ class Kernel:
         at, original = self.cells[number]
         cell = deepcopy(original)
         cell.outputs = []
-        try:
-            await self._client.async_execute_cell(cell, at)
-        except CellTimeoutError:
-            return Shown(number, "", "Hung", 0)
+        await self._client.async_execute_cell(cell, at)
         failed = next((each for each in cell.outputs if each.output_type == "error"), None)
         text = "".join(_text(each) for each in cell.outputs)
         if failed is None:
@@ -79,6 +75,7 @@ async def kernel_of(notebook: Path, settings: Mapping[str, str]) -> AsyncIterato
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
         allow_errors=True,
+        interrupt_on_timeout=True,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
         shutdown_kernel="immediate",
     )

@@ -10,10 +10,10 @@ from other_answers import CHANGES, api_with
 
 from patterns.fake_api.wire.server import serve
 
-SAID = ("reworded", "longer", "shorter", "echo")
+SAID = ("reworded", "longer", "shorter")
 """Answers that a chapter can use: no cell may raise."""
-UNUSABLE = ("refused", "cut")
-"""Answers that it cannot use: a cell may say so, in a typed line."""
+UNUSABLE = ("refused", "cut", "echo")
+"""Answers that it may not be able to use: a cell says so, in a typed line."""
 IN_EVERY_RUN = ("reworded", "refused")
 KNOWN: dict[tuple[str, str], set[int]] = {}
 """Cells, from 0, of chapter and answers, which their chapter's owner knows to fail."""
