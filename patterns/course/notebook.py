@@ -4,6 +4,7 @@ Taught in chapter 00.
 """
 
 import sys
+import textwrap
 from types import TracebackType
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ def _show(
         lines = error._render_traceback_()
     elif kind.__module__ not in BARE:
         where = f" (line {trace.tb_next.tb_lineno} of this cell)" if trace and trace.tb_next else ""
-        lines = [f"{kind.__name__}: {error}{where}"]
+        lines = [f"{kind.__name__}: {textwrap.shorten(str(error), 400)}{where}"]
     else:
         lines = shell.InteractiveTB.structured_traceback(kind, error, trace, tb_offset=tb_offset)
     shell._showtraceback(kind, error, lines)
