@@ -82,6 +82,4 @@ async def kernel_of(notebook: Path, settings: Mapping[str, str]) -> AsyncIterato
     client.widget_registry = {"@jupyter-widgets/output": {"OutputModel": _Output}}
     environment = {**os.environ, **settings}
     async with client.async_setup_kernel(cwd=str(notebook.parent), env=environment):
-        info = await client.kc.kernel_info(reply=True)  # type: ignore[union-attr]
-        assert info
         yield Kernel(book, client)
