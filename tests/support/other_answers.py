@@ -63,7 +63,7 @@ def api_with(chapter: str, change: str, replies: Path) -> FakeAPI:
     """A fake API that answers a chapter's requests with other answers; `echo` knows none."""
     script = None if change == "echo" else Replies.load(replies / f"{chapter}.toml")
     entries = tuple(_entry(each, CHANGES[change]) for each in script.entries) if script else ()
-    return FakeAPI(replies=Replies(entries), batch_seconds=0.0)
+    return FakeAPI(replies=Replies(entries), batch_seconds=0.5)
 
 
 def _entry(entry: Scripted, change: Change) -> Scripted:
