@@ -15,11 +15,14 @@ Change = Callable[[Reply], Reply]
 
 
 def _texts(value: Any, change: Callable[[str], str], count: Callable[[float], float]) -> Any:
-    """The same structure with other sentences and numbers; single words may be labels, and stay."""
+    """The same structure with other sentences and numbers.
+
+    Single words may be labels, and numbers in lists places: they stay.
+    """
     if isinstance(value, dict):
         return {key: _texts(each, change, count) for key, each in value.items()}
     if isinstance(value, list):
-        return [_texts(each, change, count) for each in value]
+        return [_texts(each, change, lambda place: place) for each in value]
     if isinstance(value, str):
         return change(value) if " " in value else value
     return count(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -38,6 +41,12 @@ def _reworded(text: str) -> str:
     return re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), other)
 
 
+def _shorter(text: str) -> str:
+    """The first word; of an answer in tags, the first of each."""
+    words = re.compile(r"(?<=>)[^<]+(?=<)|\A[^<]+\Z")
+    return words.sub(lambda found: "".join(found[0].split()[:1]), text)
+
+
 def _refused(reply: Reply) -> Reply:
     return Reply(refusal="bio")
 
@@ -53,7 +62,7 @@ CHANGES: dict[str, Change] = {
     "longer": _said(
         lambda text: f"Let me see. {text}\n\nTo say it again: {text} " + "So it is. " * 20
     ),
-    "shorter": _said(lambda text: text.split()[0] if text.split() else text),
+    "shorter": _said(_shorter),
     "refused": _refused,
     "cut": _cut,
 }
