@@ -39,6 +39,7 @@ def test_every_cell_runs_again_and_shows_what_it_showed(chapter: Chapter) -> Non
     assert compared(chapter, third) == compared(chapter, first)
 
 
+@pytest.mark.stage
 @by_chapter
 def test_a_chapter_runs_whole_after_a_restart_in_its_middle(chapter: Chapter) -> None:
     """Nothing that an abandoned kernel left behind is in the way."""

@@ -14,7 +14,6 @@ SAID = ("reworded", "longer", "shorter")
 """Answers that a chapter can use: no cell may raise."""
 UNUSABLE = ("refused", "cut", "echo")
 """Answers that it may not be able to use: a cell says so, in a typed line."""
-IN_EVERY_RUN = ("reworded", "refused")
 KNOWN = frozenset(
     (
         ("02_mcp", "shorter"),
@@ -26,14 +25,12 @@ KNOWN = frozenset(
 """Chapters with cells that take for granted what a model says: to be mended there."""
 
 
+pytestmark = pytest.mark.stage
+
+
 def cases(changes: tuple[str, ...]) -> list[object]:
     return [
-        pytest.param(
-            chapter,
-            change,
-            id=f"{chapter.stem}-{change}",
-            marks=[] if change in IN_EVERY_RUN else [pytest.mark.stage],
-        )
+        pytest.param(chapter, change, id=f"{chapter.stem}-{change}")
         for change in changes
         for chapter in CHAPTERS
     ]
