@@ -11,6 +11,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,6 +23,7 @@ from anthropic import RateLimitError
 from monitoring_support import Broken, a_record, ask, watched
 from prometheus_client import start_http_server
 from prometheus_client.openmetrics import exposition
+from week_rules import alerts_of
 
 import patterns.monitoring
 from patterns.core.models import SONNET
@@ -29,6 +31,7 @@ from patterns.fake_api import Error, FakeAPI
 from patterns.monitoring.calls import CallMonitor
 from patterns.monitoring.prometheus import PrometheusSink
 from patterns.monitoring.slo import BURNS, IGNORED, POLICIES
+from patterns.monitoring.synthetic import LOUD, MONDAY, SILENT, week
 
 OPS = Path(patterns.monitoring.__file__).parent / "ops"
 RULES = (OPS / "rules.yml").read_text()
@@ -118,10 +121,11 @@ def test_mutated_slow_burn_fails_the_tests(tmp_path: Path) -> None:
         ("claude:bad_ratio:6h > 6 *", "claude:bad_ratio:6h > 14 *"),
         ("1 * 0.01", "0.4 * 0.01"),
         ("claude:bad_ratio:3d > 1 * ", "claude:bad_ratio:3d > 5 * "),
-        ("> 3 * avg_over_time", "> 4 * avg_over_time"),
-        ("> 3 * avg_over_time", "> 1.5 * avg_over_time"),
-        ("< 0.5 * avg_over_time", "< 0 * avg_over_time"),
-        ("< 0.5 * avg_over_time", "< 1.5 * avg_over_time"),
+        ("> 3 * max_over_time", "> 4 * max_over_time"),
+        ("> 3 * max_over_time", "> 1.5 * max_over_time"),
+        ("max_over_time(claude:usd_per_day:1h[2h] offset 23h)", "0"),
+        ("ratio:1h < 0.5 * (", "ratio:1h < 0 * ("),
+        ("ratio:1h < 0.5 * (", "ratio:1h < 1.5 * ("),
     ],
 )
 def test_every_mutated_slow_threshold_fails_the_tests(
@@ -135,6 +139,30 @@ def assert_killed(rule: str, mutant: str, folder: Path, tests: str) -> None:
     """The tests notice that a rule was changed."""
     assert rule in RULES
     assert rules_test(RULES.replace(rule, mutant), folder, tests).returncode == 1
+
+
+def test_week_raises_the_alerts_that_the_chapter_names() -> None:
+    """The synthetic week, scraped and evaluated: the incident pages, the broken prefix tickets."""
+    found = alerts_of(week(), RULES, binary("promtool"))
+    assert found == json.loads((OPS / "week_alerts.json").read_text())
+    prefix = [one for one in found if one["alert"] == "ClaudeCacheHitRatioFell"]
+    release = MONDAY + SILENT
+    assert [datetime.fromisoformat(one["from"]) - release for one in prefix] == [
+        timedelta(minutes=40)
+    ]
+    pages = [datetime.fromisoformat(one["from"]) for one in found if one["severity"] == "page"]
+    assert all(LOUD[0] <= page - MONDAY < LOUD[1] for page in pages)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_other_weeks_page_nobody_outside_of_the_incident(seed: int) -> None:
+    """The thresholds are not fitted to one seed."""
+    found = alerts_of(week(seed), RULES, binary("promtool"))
+    fell = [one["from"] for one in found if one["alert"] == "ClaudeCacheHitRatioFell"]
+    assert [moment[:13] for moment in fell] == ["2026-11-13T10"]
+    pages = [datetime.fromisoformat(one["from"]) for one in found if one["severity"] == "page"]
+    assert all(LOUD[0] <= page - MONDAY < LOUD[1] for page in pages)
 
 
 def test_rules_and_python_agree() -> None:
