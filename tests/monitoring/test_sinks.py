@@ -20,6 +20,7 @@ from monitoring_support import NOW, Kept, a_record, ask, watched
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import exposition
 
+import patterns.monitoring
 from patterns.core.models import HAIKU, SONNET
 from patterns.core.pricing import Tokens
 from patterns.fake_api import FakeAPI
@@ -380,3 +381,12 @@ def test_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     """SQLite's own words are kept."""
     with pytest.raises(EventLogUnusable, match="unable to open"):
         EventLog(tmp_path / "nowhere" / "calls.db")
+
+
+def test_folder_gives_its_public_names_and_no_others() -> None:
+    """Each from the module that defines it, imported when it is asked for."""
+    assert [
+        getattr(patterns.monitoring, name).__name__ for name in patterns.monitoring.__all__
+    ] == (patterns.monitoring.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Moon'"):
+        patterns.monitoring.Moon  # noqa: B018

@@ -3,12 +3,15 @@
 The week it draws is synthetic, and every table and figure of it says so.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 
+import patterns.monitoring
 from patterns.course.views import INK, MUTED, PALETTE, Table, figure, knobs, show
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import Insight
@@ -89,6 +92,17 @@ def incident_table(log: EventLog) -> Table:
         bad = ErrorBudget.of(step.outcomes, objective=OBJECTIVE).bad
         rows.append([f"{step.at:%a %H:%M}", step.calls, bad, f"{_burn(step):.1f}", f"{p95:.0f} s"])
     return Table(["hour", "calls", "failed", "burn rate", "p95"], rows, note=SYNTHETIC)
+
+
+def alert_table() -> Table:
+    """The alerts that the shipped rules raise in the week, as promtool finds them (a test)."""
+    ops = Path(patterns.monitoring.__file__).parent / "ops"
+    found = json.loads((ops / "week_alerts.json").read_text(encoding="utf-8"))
+    rows = []
+    for one in found:
+        start, end = (datetime.fromisoformat(one[name]) for name in ("from", "until"))
+        rows.append([f"{start:%a %H:%M}", f"{end:%H:%M}", one["severity"], one["alert"]])
+    return Table(["from", "until", "severity", "alert"], rows, note=SYNTHETIC)
 
 
 def _burn(step: Step) -> float:
