@@ -385,8 +385,7 @@ def test_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 def test_folder_gives_its_public_names_and_no_others() -> None:
     """Each from the module that defines it, imported when it is asked for."""
-    assert [
-        getattr(patterns.monitoring, name).__name__ for name in patterns.monitoring.__all__
-    ] == (patterns.monitoring.__all__)
+    public = patterns.monitoring.__all__
+    assert [getattr(patterns.monitoring, name).__name__ for name in public] == public
     with pytest.raises(AttributeError, match="no attribute 'Moon'"):
         patterns.monitoring.Moon  # noqa: B018

@@ -90,3 +90,9 @@ def test_dashboard_draws_again_when_the_hour_moves(
     assert tables[-1].columns[0] == "Wed 16:00"
     assert shown[-1][0] == "24 hours to Wednesday 16:00"
     assert SONNET
+
+
+def test_alerts_of_the_week_are_listed_in_their_order() -> None:
+    """From the file that a test with promtool keeps true."""
+    rows = monitoring.alert_table().rows
+    assert rows[-1] == ("Fri 10:40", "18:30", "ticket", "ClaudeCacheHitRatioFell")
