@@ -35,7 +35,7 @@ KEY = b"k" * 32
 
 
 @given(feature=hostile.values(), user=hostile.values(), offline=hostile.values())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_label_of_any_type_is_recorded_or_refused_before_the_call(
     feature: Any, user: Any, offline: Any
 ) -> None:
@@ -81,7 +81,7 @@ def test_weak_key_is_refused_at_the_start() -> None:
 
 
 @given(hostile.messages())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_answer_is_one_record_in_every_sink(body: dict[str, Any]) -> None:
     """Blank, with unknown fields, reasons and models: kept, exported and summarised."""
     kept, log, metrics = Kept(), EventLog(), PrometheusSink()
@@ -122,7 +122,7 @@ def make(client: Any, shape: str) -> None:
 
 
 @given(shapes, st.sampled_from(["", "start", "end"]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_calls_made_are_records_and_counted_losses(
     traffic: list[tuple[str, Error | None, Fault | None]], broken: str
 ) -> None:
