@@ -92,9 +92,9 @@ fix: setup  ## format, repair what lint can repair, rewrite generated tables
 	@$(BIN)/python tests/support/readme_tables.py --write
 
 lock: setup  ## resolve requirements.lock again, and that of the benchmarks
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 \
 		--extra course --group dev pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 \
 		--extra course --group dev pyproject.toml tests/bench/requirements.in \
 		-o tests/bench/requirements.lock
 

@@ -82,7 +82,7 @@ def under(url: str, test: Test, **options: Any) -> None:
 
     async def run() -> None:
         async with DBOSEngine(url, **{"lease_s": 1.0, **options}) as engine:
-            await test(engine)
+            await asyncio.wait_for(test(engine), 60)
 
     asyncio.run(run())
 
@@ -102,8 +102,11 @@ def recorded_steps(url: str, run_id: str) -> set[str]:
 
 
 async def until_recorded(url: str, run_id: str, names: set[str]) -> None:
-    while not names <= await asyncio.to_thread(recorded_steps, url, run_id):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)  # another process writes it
+    for _ in range(500):
+        if names <= await asyncio.to_thread(recorded_steps, url, run_id):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(names)
 
 
 async def stop_in(engine: DBOSEngine, call: Script, run_id: str = "r") -> RunReport:
@@ -643,9 +646,10 @@ class Trial:
         text = self.log.read_text() if self.log.exists() else ""
         return [json.loads(line) for line in text.splitlines()]
 
-    def wait_for(self, enough: Callable[[list[dict[str, Any]]], bool]) -> None:
-        while not enough(self.lines()):  # however long that takes, as long as somebody works on it
-            assert any(each.poll() is None for each in self.processes), self.lines()[-5:]
+    def wait_for(self, enough: Callable[[list[dict[str, Any]]], bool], seconds: float = 90) -> None:
+        until = time.monotonic() + seconds
+        while not enough(self.lines()):
+            assert time.monotonic() < until, self.lines()[-5:]
             time.sleep(0.01)
 
     def started(self, *processes: subprocess.Popen[bytes]) -> list[tuple[str, str]]:
@@ -678,7 +682,7 @@ def kill_and_resume(url: str, tmp_path: Path, after: int, runs: Sequence[str]) -
         trial.kill(first)
         kept = {(run, task) for run in runs for task in recorded_steps(url, run)}
         second = trial.start("w2", "work", ",".join(runs))
-        assert second.wait() == 0
+        assert second.wait(90) == 0
         assert {run: trial.outputs(run) for run in runs} == {
             run: expected("work", run) for run in runs
         }
@@ -699,11 +703,11 @@ def sessions_side_by_side(url: str, tmp_path: Path) -> None:
         trial.wait_for(lambda lines: sum("started" in line for line in lines) >= 40)
         trial.kill(workers["two"])
         for call in ("one", "three"):
-            assert workers[call].wait() == 0
+            assert workers[call].wait(90) == 0
         assert {run for run, _ in trial.started(workers["one"], workers["three"])} == {
             "a-1", "b-2", "e-1", "f-2",
         }  # fmt: skip
-        assert trial.start("worker", "two", own["two"]).wait() == 0
+        assert trial.start("worker", "two", own["two"]).wait(90) == 0
         for call, runs in own.items():
             for run in runs.split(","):
                 assert trial.outputs(run) == expected(call, run)
@@ -720,7 +724,7 @@ def lose_one_of_three(url: str, tmp_path: Path) -> None:
         parent = trial.start("w1", "work", run, "queue")
         trial.wait_for(lambda lines: sum("started" in line for line in lines) >= 8)
         trial.kill(others[0])
-        assert parent.wait() == 0
+        assert parent.wait(90) == 0
         assert trial.outputs(run) == expected("work", run)
         assert set(trial.started(*trial.processes)) == {
             (run, task.id) for task in plan_for(seed_of(run))[0]
