@@ -42,7 +42,7 @@ ifneq "$(shell cat $(VENV)/.ready 2>/dev/null)" "$(HERE)"
 $(shell rm -f $(VENV)/.ready)
 endif
 
-.PHONY: help setup lab test run record check fix lock bench clean
+.PHONY: help setup lab test units books run record check fix lock drift bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,9 +69,14 @@ lab: setup  ## open the course in JupyterLab, replaying; no key needed
 	@cd notebooks && "$(HERE)/$(BIN)/python" -m jupyterlab \
 		$(if $(filter 0,$(shell id -u)),--allow-root) 00_start_here.ipynb
 
-test: check  ## lint, types, tests, and every notebook compared; says what was skipped   [FULL=1]
+test: check units books  ## lint, types, tests, and every notebook compared; says what was skipped
+	@echo "all of it passed"
+
+units: setup  ## the tests only   [TESTS=tests/core] [FULL=1 for CI: coverage, nothing skipped]
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q \
-		$(if $(FULL),--cov --no-skips,--ignore tests/repo)
+		$(if $(FULL),--cov --no-skips,$(if $(TESTS),,--ignore tests/repo)) $(TESTS)
+
+books: setup  ## every notebook, compared with its stored outputs
 	@rm -rf "$(VAR)/replay" && mkdir -p "$(VAR)/replay"
 	PATTERNS_REPLAY_LOG="$(VAR)/replay" $(NBVAL)
 	@$(BIN)/python -m patterns.course audit "$(VAR)/replay"
@@ -108,6 +113,9 @@ bench: $(BENCH)/.ready  ## measure beside peers, then the long trials   [CHAPTER
 	@for file in tests/bench/bench_$(or $(CHAPTER),*).py; do \
 		echo "== $$file"; PYTHONPATH=.:tests/support $(BENCH)/bin/python $$file || exit 1; done
 	@$(BIN)/python -m pytest -q -m soak $(if $(CHAPTER),-k $(CHAPTER))
+
+drift: setup  ## the newest SDK and peers in an environment of their own: what changed, by chapter
+	@$(BIN)/python tests/support/drift.py --environment $(DRIFT)
 
 clean:  ## remove the environments and everything generated
 	rm -rf .venv .venv-* .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,15 +1,14 @@
 """What the course says about the SDK, compared with the SDK that is installed.
 
-Fails when a model is past its end of life or a keyword is gone; warns 45 days ahead.
+Nothing here asks what day it is: what is past its end on a day is told by the drift report.
 """
 
 import ast
 import inspect
 import re
 import typing
-import warnings
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +17,18 @@ from anthropic import Anthropic
 from anthropic._data.deprecated_models import DEPRECATED_MODELS
 from anthropic.types.model import Model
 from chapters import CHAPTERS, ROOT
+from drift import changed, day, ending, parts, table
 
 from patterns.core import models
 from patterns.core.models import MODELS
 
 CURRENT = (models.SONNET, models.OPUS, models.HAIKU, models.FABLE, models.MYTHOS)
-NOTICE = timedelta(days=45)
-TODAY = date.today()  # noqa: DTZ011  # an end of life is a calendar day, wherever you are
-
-
-class EndOfLifeAhead(UserWarning):
-    """A model that the course names is about to be retired."""
 
 
 def known_to_the_sdk() -> set[str]:
     """The ids in the SDK's own list."""
     literal = next(each for each in typing.get_args(Model) if typing.get_origin(each))
     return set(typing.get_args(literal))
-
-
-def end_of_life(text: str) -> date:
-    """A date as the SDK writes it: `November 30th, 2026`."""
-    plain = re.sub(r"(?<=\d)(st|nd|rd|th)", "", text)
-    return datetime.strptime(plain, "%B %d, %Y").date()  # noqa: DTZ007  # it has no time
 
 
 def sources() -> Iterator[tuple[str, ast.AST]]:
@@ -63,39 +51,75 @@ def test_the_current_models_are_in_the_sdks_list() -> None:
     assert set(CURRENT) <= set(MODELS)
 
 
-def test_the_table_knows_every_model_of_the_sdk_that_still_answers() -> None:
-    """A new SDK that brings a model shows up here."""
-    gone = {model for model, when in DEPRECATED_MODELS.items() if end_of_life(when) < TODAY}
+def test_the_table_knows_every_model_of_the_sdk_that_still_answered() -> None:
+    """On the day of the table; a new SDK that brings a model shows up here."""
+    gone = {model for model, when in DEPRECATED_MODELS.items() if day(when) < models.AS_OF}
     assert known_to_the_sdk() - gone - set(MODELS) == set()
 
 
 def test_the_table_has_the_sdks_end_of_life_dates() -> None:
     """One source of truth, copied once and compared always."""
-    theirs = {model: end_of_life(when) for model, when in DEPRECATED_MODELS.items()}
+    theirs = {model: day(when) for model, when in DEPRECATED_MODELS.items()}
     ours = {model: facts.end_of_life for model, facts in MODELS.items() if facts.end_of_life}
     assert ours == {model: when for model, when in theirs.items() if model in MODELS}
 
 
-@pytest.mark.filterwarnings("always::UserWarning")
-def test_no_model_that_is_named_has_reached_its_end() -> None:
-    """In modules and in cells; retired ids live in `then` cells and in tests only."""
+def test_no_model_that_is_named_had_reached_its_end() -> None:
+    """On the day of the table; retired ids live in `then` cells and in tests only."""
     for where, tree in SOURCES:
         for node in ast.walk(tree):
-            if not isinstance(node, ast.Constant) or node.value not in DEPRECATED_MODELS:
-                continue
-            last = end_of_life(DEPRECATED_MODELS[node.value])
-            table = where == "patterns/core/models.py"  # which records that very date
-            assert table or last >= TODAY, f"{where}: {node.value} was retired after {last}"
-            if last - TODAY <= NOTICE:
-                text = f"{where}: {node.value} reaches its end of life on {last}"
-                warnings.warn(text, EndOfLifeAhead, stacklevel=1)
+            if isinstance(node, ast.Constant) and node.value in DEPRECATED_MODELS:
+                last = day(DEPRECATED_MODELS[node.value])
+                table = where == "patterns/core/models.py"  # which records that very date
+                assert table or last >= models.AS_OF, f"{where}: {node.value} ended on {last}"
 
 
-def test_current_models_have_time_left() -> None:
-    """A default that retires within 45 days must be replaced now."""
-    for model in CURRENT:
-        when = DEPRECATED_MODELS.get(model)
-        assert when is None or end_of_life(when) - TODAY > NOTICE, model
+def test_current_models_had_time_left() -> None:
+    """A default that retires within 45 days of the table must be replaced with it."""
+    ends = {model: MODELS[model].end_of_life for model in CURRENT}
+    assert ending({model: end for model, end in ends.items() if end}, models.AS_OF) == []
+
+
+def test_the_report_tells_what_is_past_and_what_is_close() -> None:
+    """By a date that is an argument."""
+    ends = {"late": date(2027, 1, 1), "gone": date(2026, 1, 1), "far": date(2028, 1, 1)}
+    assert ending(ends, date(2026, 12, 1)) == [
+        "gone: ended on 2026-01-01",
+        "late: ends on 2027-01-01",
+    ]
+    assert ending(ends, date(2025, 1, 1)) == []
+
+
+def test_the_report_tells_new_versions() -> None:
+    """Of packages that changed or came along."""
+    assert changed({"a": "1", "b": "2"}, {"a": "1", "b": "3", "c": "1"}) == [
+        "b: 2 → 3",
+        "c: absent → 1",
+    ]
+
+
+def test_the_report_counts_by_folder_and_by_notebook(tmp_path: Path) -> None:
+    """With the names of what failed; what was skipped counts as neither."""
+    cases = """<testsuites><testsuite>
+      <testcase classname="tests.policy.test_a" name="test_one"/>
+      <testcase classname="tests.policy.test_a" name="test_two"><failure/></testcase>
+      <testcase classname="tests.core.test_b" name="test_three"><skipped/></testcase>
+      <testcase classname="notebooks.02_mcp" name="Cell 1"><error/></testcase>
+    </testsuite></testsuites>"""
+    (tmp_path / "report.xml").write_text(cases, "utf-8")
+    found = parts(tmp_path / "report.xml")
+    assert {name: (part.passed, part.failed) for name, part in found.items()} == {
+        "policy": (1, ["test_two"]),
+        "core": (0, []),
+        "02_mcp": (0, ["Cell 1"]),
+    }
+    assert [line.split()[0] for line in table(found)] == [
+        "02_mcp",
+        "Cell",
+        "core",
+        "policy",
+        "test_two",
+    ]
 
 
 METHODS: dict[str, Any] = {}

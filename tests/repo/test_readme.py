@@ -37,3 +37,14 @@ def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = set(re.findall(r"`make ([a-z]+)|^make ([a-z]+)", TEXT, re.MULTILINE))
     assert {one or other for one, other in named} <= targets
+
+
+def test_the_doors_without_make_say_the_same_for_every_system() -> None:
+    """CI runs the lines for macOS and Linux as they stand, and the workflow those for Windows."""
+    doors = dict(re.findall(r"```(sh without-make|powershell)\n(.*?)```", TEXT, re.DOTALL))
+    windows = doors["powershell"].replace("\\", "/").replace("Scripts", "bin")
+    assert re.sub(r"^py ", "python3 ", windows) == doors["sh without-make"]
+    run = (ROOT / ".ci" / "run").read_text("utf-8")
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    assert 'block "sh without-make"' in run
+    assert "powershell" in workflow
