@@ -2,10 +2,10 @@
 your own test suite.
 
 The real SDK talks to it in process (`FakeAPI().client()`) or over a loopback socket
-(`python -m patterns.fake_api --port 0`). It answers as the documentation of November 2026 says;
-what a model would say it does not know: replies come from a script, a queue, or an echo that says
-it is one. Not a measure of any model, and no proof that the API takes a request: it checks what
-it knows.
+(`python -m patterns.fake_api --port 0`). What it takes and refuses follows the SDK's own types and
+a dated table of models, and is held to sourced facts about the real API (`tests/evidence`). What a
+model would say it does not know: replies come from a script, a queue, or an echo that says it is
+one. Not a measure of any model, and no proof that the API takes a request.
 
 What is simplified, so that you do not rely on it:
 
@@ -14,8 +14,9 @@ What is simplified, so that you do not rely on it:
 - with no latency, an answer begins at once, so a cold call in parallel finds the cache warm: give
   a `Latency` where that matters (`cache`)
 - a batch's requests finish evenly over its time (`batches`)
-- models have no capabilities and limits in `/v1/models`, betas pass unchecked, and files,
-  skills, organisations and the like are not there (404)
+- context edits and fallbacks are checked and never triggered, tools of the API are never run, and
+  a replayed thinking block is compared with itself, not with the conversation around it
+- skills are an empty list; organisations, agents and the like are not there (404)
 
     from patterns.fake_api import FakeAPI, Reply
 

@@ -13,9 +13,7 @@ from patterns.core.models import MODELS, ModelFacts
 from patterns.fake_api.clock import day_of
 from patterns.fake_api.scripting.replies import Reply, ToolUse
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
-from patterns.fake_api.validation.examples import example_of
-from patterns.fake_api.validation.model_rules import forces_tool, speed_of, thinking_of
-from patterns.fake_api.validation.tools import output_format
+from patterns.fake_api.validation.settings import shows_thinking, speed_of, thinks
 from patterns.fake_api.wire.jsons import compact
 from patterns.fake_api.wire.signatures import sign, sign_omitted
 
@@ -91,7 +89,7 @@ def build(
     sizes = [(block["type"], block_tokens(block)) for block in kept]
     thinking = sum([size for kind, size in sizes if kind == "thinking"])
     output = _output_tokens(body, reply, sum([size for _, size in sizes]))
-    if thinking and reply.content is None and not _shows_thinking(body, facts):
+    if thinking and reply.content is None and not shows_thinking(body, facts):
         kept = [_omitted(block) for block in kept]
     message = {
         "id": message_id,
@@ -149,7 +147,7 @@ def _blocks(
     if reply.content is not None:
         return [dict(block) for block in reply.content]
     blocks: list[dict[str, Any]] = []
-    if reply.thinking is not None and _thinks(body, facts):
+    if reply.thinking is not None and thinks(body, facts):
         signature = sign(reply.thinking)
         blocks.append({"type": "thinking", "thinking": reply.thinking, "signature": signature})
     text = compact(reply.json) if reply.json is not None else reply.text
@@ -157,17 +155,6 @@ def _blocks(
         blocks.append({"type": "text", "text": text})
     blocks += [_call(call, message_id, n) for n, call in enumerate(reply.calls)]
     return blocks
-
-
-def _thinks(body: Mapping[str, Any], facts: ModelFacts) -> bool:
-    """Whether an answer begins with thinking: not where it is off, nor before a forced tool."""
-    return thinking_of(body, facts) in ("adaptive", "enabled") and not forces_tool(body)
-
-
-def _shows_thinking(body: Mapping[str, Any], facts: ModelFacts) -> bool:
-    """Whether the text of thinking is returned; it is paid for either way."""
-    display = (body.get("thinking") or {}).get("display")
-    return facts.shows_thinking if display is None else display != "omitted"
 
 
 def _omitted(block: dict[str, Any]) -> dict[str, Any]:
@@ -260,27 +247,3 @@ def _output_tokens(body: Mapping[str, Any], reply: Reply, counted: int) -> int:
     if reply.output_tokens is not None:
         return min(reply.output_tokens, int(body["max_tokens"]))
     return max(1, counted)
-
-
-def echo_of(body: Mapping[str, Any], last_text: str) -> Reply:
-    """The answer to a request that no script knows: it says what it is, every time alike."""
-    form = output_format(body)
-    if forces_tool(body):
-        return Reply(tool_use=[_forced(body)])
-    if form is not None:
-        return Reply(json=example_of(form["schema"], form["schema"]))
-    shown = last_text if len(last_text) <= 200 else last_text[:200] + "…"
-    return Reply(f"[echo of the fake API, no scripted reply fits] {shown}")
-
-
-def _forced(body: Mapping[str, Any]) -> ToolUse:
-    """A call of the tool that the request asks for, or of the first, with an example as input."""
-    wanted = body["tool_choice"].get("name")
-    tool = next(tool for tool in body["tools"] if wanted in (None, tool.get("name")))
-    schema = tool.get("input_schema") or {"type": "object"}
-    return ToolUse(tool.get("name") or tool["type"], example_of(schema, schema))
-
-
-def start_of(text: str, size: int = 80) -> str:
-    """The beginning of a text, for messages."""
-    return text if len(text) <= size else text[:size] + "…"

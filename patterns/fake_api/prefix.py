@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from patterns.core.models import MODELS
 from patterns.fake_api.tokens import PER_MESSAGE, block_tokens, tool_tokens
-from patterns.fake_api.validation.model_rules import effort_of, thinking_of
+from patterns.fake_api.validation.settings import effort_of, thinking_of
 from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.jsons import compact, to_bytes
 

@@ -5,9 +5,10 @@ from hashlib import blake2b
 from typing import Any, TypeAlias
 
 from patterns.fake_api.batches.requests import check_batched
-from patterns.fake_api.build import Input, build, echo_of, make_id
+from patterns.fake_api.build import Input, build, make_id
 from patterns.fake_api.cache import Plan, PromptCache
 from patterns.fake_api.scripting.chooser import Chooser
+from patterns.fake_api.scripting.echo import echo_of
 from patterns.fake_api.scripting.matching import see
 from patterns.fake_api.scripting.replies import Error, Reply
 from patterns.fake_api.tokens import input_tokens

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from patterns.fake_api.validation.shapes import said
+from patterns.fake_api.validation.values import said
 from patterns.fake_api.wire.errors import APIError, bad
 
 MOST_REQUESTS: Final = 100_000

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from patterns.fake_api.build import echo_of, start_of
+from patterns.fake_api.scripting.echo import echo_of, start_of
 from patterns.fake_api.scripting.matching import Seen
 from patterns.fake_api.scripting.replies import Answering, Error, Reply, answer_of
 from patterns.fake_api.scripting.scripts import Scripted

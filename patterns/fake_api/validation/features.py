@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from patterns.core.models import MODELS, ModelFacts
-from patterns.fake_api.validation.model_rules import thinking_of
+from patterns.fake_api.validation.settings import thinking_of
 from patterns.fake_api.validation.turns import blocks_of
 from patterns.fake_api.wire.errors import APIError, bad
 

@@ -9,6 +9,12 @@ from datetime import date
 from typing import Any, Final
 
 from patterns.core.models import ModelFacts
+from patterns.fake_api.validation.settings import (
+    effort_of,
+    forces_tool,
+    is_prefill,
+    thinking_of,
+)
 from patterns.fake_api.wire.errors import APIError, bad
 
 INTERLEAVED: Final = "interleaved-thinking-2025-05-14"
@@ -65,31 +71,6 @@ def check_window(tokens: int, facts: ModelFacts) -> None:
     """Raise the 400 for input that is larger than the model's window."""
     if tokens > facts.context_tokens:
         raise APIError(400, f"prompt is too long: {tokens} tokens > {facts.context_tokens} maximum")
-
-
-def thinking_of(body: Mapping[str, Any], facts: ModelFacts) -> str:
-    """The thinking mode of a request: what it says, or the model's default."""
-    asked = (body.get("thinking") or {}).get("type")
-    return asked or ("adaptive" if facts.thinks_by_default else "disabled")
-
-
-def effort_of(body: Mapping[str, Any], facts: ModelFacts) -> str:
-    """The effort of a request: what it says, or the model's default."""
-    return (body.get("output_config") or {}).get("effort") or facts.default_effort
-
-
-def forces_tool(body: Mapping[str, Any]) -> bool:
-    """Whether the request forces the model to use a tool."""
-    return (body.get("tool_choice") or {}).get("type") in ("any", "tool")
-
-
-def is_prefill(body: Mapping[str, Any]) -> bool:
-    """Whether the last turn is a started answer; a paused turn holds other blocks."""
-    last = body["messages"][-1] if body["messages"] else {"role": "user"}
-    if last["role"] != "assistant":
-        return False
-    started = ("text", "thinking", "redacted_thinking")
-    return isinstance(last["content"], str) or all(b["type"] in started for b in last["content"])
 
 
 def _check_max_tokens(most: int | None, facts: ModelFacts, long: bool) -> None:
@@ -244,9 +225,3 @@ def _check_speed(speed: str | None, fast: str, betas: frozenset[str], model: str
         raise bad("speed", f"Extra inputs are not permitted without the beta {FAST_BETA}")
     if speed == "fast" and fast == "refused":
         raise bad("speed", f"fast mode is not supported by {model}")
-
-
-def speed_of(body: Mapping[str, Any], facts: ModelFacts, on: date) -> str | None:
-    """The speed that a request gets, where it asks for one."""
-    asked = body.get("speed")
-    return "standard" if asked == "fast" and facts.fast_mode(on) == "ignored" else asked

@@ -19,10 +19,12 @@ from patterns.core.models import MODELS, ModelFacts
 from patterns.fake_api.clock import day_of
 from patterns.fake_api.validation.features import check_features
 from patterns.fake_api.validation.media import check_media
-from patterns.fake_api.validation.model_rules import check_model_rules, forces_tool, thinking_of
-from patterns.fake_api.validation.shapes import NOT_PERMITTED, Betas, check_shape, said
+from patterns.fake_api.validation.model_rules import check_model_rules
+from patterns.fake_api.validation.settings import forces_tool, thinking_of
+from patterns.fake_api.validation.shapes import NOT_PERMITTED, check_shape
 from patterns.fake_api.validation.tools import check_tools, output_format
 from patterns.fake_api.validation.turns import check_turns
+from patterns.fake_api.validation.values import Betas, said
 from patterns.fake_api.wire.errors import APIError, bad
 
 HEADERS: Final = frozenset(("betas", "user_profile_id", "workspace_id"))

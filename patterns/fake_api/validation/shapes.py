@@ -10,38 +10,36 @@ A check raises `Mismatch`, which gathers the path on its way out; `check_shape` 
 
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, TypeAlias, Union
+from typing import Any, Final, Union
 
 import typing_extensions as te
 from pydantic import BaseModel
 
 from patterns.fake_api.validation.betas import opening
-from patterns.fake_api.validation.ranges import RANGES, Bound
+from patterns.fake_api.validation.ranges import RANGES
+from patterns.fake_api.validation.values import (
+    NAMES,
+    Betas,
+    Check,
+    Mismatch,
+    all_of,
+    array,
+    at,
+    bounded,
+    gated,
+    literal,
+    of_type,
+    said,
+)
 from patterns.fake_api.wire.errors import APIError, bad
-
-Betas: TypeAlias = frozenset[str]
-Check: TypeAlias = Callable[[Any, Betas], None]
 
 NOT_PERMITTED: Final = "Extra inputs are not permitted"
 WRAPPERS: Final = (te.Annotated, te.Required, te.NotRequired)
 LISTS: Final = (list, Iterable, Sequence)
 OUTGOING: Final = (BaseModel,)
 """Types that the SDK takes from a caller and sends as something else."""
-NAMES: Final = {
-    dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer",
-    float: "a number", type(None): "null",
-}  # fmt: skip
-
-
-class Mismatch(Exception):
-    """A value that does not have its shape, and where it stands, innermost part first."""
-
-    def __init__(self, problem: str) -> None:
-        self.problem = problem
-        self.path: list[str] = []
-        super().__init__(problem)
 
 
 def check_shape(annotation: Any, value: object, betas: Betas) -> None:
@@ -69,56 +67,14 @@ def shape_of(annotation: Any) -> Check:
     if origin in (Union, types.UnionType):
         return _union(arguments)
     if origin in (te.Literal, typing.Literal):
-        return _literal(arguments)
+        return literal(arguments)
     if origin in LISTS:
-        return _array(shape_of(arguments[0]))
+        return array(shape_of(arguments[0]))
     if origin in (dict, Mapping):
-        return _of_type(dict)
+        return of_type(dict)
     if annotation in NAMES:
-        return _of_type(annotation)
+        return of_type(annotation)
     return lambda value, betas: None  # object: anything
-
-
-def _of_type(wanted: type) -> Check:
-    """A JSON type; `bool` is no number, and a whole number is a number."""
-    accepted = (int, float) if wanted is float else wanted
-    named = NAMES[wanted].partition(" ")[2] or "null"
-
-    def check(value: Any, betas: Betas) -> None:
-        if not isinstance(value, accepted) or (isinstance(value, bool) and wanted is not bool):
-            raise Mismatch(f"Input should be a valid {named}, got {said(value)}")
-
-    return check
-
-
-def said(value: object) -> str:
-    """What JSON calls the type of a value."""
-    return NAMES.get(type(value), "something else")
-
-
-def _literal(allowed: tuple[Any, ...]) -> Check:
-    accepted = set(allowed)
-    words = " or ".join(repr(value) for value in allowed)
-
-    def check(value: Any, betas: Betas) -> None:
-        if not isinstance(value, str | int) or value not in accepted:
-            raise Mismatch(f"Input should be {words}, got {repr(value)[:60]}")
-
-    return check
-
-
-def _array(item: Check) -> Check:
-    def check(value: Any, betas: Betas) -> None:
-        if not isinstance(value, list):
-            raise Mismatch(f"Input should be a valid array, got {said(value)}")
-        for n, each in enumerate(value):
-            try:
-                item(each, betas)
-            except Mismatch as error:
-                error.path.append(str(n))
-                raise
-
-    return check
 
 
 class Record:
@@ -159,7 +115,7 @@ class Record:
             if check is None and self.is_open:
                 continue
             if check is None or (gate is not None and not gate & betas):
-                raise _at(str(key), NOT_PERMITTED)
+                raise at(str(key), NOT_PERMITTED)
             try:
                 check(part, betas)
             except Mismatch as error:
@@ -167,28 +123,22 @@ class Record:
                 raise
         for key in self._required:
             if key not in value:
-                raise _at(key, "Field required")
+                raise at(key, "Field required")
 
     def _check_of(self, key: str, hint: Any) -> Check:
         """The check of a field's type, of its bounds, and of values that a beta opens."""
         checks = [shape_of(hint)]
         if (bound := RANGES.get(f"{self.name}.{key}")) is not None:
-            checks.append(_bounded(bound))
+            checks.append(bounded(bound))
         gates = {value: opening(self.name, f"{key}={value}") for value in _literals(hint)}
         gates = {value: gate for value, gate in gates.items() if gate is not None}
         if gates and key not in ("type", "role"):
-            checks.append(_gated(gates))
-        return checks[0] if len(checks) == 1 else _all(checks)
+            checks.append(gated(gates))
+        return checks[0] if len(checks) == 1 else all_of(checks)
 
     def tags(self, key: str) -> tuple[str, ...]:
         """The values of a literal field, such as `type`."""
         return _literals(te.get_type_hints(self.shape, include_extras=True).get(key))
-
-
-def _at(key: str, problem: str) -> Mismatch:
-    error = Mismatch(problem)
-    error.path.append(key)
-    return error
 
 
 def _is_required(hint: Any) -> bool:
@@ -200,31 +150,6 @@ def _literals(hint: Any) -> tuple[str, ...]:
         return te.get_args(hint)
     parts = [part for part in te.get_args(hint) if not isinstance(part, str)]
     return tuple(value for part in parts for value in _literals(part))
-
-
-def _bounded(bound: Bound) -> Check:
-    def check(value: Any, betas: Betas) -> None:
-        if value is not None and (problem := bound(value)) is not None:
-            raise Mismatch(problem)
-
-    return check
-
-
-def _gated(gates: Mapping[str, Betas | None]) -> Check:
-    def check(value: Any, betas: Betas) -> None:
-        gate = gates.get(value)
-        if gate is not None and not gate & betas:
-            raise Mismatch(f"{value!r} is not permitted without a beta ({', '.join(gate)})")
-
-    return check
-
-
-def _all(checks: list[Check]) -> Check:
-    def check(value: Any, betas: Betas) -> None:
-        for each in checks:
-            each(value, betas)
-
-    return check
 
 
 def _members(arguments: Iterable[Any]) -> list[Any]:
@@ -259,7 +184,7 @@ def _union(arguments: tuple[Any, ...]) -> Check:
     if records:
         by_type[dict] = records[0] if len(records) == 1 else Choice(records)
     if others and str not in by_type:
-        by_type[str] = _literal(tuple(v for member in others for v in te.get_args(member)))
+        by_type[str] = literal(tuple(v for member in others for v in te.get_args(member)))
     return _by_type(by_type)
 
 
@@ -305,7 +230,7 @@ class Choice:
         if tag is None and self._default is not None:
             return self._default(value, betas)
         if tag is None:
-            raise _at(key, "Field required")
+            raise at(key, "Field required")
         record, gate = self._tags.get(tag, (None, None)) if isinstance(tag, str) else (None, None)
         if record is None or (gate is not None and not gate & betas):
             open_ = [each for each, (_, g) in self._tags.items() if g is None or g & betas]
