@@ -27,6 +27,7 @@ class Mismatch(Exception):
 
 
 def at(key: str, problem: str) -> Mismatch:
+    """A mismatch of one key."""
     error = Mismatch(problem)
     error.path.append(key)
     return error
@@ -50,6 +51,7 @@ def said(value: object) -> str:
 
 
 def literal(allowed: tuple[Any, ...]) -> Check:
+    """One of a few values."""
     accepted = set(allowed)
     words = " or ".join(repr(value) for value in allowed)
 
@@ -61,6 +63,8 @@ def literal(allowed: tuple[Any, ...]) -> Check:
 
 
 def array(item: Check) -> Check:
+    """A list whose items all pass a check."""
+
     def check(value: Any, betas: Betas) -> None:
         if not isinstance(value, list):
             raise Mismatch(f"Input should be a valid array, got {said(value)}")
@@ -75,6 +79,8 @@ def array(item: Check) -> Check:
 
 
 def bounded(bound: Bound) -> Check:
+    """A value within its bounds; null has none."""
+
     def check(value: Any, betas: Betas) -> None:
         if value is not None and (problem := bound(value)) is not None:
             raise Mismatch(problem)
@@ -83,6 +89,8 @@ def bounded(bound: Bound) -> Check:
 
 
 def gated(gates: Mapping[str, Betas | None]) -> Check:
+    """A value that a beta opens."""
+
     def check(value: Any, betas: Betas) -> None:
         gate = gates.get(value)
         if gate is not None and not gate & betas:
@@ -92,6 +100,8 @@ def gated(gates: Mapping[str, Betas | None]) -> Check:
 
 
 def all_of(checks: list[Check]) -> Check:
+    """Several checks, one after the other."""
+
     def check(value: Any, betas: Betas) -> None:
         for each in checks:
             each(value, betas)
