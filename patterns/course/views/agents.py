@@ -172,13 +172,13 @@ def draws(
 
 
 def knob_line(runs: Sequence[RunReport], cap: int, rate: float) -> str:
-    """What a width and a failure rate made of a plan."""
-    mean = sum(run.makespan for run in runs) / len(runs)
+    """What a width and a failure rate made of a plan; seconds are those of complete runs."""
+    whole = [run.makespan for run in runs if run.ok]
+    mean = f"{sum(whole) / len(whole):.1f} s on average" if whole else "never done"
     calls = sum(len(run.attempts) for run in runs) / len(runs)
-    whole = sum(run.ok for run in runs)
     return (
-        f"{cap} at once, {rate:.0%} of calls lost: {mean:.1f} s on average, "
-        f"{calls:.1f} calls, {whole} of 40 runs complete"
+        f"{cap} at once, {rate:.0%} of calls lost: {mean}, "
+        f"{calls:.1f} calls, {len(whole)} of {len(runs)} runs complete"
     )
 
 
@@ -205,8 +205,8 @@ def widget(plan: Plan, agents: Sequence[Agent], seconds: Mapping[str, float]) ->
 
 
 def _spread(runs: Sequence[RunReport], bound: float, line: str) -> None:
-    """How often a run took how long, with the bound and the mean as lines."""
-    spans = [run.makespan for run in runs]
+    """How often a complete run took how long, with the bound and the mean as lines."""
+    spans = [run.makespan for run in runs if run.ok] or [bound]
     mean = sum(spans) / len(spans)
     fig, axis = figure(f"{mean / bound:.2f} times the bound on average", size=(7.2, 2.8))
     axis.hist(spans, bins=range(0, int(max(spans)) + 3, 2), color=PALETTE[0], alpha=0.85)
@@ -214,6 +214,6 @@ def _spread(runs: Sequence[RunReport], bound: float, line: str) -> None:
         axis.axvline(at, color=colour, linestyle="--", label=label)
     axis.set_xlim(left=0)
     axis.set_xlabel("seconds until the plan is done")
-    axis.set_ylabel("runs")
+    axis.set_ylabel("complete runs")
     axis.legend(frameon=False, fontsize=9)
     show(fig, line)
