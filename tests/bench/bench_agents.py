@@ -2,16 +2,22 @@
 
 Makespans are wall time divided by the lower bound of the same plan, candidates in turn for each
 seed. `exact` repeats them on a virtual clock, where only the schedule counts and no machine.
+`fleet` has 200 waiting tasks queued in one database for 1, 2 and 4 processes.
+
+    python tests/bench/bench_agents.py quick     # the same ratios with fewer seeds, in 3 minutes
 """
 
 import asyncio
 import gc
+import json
 import operator
+import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -31,7 +37,10 @@ from patterns.fake_api.clock import VirtualClock
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from agents_pools import World, measure  # lies with the tests that use it too
 
-TASKS, WIDTH, CAP, SEEDS = 200, 8, 8, 10
+TASKS, WIDTH, CAP = 200, 8, 8
+QUICK = "quick" in sys.argv[1:]
+SEEDS, EXACT_SEEDS, WORLDS, ROUNDS = (2, 5, 2, 3) if QUICK else (10, 30, 10, 9)
+FLEET_TASKS, FLEET_SECONDS, AT_ONCE = 200, 1.0, 8
 AGENTS = (Agent("a"),)
 KINDS = {
     "50-500 ms, uniform": (0.050, 0.500, False),
@@ -141,7 +150,7 @@ def exact() -> dict[str, dict[str, float]]:
     found = {}
     for kind, shape in KINDS.items():
         ratios: dict[str, list[float]] = {"eager": [], "waves": [], "LangGraph": []}
-        for seed in range(30):
+        for seed in range(EXACT_SEEDS):
             plan = random_plan(seed, *shape)
             for name, candidate in (("eager", eager), ("waves", waves), ("LangGraph", langgraph)):
                 clock = VirtualClock()
@@ -198,7 +207,7 @@ def balancing() -> dict[str, dict[str, float]]:
         "static priority": StaticPriority,
     }
     runs: dict[str, list[tuple[float, int]]] = {name: [] for name in policies}
-    for seed in range(SEEDS):
+    for seed in range(WORLDS):
         random.seed(seed)
         for name, policy in policies.items():
             runs[name].append(measure(policy(), World(seed)))
@@ -238,7 +247,59 @@ def overhead_s(*sizes: int) -> list[float]:
     gc.collect()
     gc.freeze()  # what the peers have imported is not for our collections to go through
     runs = {size: partial(run, plan) for size, plan in plans.items()}
-    return list(interleaved(runs, rounds=9, timer=time.process_time).values())
+    return list(interleaved(runs, rounds=ROUNDS, timer=time.process_time).values())
+
+
+async def wait_and_sign(agent: Agent, task: Task, context: Context) -> int:
+    """A call that waits as calls do, and says who made it."""
+    await asyncio.sleep(FLEET_SECONDS)
+    return os.getpid()
+
+
+async def work(url: str, run_id: str = "") -> None:
+    """One worker of the fleet, until it is killed; with a run id it starts that and ends."""
+    options: dict[str, Any] = {"calls": {"wait": wait_and_sign}, "at_once": AT_ONCE}
+    async with DBOSEngine(url, queue=True, **options) as engine:
+        await engine.serve()
+        print("serving", flush=True)
+        if not run_id:
+            await asyncio.Event().wait()
+        await asyncio.to_thread(sys.stdin.readline)
+        plan = Plan(tuple(Task(f"t{n:03}", "") for n in range(FLEET_TASKS)))
+        team = [Agent("a", max_concurrency=AT_ONCE)]
+        started = time.perf_counter()
+        report = await run_plan(
+            plan, team, "wait", max_concurrency=FLEET_TASKS, engine=engine, run_id=run_id
+        )
+        took = time.perf_counter() - started
+        shares = sorted(Counter(report.outputs.values()).values(), reverse=True)
+        print(json.dumps({"seconds": took, "shares": shares}), flush=True)
+
+
+def fleet() -> dict[str, dict[str, Any]]:
+    """Seconds over the bound, and how many tasks each worker took; the starter works too."""
+    found = {}
+    for workers in (1, 2, 4):
+        with tempfile.TemporaryDirectory() as folder:
+            url = f"sqlite:///{folder}/runs.sqlite"
+            commands = [[url]] * (workers - 1) + [[url, f"fleet-{workers}"]]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            processes: list[Any] = []
+            for words in commands:
+                command = [sys.executable, __file__, "work", *words]
+                processes.append(subprocess.Popen(command, **pipes))  # type: ignore[call-overload]
+                assert processes[-1].stdout.readline() == "serving\n"
+            last = processes[-1]
+            told = json.loads(last.communicate("go\n")[0])
+            for process in processes[:-1]:
+                process.kill()
+                process.communicate()
+            bound = FLEET_TASKS * FLEET_SECONDS / (AT_ONCE * workers)
+            found[f"{workers} workers"] = {
+                "over_bound": round(told["seconds"] / bound, 2),
+                "shares": told["shares"],
+            }
+    return found
 
 
 def memory_mb() -> float:
@@ -268,12 +329,12 @@ def main() -> None:
     wall = asyncio.run(makespans())
     schedule, balanced = exact(), balancing()
     small, large = overhead_s(1_000, 10_000)
-    memory = memory_mb()
+    memory, workers = memory_mb(), fleet()
     ours = balanced["headroom, then least busy (ours)"]
     long_runs = [wall[kind] for kind in KINDS if kind.startswith("50")]
     short_runs = [wall[kind] for kind in KINDS if not kind.startswith("50")]
     write_results(
-        "agents",
+        "agents_quick" if QUICK else "agents",
         {
             "makespan_over_bound": wall,
             "makespan_over_bound_exact": schedule,
@@ -281,6 +342,7 @@ def main() -> None:
             "overhead_us_per_task": round(large / 10_000 * 1e6, 1),
             "overhead_10000_over_1000_tasks": round(large / small, 1),
             "memory_mb_for_10000_tasks": round(memory, 1),
+            "queue_tier_200_tasks_of_1_s_8_at_once": workers,
         },
         packages=["dbos", "langgraph", "anthropic"],
         targets={
@@ -297,9 +359,17 @@ def main() -> None:
             "p95 is at most 0.7 of round robin's": ours["p95_over_round_robin"] <= 0.7,
             "10,000 tasks cost at most 12 times 1,000": large / small <= 12,
             "10,000 tasks take at most 40 MB": memory <= 40,
+            "queued tasks are within 1.3 of the bound on 1, 2 and 4 workers": all(
+                each["over_bound"] <= 1.3 for each in workers.values()
+            ),
         },
     )
 
 
 if __name__ == "__main__":
-    print_memory() if sys.argv[1:] == ["memory"] else main()
+    if sys.argv[1:] == ["memory"]:
+        print_memory()
+    elif sys.argv[1:2] == ["work"]:
+        asyncio.run(work(*sys.argv[2:]))
+    else:
+        main()
