@@ -146,7 +146,7 @@ def subtasks_in(text: str) -> list[dict[str, Any]]:
     with suppress(IndexError, ValueError, TypeError, KeyError):
         found = json.loads(text.split("```")[1].removeprefix("json"))
         return [{name: one[name] for name in ("id", "agent", "depends_on")} for one in found]
-    print("no plan between fences here; this one is well known:")
+    sys.stdout.write("no plan between fences here; this one is well known:\n")
     return [*SUBTASKS]
 
 
