@@ -11,7 +11,8 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
-from patterns.prompting import Example, by_chance
+from patterns.prompting import Example
+from patterns.prompting.measure import by_chance
 
 LABELS: Final = {
     "complaint": "something went wrong, and the customer says so",
@@ -301,7 +302,7 @@ answer = Review""",
         name="How much evidence is enough",
         starter="answer = 3",
         solution="""\
-from patterns.prompting import by_chance
+from patterns.prompting.measure import by_chance
 
 answer = next(fixes for fixes in range(1, 41) if by_chance(fixes, 0) < 0.05)""",
         grade=grade_fixes,

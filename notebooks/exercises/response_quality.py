@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
-from patterns.quality import majority_accuracy
+from patterns.quality.odds import majority_accuracy
 
 
 @dataclass(frozen=True)
@@ -379,7 +379,7 @@ SAMPLES = Exercise(
     name="How many votes are enough",
     starter="answer = 5",
     solution="""\
-from patterns.quality import majority_accuracy
+from patterns.quality.odds import majority_accuracy
 
 answer = next(n for n in range(1, 99, 2) if majority_accuracy(0.65, n) >= 0.85)""",
     grade=_grade_samples,

@@ -13,7 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from math import inf
 
-from patterns.core.models import SONNET
+from patterns.core.model_ids import SONNET
 
 MAX_TASKS = 10_000
 

@@ -16,68 +16,26 @@ nothing gives it back. Chapter 7 teaches it.
 Needs: pip install genai-prices.
 """
 
-from .assistant import AsyncCachedAssistant, CachedAssistant, DocumentQA, Reply, shared_prefix
-from .diagnosis import Difference, Miss, explain_miss, first_difference
-from .economics import (
-    TTL,
-    TTL_SECONDS,
-    BreakEven,
-    NoCachePrices,
-    UnknownTTL,
-    break_even,
-    min_cacheable,
-)
-from .planner import Breakpoint, CachePlan, plan_breakpoints
-from .prefix import (
-    CacheForecast,
-    TooManyBreakpoints,
-    TTLConflict,
-    TTLOrder,
-    check_breakpoints,
-    will_cache,
-    will_cache_async,
-)
-from .stats import CacheStats, Savings, Split, savings
-from .traffic import Arrivals, Gaps, Poisson, Segment
-from .warming import CannotWarm, NotCached, warm, warm_async, warm_then_fan_out
+from patterns.caching.assistant import AsyncCachedAssistant, CachedAssistant, DocumentQA
+from patterns.caching.diagnosis import explain_miss, first_difference
+from patterns.caching.economics import break_even
+from patterns.caching.planner import plan_breakpoints
+from patterns.caching.prefix import will_cache, will_cache_async
+from patterns.caching.stats import CacheStats, savings
+from patterns.caching.traffic import Segment
+from patterns.caching.warming import warm_then_fan_out
 
 __all__ = [
-    "TTL",
-    "TTL_SECONDS",
-    "Arrivals",
     "AsyncCachedAssistant",
-    "BreakEven",
-    "Breakpoint",
-    "CacheForecast",
-    "CachePlan",
     "CacheStats",
     "CachedAssistant",
-    "CannotWarm",
-    "Difference",
     "DocumentQA",
-    "Gaps",
-    "Miss",
-    "NoCachePrices",
-    "NotCached",
-    "Poisson",
-    "Reply",
-    "Savings",
     "Segment",
-    "Split",
-    "TTLConflict",
-    "TTLOrder",
-    "TooManyBreakpoints",
-    "UnknownTTL",
     "break_even",
-    "check_breakpoints",
     "explain_miss",
     "first_difference",
-    "min_cacheable",
     "plan_breakpoints",
     "savings",
-    "shared_prefix",
-    "warm",
-    "warm_async",
     "warm_then_fan_out",
     "will_cache",
     "will_cache_async",

@@ -21,7 +21,7 @@ from anthropic.types import Message
 
 from patterns.core.fan_out import Outcome, fan_out
 from patterns.core.messages import sendable, tag, text_of
-from patterns.core.models import SONNET
+from patterns.core.model_ids import SONNET
 
 from .diagnosis import Miss, explain_miss
 from .economics import TTL, as_ttl

@@ -13,11 +13,26 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final, Literal
 
-SONNET: Final = "claude-sonnet-5-5"
-OPUS: Final = "claude-opus-5-5"
-HAIKU: Final = "claude-haiku-5-5"
-FABLE: Final = "claude-fable-5-2"
-MYTHOS: Final = "claude-mythos-5-2"
+from patterns.core.model_ids import FABLE, HAIKU, MYTHOS, OPUS, SONNET
+
+__all__ = [
+    "AS_OF",
+    "EVERY",
+    "FABLE",
+    "HAIKU",
+    "MODELS",
+    "MYTHOS",
+    "NO_XHIGH",
+    "OPUS",
+    "SONNET",
+    "TO_HIGH",
+    "Effort",
+    "Fast",
+    "ModelFacts",
+    "Thinking",
+    "UnknownModel",
+    "facts_of",
+]
 
 AS_OF: Final = date(2026, 11, 26)
 """The day on which this table was last compared with its sources."""

@@ -18,7 +18,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Final
 
-from patterns.core.models import HAIKU, OPUS, SONNET
+from patterns.core.model_ids import HAIKU, OPUS, SONNET
 from patterns.core.pricing import Tokens, cost_usd
 from patterns.monitoring.record import CallRecord, Outcome
 

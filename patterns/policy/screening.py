@@ -27,7 +27,7 @@ from anthropic import (
 from pydantic import BaseModel, ValidationError
 
 from patterns.core.messages import Refused, Truncated, tag, text_of
-from patterns.core.models import HAIKU
+from patterns.core.model_ids import HAIKU
 from patterns.policy.folding import fold, hidden_text
 from patterns.policy.wire import PolicyDenied, bodies_of, note, texts_of
 

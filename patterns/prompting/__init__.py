@@ -16,51 +16,24 @@ needs none of it: write it plainly and read it with `text_of`.
 Taught in chapter 05.
 """
 
-from patterns.prompting.labels import (
-    Classified,
-    Example,
-    UnknownLabel,
-    classifier_prompt,
-    few_shot_classify,
-    few_shot_classify_async,
-    label_model,
-)
-from patterns.prompting.measure import accuracy, by_chance, confusion
-from patterns.prompting.reasoning import (
-    SECTIONS,
-    MissingSection,
-    Reasoned,
-    chain_of_thought,
-    chain_of_thought_async,
-    read_sections,
-)
-from patterns.prompting.roles import CANDOUR, Answer, expert, expert_async, role_prompt
-from patterns.prompting.system_prompt import Level, NaiveTime, UserContext, build_system_prompt
+from patterns.prompting.labels import Example, few_shot_classify, few_shot_classify_async
+from patterns.prompting.reasoning import chain_of_thought, chain_of_thought_async
+from patterns.prompting.roles import expert, expert_async
+from patterns.prompting.structured import InvalidOutput, SchemaRefused, structured, structured_async
+from patterns.prompting.system_prompt import UserContext, build_system_prompt
 
 __all__ = [
-    "CANDOUR",
-    "SECTIONS",
-    "Answer",
-    "Classified",
     "Example",
-    "Level",
-    "MissingSection",
-    "NaiveTime",
-    "Reasoned",
-    "UnknownLabel",
+    "InvalidOutput",
+    "SchemaRefused",
     "UserContext",
-    "accuracy",
     "build_system_prompt",
-    "by_chance",
     "chain_of_thought",
     "chain_of_thought_async",
-    "classifier_prompt",
-    "confusion",
     "expert",
     "expert_async",
     "few_shot_classify",
     "few_shot_classify_async",
-    "label_model",
-    "read_sections",
-    "role_prompt",
+    "structured",
+    "structured_async",
 ]

@@ -18,7 +18,7 @@ from anthropic.types import StopReason, TextBlockParam, Usage
 from pydantic import BaseModel, create_model
 
 from patterns.core.messages import tag
-from patterns.core.models import SONNET
+from patterns.core.model_ids import SONNET
 from patterns.prompting.structured import Effort, Structured, structured, structured_async
 
 

@@ -17,7 +17,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message, StopReason, Usage
 
 from patterns.core.messages import extract_tag, tag, text_of
-from patterns.core.models import SONNET
+from patterns.core.model_ids import SONNET
 from patterns.prompting.structured import Effort
 
 SECTIONS: Final[Mapping[str, str]] = MappingProxyType(

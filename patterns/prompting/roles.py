@@ -14,7 +14,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message, StopReason, Usage
 
 from patterns.core.messages import text_of
-from patterns.core.models import SONNET
+from patterns.core.model_ids import SONNET
 
 CANDOUR: Final = "Say what you do not know. Name a source only if the question gives it to you."
 """Closes every role: "cite your sources" without sources to cite gets invented ones."""

@@ -30,7 +30,7 @@ from anthropic.types.thinking_config_param import ThinkingConfigParam
 from pydantic import BaseModel, ValidationError
 
 from patterns.core.messages import Refused, Truncated, sendable, text_of
-from patterns.core.models import SONNET
+from patterns.core.model_ids import SONNET
 from patterns.prompting.schema_limits import why_refused
 
 T = TypeVar("T", bound=BaseModel)

@@ -5,7 +5,7 @@ their outcomes back, and returns its result. It does no I/O, so the decisions ar
 both kinds of client and can be tested without one. `run` and `run_async` do the calls. Not for
 tools or streams; for tasks that depend on each other see `patterns.agents`.
 
-Needs: pip install genai-prices. Taught in chapter 06.
+Taught in chapter 06.
 """
 
 from collections.abc import Generator, Sequence
@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from patterns.core.fan_out import Outcome, fan_out
 from patterns.core.messages import Refused, Truncated, text_of
-from patterns.core.models import SONNET
+from patterns.core.model_ids import SONNET
 from patterns.prompting.structured import (
     Effort,
     InvalidOutput,
@@ -29,7 +29,8 @@ from patterns.prompting.structured import (
     structured,
     structured_async,
 )
-from patterns.quality.billing import LOSSES, Call, InvalidInput
+from patterns.quality.calls import Call, InvalidInput
+from patterns.quality.losses import LOSSES
 
 R = TypeVar("R")
 

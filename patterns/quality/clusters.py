@@ -4,7 +4,7 @@ One call sorts all answers, and what comes back is checked to be a partition: ev
 exactly one group. For answers that code cannot compare. Prefer a typed answer where there is one
 (`self_consistent(answer=Literal[...])`): it needs no such call and cannot be sorted wrongly.
 
-Needs: pip install genai-prices. Taught in chapter 06.
+Taught in chapter 06.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, create_model, model_validator
 
 from patterns.core.messages import tag
 from patterns.quality.asking import Ask, Settings, Steps, run, run_async
-from patterns.quality.billing import Billed, InvalidInput
+from patterns.quality.calls import Billed, InvalidInput
 from patterns.quality.vote import plain
 
 SYSTEM: Final = (

@@ -4,7 +4,7 @@ For questions with one checkable answer on which single samples differ. It canno
 question that the model misreads in the same way each time: all samples then agree, and are wrong.
 Not for long free text. Measure one call with a higher effort first: it may be the cheaper way.
 
-Needs: pip install genai-prices. Taught in chapter 06.
+Taught in chapter 06.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,9 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from patterns.prompting.structured import SchemaRefused, output_format
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
-from patterns.quality.billing import AllLost, Call, InvalidInput, Lost
+from patterns.quality.calls import Call, InvalidInput, Lost
+from patterns.quality.losses import AllLost
+from patterns.quality.losses import lost as lost_call
 from patterns.quality.vote import Vote, counted, same, still_needed, vote
 
 T = TypeVar("T")
@@ -150,7 +152,7 @@ def sampling(
             if outcome.error is None:
                 answers.append(_bare(answer, outcome.unwrap().value))
             else:
-                lost.append(Lost(f"sample {len(answers) + len(lost) + 1}", outcome.error))
+                lost.append(lost_call(f"sample {len(answers) + len(lost) + 1}", outcome.error))
     if not answers:
         raise AllLost(f"all {n} samples were lost", {}, lost, calls) from lost[0].error
     skipped = n - len(answers) - len(lost)

@@ -4,7 +4,7 @@ For tasks with parts that do not need each other's results, such as the aspects 
 that build on each other need `patterns.agents`; a task that fits one answer is cheaper and more
 coherent as one call. A part that fails is named in the result; the join is told, and fills no gap.
 
-Needs: pip install genai-prices. Taught in chapter 06.
+Taught in chapter 06.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,9 @@ from pydantic import BaseModel, Field, create_model, field_validator
 
 from patterns.core.messages import tag
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
-from patterns.quality.billing import AllLost, Billed, Call, InvalidInput, Lost, Unfinished
+from patterns.quality.calls import Billed, Call, InvalidInput, Lost
+from patterns.quality.losses import AllLost, Unfinished
+from patterns.quality.losses import lost as lost_call
 from patterns.quality.vote import plain
 
 PLANNER: Final = (
@@ -135,13 +137,13 @@ def _parts(task: str, material: str, max_subtasks: int, settings: Settings) -> S
         if outcome.error is None:
             results[subtask.title] = outcome.unwrap().value
         else:
-            failures.append(Lost(subtask.title, outcome.error))
+            failures.append(lost_call(subtask.title, outcome.error))
     if not results:
         raise AllLost("no subtask brought a result", {}, failures, calls) from failures[0].error
     (joined,) = yield [Ask(_joining(task, results, failures), None, JOINER, **settings)]
     calls += calls_of(joined)
     if joined.error is not None:
-        failures.append(Lost("synthesis", joined.error))
+        failures.append(lost_call("synthesis", joined.error))
         raise Unfinished("the results were not joined", results, failures, calls) from joined.error
     text = joined.unwrap().value
     return Synthesis(text, tuple(subtasks), results, tuple(failures), calls=tuple(calls))

@@ -4,7 +4,7 @@ For decisions on which specialists look at different things. A persona changes w
 not what is known: three personas of one model are no three experts, and their agreement is no
 evidence. For a question with one right answer use `self_consistent`.
 
-Needs: pip install genai-prices. Taught in chapter 06.
+Taught in chapter 06.
 """
 
 from collections import Counter
@@ -18,9 +18,12 @@ from anthropic.types import TextBlockParam
 from pydantic import BaseModel, Field, create_model
 
 from patterns.core.messages import tag
-from patterns.core.models import MODELS, SONNET
+from patterns.core.model_ids import SONNET
+from patterns.core.models import MODELS
 from patterns.quality.asking import Ask, Outcomes, Settings, Steps, calls_of, run, run_async
-from patterns.quality.billing import AllLost, Billed, InvalidInput, Lost, Unfinished
+from patterns.quality.calls import Billed, InvalidInput, Lost
+from patterns.quality.losses import AllLost, Unfinished
+from patterns.quality.losses import lost as lost_call
 
 CHARACTERS_PER_TOKEN: Final = 4
 """A rule of thumb for English, used only to decide whether warming the cache is worth a wait."""
@@ -164,7 +167,7 @@ def _views(
     (chaired,) = yield [_chairing(topic, views, settings)]
     calls += calls_of(chaired)
     if chaired.error is not None:
-        failures.append(Lost("summary", chaired.error))
+        failures.append(lost_call("summary", chaired.error))
         raise Unfinished("the views have no summary", views, failures, calls) from chaired.error
     return Panel(views, chaired.unwrap().value, tuple(failures), calls=tuple(calls))
 
@@ -204,7 +207,7 @@ def _sorted_out(
         if outcome.error is None:
             views[persona.id] = outcome.unwrap().value
         else:
-            failures.append(Lost(persona.id, outcome.error))
+            failures.append(lost_call(persona.id, outcome.error))
     return views, failures
 
 

@@ -17,10 +17,12 @@ import anthropic
 from pydantic import BaseModel, Field
 
 from patterns.core.messages import tag
-from patterns.core.models import SONNET
+from patterns.core.model_ids import SONNET
 from patterns.core.pricing import rates
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
-from patterns.quality.billing import Billed, Call, InvalidInput, Lost
+from patterns.quality.calls import Billed, Call, InvalidInput, Lost
+from patterns.quality.losses import lost as lost_call
+from patterns.quality.prices import cost_of
 
 Stopped = Literal["accepted", "no issues", "repeated", "rounds", "budget", "lost"]
 """Why no further version was written. `lost`: a critique or a revision brought no answer."""
@@ -155,7 +157,7 @@ def _versions(
         if written.error is not None:
             if not history:
                 raise written.error
-            return result("lost", Lost(f"version {number}", written.error))
+            return result("lost", lost_call(f"version {number}", written.error))
         text: str = written.unwrap().value
         if _repeats(text, history):
             return result("repeated")
@@ -164,7 +166,7 @@ def _versions(
         critique = judged.value.value if judged.value else None
         history.append(Round(number, text, critique, calls=calls_of(written) + calls_of(judged)))
         if judged.error is not None:
-            return result("lost", Lost(f"critique {number}", judged.error))
+            return result("lost", lost_call(f"critique {number}", judged.error))
         if reason := _reason_to_stop(history, max_rounds, budget):
             return result(reason)
         ask = _revising(task, history, settings)
@@ -205,7 +207,7 @@ def _reason_to_stop(
 
 def _exhausted(budget: Decimal, history: Sequence[Round]) -> bool:
     """Whether one more round like the dearest so far would exceed the budget."""
-    costs = [each.cost for each in history]
+    costs = [cost_of(each) for each in history]
     known = [cost for cost in costs if cost is not None]
     return len(known) < len(costs) or sum(known) + max(known) > budget
 

@@ -4,7 +4,7 @@ No model is asked here. For answers that code can compare: numbers, dates, label
 strings. Free text needs `cluster_answers` first: string similarity puts "approve" beside
 "disapprove". Agreement says how steadily a model gives an answer, not how likely it is right.
 
-Needs: pip install genai-prices. Taught in chapter 06.
+Taught in chapter 06.
 """
 
 import unicodedata
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from patterns.core.statistics import wilson
-from patterns.quality.billing import Billed, InvalidInput, Lost
+from patterns.quality.calls import Billed, InvalidInput, Lost
 
 T = TypeVar("T")
 

@@ -22,13 +22,9 @@ from pydantic_ai.providers.anthropic import AnthropicProvider
 
 from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, Reply, VirtualClock
-from patterns.quality import (
-    early_stop_cost,
-    self_consistent,
-    self_consistent_async,
-    still_needed,
-    vote,
-)
+from patterns.quality import self_consistent, self_consistent_async, vote
+from patterns.quality.odds import early_stop_cost
+from patterns.quality.vote import still_needed
 
 N = 5
 QUESTION = "How many whole numbers from 1 to 99 can be divided by 6 or by 8?"

@@ -11,14 +11,8 @@ from anthropic.types import TextBlock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.caching import (
-    TooManyBreakpoints,
-    TTLConflict,
-    TTLOrder,
-    check_breakpoints,
-    first_difference,
-    will_cache,
-)
+from patterns.caching import first_difference, will_cache
+from patterns.caching.prefix import TooManyBreakpoints, TTLConflict, TTLOrder, check_breakpoints
 from patterns.core.models import HAIKU, OPUS, SONNET
 from patterns.fake_api import FakeAPI
 

@@ -13,11 +13,11 @@ from patterns.caching import (
     CachedAssistant,
     CacheStats,
     DocumentQA,
-    NotCached,
-    TTLOrder,
-    UnknownTTL,
     first_difference,
 )
+from patterns.caching.economics import UnknownTTL
+from patterns.caching.prefix import TTLOrder
+from patterns.caching.warming import NotCached
 from patterns.core.messages import Refused, Truncated
 from patterns.core.models import SONNET
 from patterns.fake_api import Error, FakeAPI, Latency, Reply, ToolUse, VirtualClock

@@ -6,7 +6,8 @@ import pytest
 from exercises.prompt_caching import OUTPUT, PLAIN, READS, RIGHT, WRITES
 from matplotlib import pyplot as plt
 
-from patterns.caching import CacheStats, Gaps, Poisson, Segment, break_even, plan_breakpoints
+from patterns.caching import CacheStats, Segment, break_even, plan_breakpoints
+from patterns.caching.traffic import Gaps, Poisson
 from patterns.core.models import SONNET
 from patterns.core.pricing import rates
 from patterns.course.views import caching

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from patterns.caching import (
+from patterns.caching import break_even
+from patterns.caching.economics import (
     NoCachePrices,
     UnknownTTL,
-    break_even,
+    cache_rates,
     min_cacheable,
+    write_rate,
 )
-from patterns.caching.economics import cache_rates, write_rate
 from patterns.core.models import FABLE, HAIKU, MODELS, OPUS, SONNET, UnknownModel
 from patterns.core.pricing import rates
 

@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.caching import (
-    Arrivals,
-    Gaps,
-    NoCachePrices,
-    Poisson,
-    Segment,
-    break_even,
-    min_cacheable,
-    plan_breakpoints,
-    savings,
-)
+from patterns.caching import Segment, break_even, plan_breakpoints, savings
+from patterns.caching.economics import NoCachePrices, min_cacheable
+from patterns.caching.traffic import Arrivals, Gaps, Poisson
 from patterns.core.models import FABLE, HAIKU, OPUS, SONNET, UnknownModel
 from patterns.core.pricing import rates
 from patterns.fake_api import FakeAPI, VirtualClock

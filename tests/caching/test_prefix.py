@@ -6,14 +6,9 @@ from typing import Any
 import pytest
 from anthropic import BadRequestError
 
-from patterns.caching import (
-    TooManyBreakpoints,
-    TTLOrder,
-    UnknownTTL,
-    check_breakpoints,
-    will_cache,
-    will_cache_async,
-)
+from patterns.caching import will_cache, will_cache_async
+from patterns.caching.economics import UnknownTTL
+from patterns.caching.prefix import TooManyBreakpoints, TTLOrder, check_breakpoints
 from patterns.core.models import SONNET, UnknownModel
 from patterns.fake_api import FakeAPI
 

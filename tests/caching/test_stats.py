@@ -9,7 +9,8 @@ from anthropic.types import CacheCreation, Usage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patterns.caching import CacheStats, NoCachePrices, savings
+from patterns.caching import CacheStats, savings
+from patterns.caching.economics import NoCachePrices
 from patterns.core.models import HAIKU, MODELS, SONNET
 from patterns.core.pricing import cost_usd, rates
 

@@ -8,15 +8,8 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic, InternalServerError
 
-from patterns.caching import (
-    CacheStats,
-    CannotWarm,
-    NotCached,
-    savings,
-    warm,
-    warm_async,
-    warm_then_fan_out,
-)
+from patterns.caching import CacheStats, savings, warm_then_fan_out
+from patterns.caching.warming import CannotWarm, NotCached, warm, warm_async
 from patterns.core.fan_out import fan_out
 from patterns.core.models import SONNET
 from patterns.fake_api import Error, FakeAPI, Latency, VirtualClock

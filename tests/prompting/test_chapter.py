@@ -24,7 +24,8 @@ from pydantic import BaseModel
 from patterns.core.models import SONNET, facts_of
 from patterns.course.views import prompting as views
 from patterns.fake_api.tokens import text_tokens
-from patterns.prompting import by_chance, classifier_prompt
+from patterns.prompting.labels import classifier_prompt
+from patterns.prompting.measure import by_chance
 
 
 @pytest.fixture

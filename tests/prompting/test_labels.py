@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 
 from patterns.core.messages import Refused
 from patterns.fake_api import FakeAPI, Reply
-from patterns.prompting import (
-    Classified,
-    Example,
-    UnknownLabel,
-    classifier_prompt,
-    few_shot_classify,
-    few_shot_classify_async,
-    label_model,
-)
+from patterns.prompting import Example, few_shot_classify, few_shot_classify_async
+from patterns.prompting.labels import Classified, UnknownLabel, classifier_prompt, label_model
 from patterns.prompting.structured import InvalidOutput
 
 LABELS = {"refund": "wants money back", "praise": "is happy"}

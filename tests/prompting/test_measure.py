@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.prompting import accuracy, by_chance, confusion
+from patterns.prompting.measure import accuracy, by_chance, confusion
 
 
 def test_a_lost_prediction_counts_as_wrong() -> None:

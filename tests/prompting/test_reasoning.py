@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from patterns.core.messages import Refused, Truncated, extract_tag
 from patterns.fake_api import FakeAPI, Reply
-from patterns.prompting import MissingSection, Reasoned, chain_of_thought, chain_of_thought_async
+from patterns.prompting import chain_of_thought, chain_of_thought_async
+from patterns.prompting.reasoning import MissingSection, Reasoned
 
 TEXT = "<given>3 boxes of 4</given>\n<steps>1. 3 x 4 = 12</steps>\n<answer>12</answer>"
 

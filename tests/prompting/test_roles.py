@@ -9,7 +9,8 @@ import pytest
 from patterns.core.messages import Refused, Truncated
 from patterns.core.models import HAIKU
 from patterns.fake_api import FakeAPI, Reply
-from patterns.prompting import CANDOUR, Answer, expert, expert_async
+from patterns.prompting import expert, expert_async
+from patterns.prompting.roles import CANDOUR, Answer
 
 Ask = Callable[..., Answer]
 

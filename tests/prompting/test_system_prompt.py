@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI
-from patterns.prompting import Level, NaiveTime, UserContext, build_system_prompt
+from patterns.prompting import UserContext, build_system_prompt
+from patterns.prompting.system_prompt import Level, NaiveTime
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ALICE = UserContext(name="Alice", level="expert", concise=True, examples=True, domain="health")

@@ -14,21 +14,17 @@ from hypothesis import strategies as st
 
 from patterns.core.statistics import wilson
 from patterns.fake_api import FakeAPI, Reply
-from patterns.quality import (
-    Call,
-    InvalidInput,
-    Strategy,
-    Vote,
+from patterns.quality import InvalidInput, Vote, self_consistent, vote
+from patterns.quality.calls import Call
+from patterns.quality.odds import (
     early_stop_cost,
-    gain,
     majority_accuracy,
     plurality_accuracy,
-    self_consistent,
-    still_needed,
     subset_odds,
-    vote,
-    voting,
 )
+from patterns.quality.prices import cost_of
+from patterns.quality.study import Strategy, gain, voting
+from patterns.quality.vote import still_needed
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.5, 0.7, 1.0])
@@ -131,9 +127,11 @@ def test_smaller_votes_are_read_from_larger_ones_with_their_price() -> None:
     one, three = voting(votes, [5, 5], 1), voting(votes, [5, 5], 3)
     assert (one.name, three.name) == ("one call", "3 votes")
     assert [one.accuracy, three.accuracy] == pytest.approx([2 / 3, 0.5])
-    assert votes[0].cost is not None
-    assert float(one.dollars) == pytest.approx(float(votes[0].cost) * 2 / 3)
-    assert float(three.dollars) == pytest.approx(float(votes[0].cost) / 3 * (2 + (2 + 3 + 3) / 3))
+    assert cost_of(votes[0]) is not None
+    assert float(one.dollars) == pytest.approx(float(cost_of(votes[0]) or 0) * 2 / 3)
+    assert float(three.dollars) == pytest.approx(
+        float(cost_of(votes[0]) or 0) / 3 * (2 + (2 + 3 + 3) / 3)
+    )
 
 
 def test_votes_without_labels_or_without_a_price_are_errors() -> None:

@@ -14,18 +14,10 @@ from patterns.core.models import SONNET
 from patterns.course.client import connect_async
 from patterns.course.views import quality as views
 from patterns.fake_api import Error, FakeAPI, Reply
-from patterns.quality import (
-    Billed,
-    Call,
-    Critique,
-    Gain,
-    Refinement,
-    Round,
-    Strategy,
-    gain,
-    self_consistent_async,
-    vote,
-)
+from patterns.quality import self_consistent_async, vote
+from patterns.quality.calls import Billed, Call
+from patterns.quality.refinement import Critique, Refinement, Round
+from patterns.quality.study import Gain, Strategy, gain
 
 NOTE = "illustrative: authored replies"
 ONE = Strategy("one call", (1, 0.5, 0.25, 0, 0.75), Decimal("0.01"))

@@ -8,6 +8,7 @@ from patterns.core.messages import Refused
 from patterns.fake_api import FakeAPI, Reply
 from patterns.prompting.structured import InvalidOutput
 from patterns.quality import InvalidInput, cluster_answers, cluster_answers_async, vote
+from patterns.quality.prices import cost_of
 
 ANSWERS = ["Approve it.", "Do not approve", "I would approve this", "approve it"]
 
@@ -44,7 +45,7 @@ def test_one_form_needs_no_call() -> None:
     api = FakeAPI()
     clustering = cluster_answers(api.client(), ["Yes.", "yes"])
     assert clustering.labels == ("Yes.", "Yes.")
-    assert clustering.cost == 0
+    assert cost_of(clustering) == 0
     assert api.journal == []
 
 

@@ -34,6 +34,7 @@ from patterns.quality import (
     self_consistent_async,
     vote,
 )
+from patterns.quality.prices import cost_of
 
 QUESTION = "A bat and a ball cost 110 cents; the bat costs 100 more. What does the ball cost?"
 
@@ -179,7 +180,7 @@ def test_a_sample_that_was_cut_is_billed_and_a_refused_connection_is_not() -> No
     )
     assert [usage.output_tokens for usage in counted.usage] == [20, 900]
     prices = [cost_usd(SONNET, usage) for usage in counted.usage]
-    assert counted.cost == sum(price for price in prices if price is not None)
+    assert cost_of(counted) == sum(price for price in prices if price is not None)
     assert counted.request_ids == (api.journal[0].request_id, api.journal[2].request_id)
 
 
@@ -212,7 +213,7 @@ def test_all_lost_raises_and_says_why() -> None:
     assert isinstance(caught.value.lost[2].error, InvalidOutput)
     assert "invalid (answer: " in caught.value.lost[2].reason
     assert len(caught.value.calls) == 3
-    assert caught.value.cost is not None
+    assert cost_of(caught.value) is not None
 
 
 def test_a_dropped_connection_is_lost_by_its_name() -> None:
@@ -379,7 +380,7 @@ def test_a_call_without_a_price_makes_the_sum_unknown_and_not_zero() -> None:
             return response
 
     counted = self_consistent(api.client(middleware=[Rename()]), QUESTION, n=1, answer=int)
-    assert (counted.cost, len(counted.usage)) == (None, 1)
+    assert (cost_of(counted), len(counted.usage)) == (None, 1)
 
 
 def test_unused_errors_are_still_the_sdks_own() -> None:
@@ -393,7 +394,7 @@ def test_unused_errors_are_still_the_sdks_own() -> None:
     assert isinstance(error, InternalServerError)
     assert error.request_id == api.journal[0].request_id
     assert not isinstance(error, Truncated)
-    assert counted.cost != Decimal(0)
+    assert cost_of(counted) != Decimal(0)
 
 
 @pytest.mark.parametrize("answer", [dict[str, int], object(), list["Nowhere"]])  # type: ignore[name-defined]  # noqa: F821

@@ -14,10 +14,10 @@ from pydantic import BaseModel
 
 from patterns.core.fan_out import Outcome
 from patterns.core.messages import Truncated
-from patterns.quality import AllLost, InvalidInput, Vote, plain, still_needed, vote
+from patterns.quality import AllLost, InvalidInput, Vote, vote
 from patterns.quality.asking import Reply
 from patterns.quality.consistency import sampling
-from patterns.quality.vote import counted
+from patterns.quality.vote import counted, plain, still_needed
 
 LOST = -1
 

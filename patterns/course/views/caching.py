@@ -10,18 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from patterns.caching import (
-    TTL_SECONDS,
-    Arrivals,
-    CachePlan,
-    CacheStats,
-    Gaps,
-    Poisson,
-    Segment,
-    break_even,
-    plan_breakpoints,
-)
-from patterns.caching.economics import TTL
+from patterns.caching import CacheStats, Segment, break_even, plan_breakpoints
+from patterns.caching.economics import TTL, TTL_SECONDS
+from patterns.caching.planner import CachePlan
+from patterns.caching.traffic import Arrivals, Gaps, Poisson
 from patterns.core.models import FABLE, HAIKU, OPUS, SONNET
 from patterns.course.views import INK, MUTED, PALETTE, Table, figure, knobs, show
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from patterns.core.pricing import cost_usd
 from patterns.course.views import INK, PALETTE, Shown, Table, figure, knobs, one_line, show
-from patterns.prompting import UserContext, accuracy, build_system_prompt, by_chance, confusion
+from patterns.prompting import UserContext, build_system_prompt
+from patterns.prompting.measure import accuracy, by_chance, confusion
 
 # ── Then and now ──────────────────────────────────────────────────────────────────────────────
 

@@ -7,15 +7,12 @@ from typing import Any, Final
 from anthropic import APIRequest, AsyncAnthropic, AsyncCallNext, Middleware
 
 from patterns.course.views import INK, MUTED, PALETTE, Shown, Table, figure, knobs, note_for, show
-from patterns.quality import (
-    Billed,
-    Gain,
-    Refinement,
-    Strategy,
-    Vote,
-    early_stop_cost,
-    majority_accuracy,
-)
+from patterns.quality import Vote
+from patterns.quality.calls import Billed
+from patterns.quality.odds import early_stop_cost, majority_accuracy
+from patterns.quality.prices import cost_of
+from patterns.quality.refinement import Refinement
+from patterns.quality.study import Gain, Strategy
 
 ODD: Final = tuple(range(1, 22, 2))
 """Numbers of samples that cannot end in a tie between two answers."""
@@ -70,7 +67,7 @@ def cost_rows(client: AsyncAnthropic, **results: Billed) -> Table:
             name.replace("_", " "),
             len(result.calls),
             sum(usage.output_tokens for usage in result.usage),
-            dollars(result.cost),
+            dollars(cost_of(result)),
         )
         for name, result in results.items()
     ]
@@ -96,7 +93,7 @@ def rounds_table(refined: Refinement, client: AsyncAnthropic) -> Table:
         (
             each.number,
             "–" if each.score is None else each.score,
-            dollars(each.cost),
+            dollars(cost_of(each)),
             "chosen" if each is refined.best else "",
             " · ".join(each.critique.issues) if each.critique else "",
         )
