@@ -7,15 +7,17 @@ Taught in chapter 08.
 
 import asyncio
 import math
-from collections.abc import (
-    Mapping,
-)
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
 from anthropic import APIRequest, AsyncAPIResponse, AsyncCallNext, Middleware
+
+Share = Callable[[Mapping[str, int], Mapping[str, float]], Awaitable[float]]
+"""Books amounts, by the names in `BUCKETS`, in allowances per minute that several processes share;
+gives the seconds to wait before using them. Below zero they are given back."""
 
 BUCKETS: Final = ("requests", "input-tokens", "output-tokens")
 """What the API limits per minute, as its `anthropic-ratelimit-*` headers name it."""
@@ -91,7 +93,8 @@ class AdaptiveLimit:
         async for outcome in fan_out(items, ask, limit=limit): ...
 
     Limits hold per model line (Sonnet, Opus, ...): one `AdaptiveLimit` for each. Several processes
-    on one organisation see each other in the headers only; give each a larger margin.
+    on one organisation see each other in the headers only, and late: give them a `share`. More than
+    1,000 calls at once need a client with more connections (`DefaultAsyncHttpxClient(limits=...)`).
 
     Args:
         margin: share of a minute's allowance (0 to 1) that is never touched, for what other
@@ -99,12 +102,20 @@ class AdaptiveLimit:
             that is kept at 5 % fills as fast as an empty one.
         start: calls at once before any answer.
         most: calls at once in all.
+        share: what several processes have in common, such as a store of chapter 01 on Redis.
 
     Raises:
         ValueError: a number that makes no sense.
     """
 
-    def __init__(self, *, margin: float = 0.05, start: int = 10, most: int = 10_000) -> None:
+    def __init__(
+        self,
+        *,
+        margin: float = 0.05,
+        start: int = 10,
+        most: int = 10_000,
+        share: Share | None = None,
+    ) -> None:
         if not (0 <= margin < 1 and 1 <= start <= most):
             raise ValueError(
                 f"margin is {margin}, start {start}, most {most}; "
@@ -115,6 +126,7 @@ class AdaptiveLimit:
         self.middleware: Middleware = _Watch(self)
         """For the client that makes the calls: it reads the headers."""
         self._margin, self._most, self._window = margin, most, float(start)
+        self._share = share
         self._open = 0
         self._blocked_until = -math.inf
         self._buckets: dict[str, _Bucket] = {}
@@ -210,16 +222,24 @@ class AdaptiveLimit:
         slot.is_sent = True
         size = _length(request.json)
         await self._fit(slot, size)
+        await asyncio.sleep(await self._book(slot.amounts))
         before, sent_at = dict(self._reserved), asyncio.get_running_loop().time()
         response = await call_next(request)
         if response.http_response.is_success:
-            self._settle(slot, await _usage_of(response, request), size)
+            used = await _usage_of(response, request)
+            self._settle(slot, used, size)
+            await self._book({name: used[name] - slot.amounts[name] for name in used})
         self._learn(response, before, sent_at)
         if response.status_code == 429:
             self._give_back(slot.amounts)
             self._block(response)
         self._news.set()
         return response
+
+    async def _book(self, amounts: Mapping[str, float]) -> float:
+        """Book what others must know of; seconds to wait."""
+        limits = {name: bucket.limit for name, bucket in self._buckets.items()}
+        return await self._share(limits, amounts) if self._share and limits and amounts else 0.0
 
     def _block(self, response: AsyncAPIResponse[Any]) -> None:
         """Be still until `retry-after`; the bucket that was empty is so until then."""

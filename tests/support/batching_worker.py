@@ -3,6 +3,8 @@
 The worker submits, waits, stores the results, and writes `done`.
 """
 
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -68,3 +70,24 @@ def main(url: str, journal: str, count: str) -> None:
         job.submit(requests_of(int(count)))
         job.wait()
     Path(f"{journal}.done").write_text("done", encoding="utf-8")
+
+
+def serve_batches(database: str, url: str, ready: str) -> None:
+    """Work on whatever batches are queued, until the process is stopped or killed."""
+    from patterns.batching.api import BatchAPI
+    from patterns.batching.fleet import BATCHES
+    from patterns.core.durable import Durable
+
+    client = Anthropic(base_url=url, api_key="worker")
+    ended = threading.Event()
+
+    def nap(seconds: float) -> None:
+        engine.pause(min(seconds, 0.1))
+
+    calls = BatchAPI(client, sleep=nap, settle=0.6, every=0.1)
+    engine = Durable(database, services={BATCHES: calls}, lease_s=1.0, at_once=2)
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    engine.start()
+    Path(ready).write_text(engine.executor_id, encoding="utf-8")
+    ended.wait()
+    engine.stop()

@@ -1,0 +1,132 @@
+"""A job that dies at every point where it can: sent once, stored once, and gone on with.
+
+Every statement to its database and every HTTP call is a point, before and after it. The process
+"dies" by an exception that nothing catches; what was not committed is rolled back, as SQLite
+does for a process that is gone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anthropic import Middleware
+from batching_worker import api_of, created, requests_of
+
+from patterns.batching import BatchJob
+from patterns.batching.store import JobStore
+from patterns.fake_api import FakeAPI
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+class Points(Middleware):
+    """Counts the points, and dies at one of them."""
+
+    def __init__(self, deadly: int) -> None:
+        self.deadly, self.passed = deadly, 0
+
+    def pass_(self) -> None:
+        """One more point; nothing happens any more after the deadly one."""
+        self.passed += 1
+        if 0 < self.deadly <= self.passed:
+            raise Died
+
+    def handle(self, request: Any, call_next: Any) -> Any:
+        self.pass_()
+        answer = call_next(request)
+        self.pass_()
+        return answer
+
+
+@contextmanager
+def counted(points: Points) -> Iterator[None]:
+    """Statements to the job's own database are points too."""
+    do = JobStore._do
+
+    def counting(self: JobStore, query: str, *values: Any, **rows: Any) -> Any:
+        if not self._where:
+            return do(self, query, *values, **rows)
+        points.pass_()
+        cursor = do(self, query, *values, **rows)
+        points.pass_()
+        return cursor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JobStore, "_do", counting)
+        yield
+
+
+def life(api: FakeAPI, path: Path, deadly: int, *, cancel: bool = False) -> int:
+    """One process that works until the deadly point; how many points it passed."""
+    points = Points(deadly)
+    clock: Any = api.clock
+    client = api.client(middleware=[points])
+    with counted(points):
+        try:
+            job = BatchJob(
+                client, path, clock=clock.now, sleep=clock.sleep, most_requests=2, settle=5.0
+            )
+        except Died:
+            return points.passed
+        try:
+            job.submit(requests_of(3))
+            if cancel:
+                job.cancel()
+            job.wait()
+            if cancel:
+                job.resume({"canceled"})
+                job.wait()
+        except Died:
+            pass
+        finally:
+            job._store._db.close()  # uncommitted work is gone
+    return points.passed
+
+
+def survivors(path: Path, deadly: int, second: int) -> FakeAPI:
+    """Die once or twice, then live to the end."""
+    api, _ = api_of(0.01)
+    life(api, path, deadly)
+    if second:
+        life(api, path, second)
+    life(api, path, 0)
+    with BatchJob(api.client(), path) as job:
+        assert [result.custom_id for result in job.results()] == ["job-0", "job-1", "job-2"]
+        assert job.status().outcomes == {"succeeded": 3}
+    return api
+
+
+def test_dying_at_any_point_loses_nothing_and_sends_nothing_twice(tmp_path: Path) -> None:
+    """Every third point here, all of them in the soak."""
+    whole = life(api_of(0.01)[0], tmp_path / "whole", 0)
+    assert whole > 80
+    for deadly in range(1 + whole % 3, whole, 3):
+        api = survivors(tmp_path / f"{deadly}", deadly, 0)
+        assert created(api) == {"job-0": 1, "job-1": 1, "job-2": 1}, f"died at point {deadly}"
+
+
+@pytest.mark.soak
+def test_dying_twice_at_any_points(tmp_path: Path) -> None:
+    """Every point, then another one in the second life."""
+    whole = life(api_of(0.01)[0], tmp_path / "whole", 0)
+    for deadly in range(1, whole):
+        for second in (0, 1 + deadly % 7, 20 + deadly % 31):
+            api = survivors(tmp_path / f"{deadly}-{second}", deadly, second)
+            assert created(api) == {"job-0": 1, "job-1": 1, "job-2": 1}, (deadly, second)
+
+
+def test_dying_at_any_point_of_a_cancel_can_be_gone_on_with(tmp_path: Path) -> None:
+    """Cancelled, dead, cancelled and resumed: at the end everything is answered."""
+    whole = life(api_of(0.01)[0], tmp_path / "whole", 0, cancel=True)
+    for deadly in range(5, whole, 7):
+        api, _ = api_of(0.01)
+        path = tmp_path / f"{deadly}"
+        life(api, path, deadly, cancel=True)
+        life(api, path, 0, cancel=True)
+        with BatchJob(api.client(), path) as job:
+            assert job.status().outcomes == {"succeeded": 3}, f"died at point {deadly}"
+            assert len({result.index for result in job.results()}) == 3
