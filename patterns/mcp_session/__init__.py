@@ -1,52 +1,46 @@
-"""A session with an MCP server that survives the server.
+"""Sessions with MCP servers that survive their servers, and conversations over their tools.
 
 For: calling tools, resources and prompts of MCP servers from notebooks, services and agents, with
 reconnection, timeouts, retries where they are safe, a history with correlation ids, and Claude in
 the loop. Not for: a public https server whose tools only Claude uses, where the API's own MCP
 connector needs no client at all; or a single call in a script, where a bare `mcp.Client` will do.
-Chapter: notebooks/02_mcp.ipynb.
+`boundary`, `schemas`, `results`, `media` and `visible` make tools and results of strangers fit for
+Claude without any session. Chapter: notebooks/02_mcp.ipynb.
 """
 
-from patterns.mcp_session.boundary import claude_name
-from patterns.mcp_session.connect import (
-    Connect,
-    http_server,
-    serve_http,
-    serving,
-    stdio_server,
-)
-from patterns.mcp_session.connection import ClientOptions
-from patterns.mcp_session.errors import (
-    AccessDenied,
-    CallTimeout,
-    ResultValidationError,
-    ServerUnavailable,
-    SessionClosed,
-)
-from patterns.mcp_session.history import CORRELATION_KEY, ToolCall
+from patterns.mcp_session.boundary import claude_name as claude_name
+from patterns.mcp_session.boundary import offer
+from patterns.mcp_session.connect import Connect as Connect
+from patterns.mcp_session.connect import http_server, serve_http, stdio_server
+from patterns.mcp_session.connect import serving as serving
+from patterns.mcp_session.connection import ClientOptions as ClientOptions
+from patterns.mcp_session.conversation import Conversation
+from patterns.mcp_session.errors import AccessDenied, ServerUnavailable
+from patterns.mcp_session.errors import CallTimeout as CallTimeout
+from patterns.mcp_session.errors import ResultValidationError as ResultValidationError
+from patterns.mcp_session.errors import SessionClosed as SessionClosed
+from patterns.mcp_session.events import Budget
+from patterns.mcp_session.history import CORRELATION_KEY as CORRELATION_KEY
+from patterns.mcp_session.history import ToolCall as ToolCall
+from patterns.mcp_session.registry import Conversations
 from patterns.mcp_session.results import as_claude_content
 from patterns.mcp_session.retry import RetryPolicy, declared_safe
 from patterns.mcp_session.sampling import sampling_with
 from patterns.mcp_session.session import ToolSession
 
 __all__ = [
-    "CORRELATION_KEY",
     "AccessDenied",
-    "CallTimeout",
-    "ClientOptions",
-    "Connect",
-    "ResultValidationError",
+    "Budget",
+    "Conversation",
+    "Conversations",
     "RetryPolicy",
     "ServerUnavailable",
-    "SessionClosed",
-    "ToolCall",
     "ToolSession",
     "as_claude_content",
-    "claude_name",
     "declared_safe",
     "http_server",
+    "offer",
     "sampling_with",
     "serve_http",
-    "serving",
     "stdio_server",
 ]
