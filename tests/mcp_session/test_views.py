@@ -12,6 +12,7 @@ from patterns.core.models import SONNET
 from patterns.course.views import mcp as views
 from patterns.fake_api import FakeAPI
 from patterns.mcp_session import RetryPolicy, ToolCall, ToolSession, declared_safe
+from patterns.mcp_session.events import ToolRun
 
 
 def test_a_failure_is_one_line_without_a_path() -> None:
@@ -52,6 +53,13 @@ def test_histories_and_tools_become_tables() -> None:
     assert views.tool_table(tools, declared_safe).rows == [("a", "yes"), ("b", "no")]
 
 
+def test_the_calls_of_a_turn_become_a_table_that_does_not_depend_on_who_was_first() -> None:
+    """By server and tool."""
+    ids = ("toolu_1", "c/toolu_1", "req_1")
+    runs = [ToolRun(*ids, server, "stock", {"tea": "assam"}, "ok") for server in ("shop", "depot")]
+    assert [row[0] for row in views.run_table(runs).rows] == ["depot", "shop"]
+
+
 def test_the_outage_table_says_which_try_gets_through() -> None:
     """Without jitter: 0, 0.25 and 0.75 seconds."""
     table = views.outage_table(RetryPolicy(attempts=3, delay=0.25), [0, 0.2, 0.75, 1])
@@ -76,15 +84,14 @@ def test_the_writer_passes_on_each_piece() -> None:
     """Claude's words arrive as progress while they are written."""
     api = FakeAPI()
     api.enqueue("Soft water lets a tea taste of itself.")
-    pieces: list[str | None] = []
-
-    async def note(progress: float, total: float | None, message: str | None) -> None:
-        pieces.append(message)
+    pieces: list[str] = []
 
     async def run() -> str:
         async with ToolSession(build_writer(api.async_client(), model=SONNET)) as session:
-            result = await session.call_tool("write", {"topic": "water"}, progress_callback=note)
+            result = await session.call_tool(
+                "write", {"topic": "water"}, progress_callback=views.hearing(pieces)
+            )
             return str((result.structured_content or {})["result"])
 
-    assert asyncio.run(run()) == "".join(str(piece) for piece in pieces)
+    assert asyncio.run(run()) == "".join(pieces)
     assert len(pieces) > 1

@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
+from mcp.shared.dispatcher import ProgressFnT
 from mcp.types import Tool
 
 from patterns.course.views import INK, PALETTE, Shown, Table, figure, knobs, one_line, show
 from patterns.mcp_session import Connect, RetryPolicy, ToolCall, ToolSession
+from patterns.mcp_session.events import ToolRun
 
 OUTAGES: Final = (0.2, 1.0, 3.0, 10.0)
 """Seconds for which a server is away in the table of retries."""
@@ -26,6 +28,15 @@ async def outcome(call: Coroutine[Any, Any, Any]) -> Shown:
     except Exception as error:
         return failure(error)
     return Shown("no error")
+
+
+def hearing(words: list[str]) -> ProgressFnT:
+    """A progress callback that collects the messages."""
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        words.append(message or "")
+
+    return hear
 
 
 async def visit(ways: Mapping[str, tuple[Connect, str]]) -> Table:
@@ -52,6 +63,12 @@ def tool_table(tools: Sequence[Tool], may_repeat: Callable[[Tool], bool]) -> Tab
     """Which tools a rule allows to run twice."""
     rows = [(tool.name, "yes" if may_repeat(tool) else "no") for tool in tools]
     return Table(("tool", "may be tried again"), rows)
+
+
+def run_table(runs: Sequence[ToolRun]) -> Table:
+    """The tool calls of a turn by server; those that run together end in any order."""
+    rows = [(run.server, run.tool, dict(run.arguments), run.outcome) for run in runs]
+    return Table(("server", "tool", "arguments", "outcome"), sorted(rows, key=str))
 
 
 def plot_readings(readings: Sequence[int], *, what: str) -> None:
