@@ -28,6 +28,7 @@ from patterns.mcp_session import (
 )
 
 by_era = pytest.mark.parametrize("mode", ERAS)
+WAIT: Any = {"connect_timeout": 30}
 SERVER = str(Path(faults.__file__))
 
 
@@ -59,7 +60,9 @@ def test_over_http_a_call_is_executed_once_whatever_the_answer(fault: str, mode:
     patience = 0.3 if fault == "hang" else 20
 
     async def run() -> str:
-        async with ToolSession(state.url, mode=mode, retry=QUICK, timeout=patience) as session:
+        async with ToolSession(
+            state.url, mode=mode, retry=QUICK, timeout=patience, **WAIT
+        ) as session:
             return await _sold(session)
 
     with misbehaving(fault) as state:
@@ -81,7 +84,7 @@ def test_over_pipes_a_call_is_executed_once_whatever_the_answer(
     patience = 0.5 if fault == "hang" else 20
 
     async def run() -> str:
-        async with ToolSession(server, mode=mode, retry=QUICK, timeout=patience) as session:
+        async with ToolSession(server, mode=mode, retry=QUICK, timeout=patience, **WAIT) as session:
             return await _sold(session)
 
     told = asyncio.run(run())
@@ -95,7 +98,7 @@ def test_over_sse_a_call_is_executed_once_whatever_the_answer(fault: str) -> Non
 
     async def run() -> None:
         connect = lambda: sse_client(state.url)  # noqa: E731
-        async with ToolSession(connect, mode="legacy", retry=QUICK, timeout=0.5) as session:
+        async with ToolSession(connect, mode="legacy", retry=QUICK, timeout=0.5, **WAIT) as session:
             assert _told_honestly(await _sold(session), fault)
             assert state.executed == 1
             state.fault = "none"

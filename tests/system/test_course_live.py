@@ -16,8 +16,6 @@ UNUSABLE = ("refused", "cut", "echo")
 """Answers that it may not be able to use: a cell says so, in a typed line."""
 KNOWN = frozenset(
     (
-        ("02_mcp", "shorter"),
-        ("02_mcp", "refused"),
         ("03_multi_agent", "shorter"),
         ("03_multi_agent", "echo"),
     )
