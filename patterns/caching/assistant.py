@@ -23,9 +23,10 @@ from patterns.core.fan_out import Outcome, fan_out
 from patterns.core.messages import sendable, tag, text_of
 from patterns.core.model_ids import SONNET
 
+from .blocks import blocks_of
 from .diagnosis import Miss, explain_miss
-from .economics import TTL, as_ttl
-from .prefix import LOOKBACK, MAX_BREAKPOINTS, TTLOrder, blocks_of, check_breakpoints
+from .limits import LOOKBACK, MAX_BREAKPOINTS, TTL, as_ttl
+from .prefix import TTLOrder, check_breakpoints
 from .stats import CacheStats
 from .warming import warm_async
 

@@ -17,7 +17,7 @@ from anthropic.types import Message
 
 from patterns.core.models import MODELS
 
-from .prefix import Request, as_sent, blocks_of
+from .blocks import Request, as_sent, blocks_of
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Lifetimes, minimums and break-even points of the prompt cache.
+"""What the prompt cache costs and from where on it pays.
 
 A read is cheap and a write is dearer than plain input, so caching pays from some number of uses
 on. No multiplier is written down here: they differ between models (a read is 0.025, 0.05 or 0.1
@@ -9,20 +9,26 @@ Taught in chapter 07.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from types import MappingProxyType
-from typing import Final, Literal, cast, get_args
 
-from patterns.core.models import facts_of
 from patterns.core.pricing import Rates, rates
 
-TTL = Literal["5m", "1h"]
-"""How long a cache entry lives after its last use."""
+from .limits import TTL, TTL_SECONDS, UnknownTTL, as_ttl, min_cacheable
 
-TTL_SECONDS: Final[Mapping[TTL, int]] = MappingProxyType({"5m": 300, "1h": 3_600})
+__all__ = [
+    "TTL",
+    "TTL_SECONDS",
+    "BreakEven",
+    "NoCachePrices",
+    "UnknownTTL",
+    "as_ttl",
+    "break_even",
+    "cache_rates",
+    "min_cacheable",
+    "write_rate",
+]
 
 
 class NoCachePrices(LookupError):
@@ -38,29 +44,6 @@ class NoCachePrices(LookupError):
             f"no cache prices for {model!r}; pass a current id from patterns.core.models, "
             "or upgrade genai-prices."
         )
-
-
-class UnknownTTL(ValueError):
-    """A lifetime that the cache does not offer.
-
-    Attributes:
-        ttl: what was asked for.
-    """
-
-    def __init__(self, ttl: object) -> None:
-        self.ttl = ttl
-        super().__init__(f"ttl is {ttl!r}; the cache offers {' and '.join(get_args(TTL))}.")
-
-
-def as_ttl(ttl: object) -> TTL:
-    """`ttl`, if the cache offers it.
-
-    Raises:
-        UnknownTTL: it is neither "5m" nor "1h".
-    """
-    if ttl not in get_args(TTL):
-        raise UnknownTTL(ttl)
-    return cast(TTL, ttl)
 
 
 @dataclass(frozen=True)
@@ -102,15 +85,6 @@ def break_even(
     prices = cache_rates(model, at=at, batch=batch)
     write = write_rate(prices, as_ttl(ttl))
     return BreakEven(model, ttl, write / prices.input, prices.cache_read / prices.input)
-
-
-def min_cacheable(model: str) -> int:
-    """The shortest prefix, in tokens, that the model caches; a shorter one is not, silently.
-
-    Raises:
-        UnknownModel: the id is not in `patterns.core.models`.
-    """
-    return facts_of(model).min_cacheable_tokens
 
 
 def cache_rates(

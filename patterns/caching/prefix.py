@@ -14,16 +14,10 @@ from itertools import pairwise
 from typing import Any, Final
 
 from anthropic import Anthropic, AsyncAnthropic
-from pydantic import BaseModel
 
-from .economics import TTL, as_ttl, min_cacheable
+from .blocks import Request, blocks_of
+from .limits import MAX_BREAKPOINTS, TTL, as_ttl, min_cacheable
 
-Request = Mapping[str, Any]
-"""Keyword arguments of `messages.create`."""
-
-MAX_BREAKPOINTS: Final = 4
-LOOKBACK: Final = 20
-"""Blocks over which the cache looks back from a breakpoint, its own block included."""
 _COUNTED = frozenset(("model", "system", "tools", "messages", "thinking", "tool_choice"))
 _PLACEHOLDER: Final = ({"role": "user", "content": "."},)
 
@@ -185,22 +179,6 @@ def _mark(block: Mapping[str, Any], section: str, index: int, place: int | None)
 
 def _ttl(control: Mapping[str, Any]) -> TTL:
     return as_ttl(control.get("ttl", "5m"))
-
-
-def blocks_of(content: Any) -> list[Mapping[str, Any]]:
-    """Content as it is sent: a plain string is one text block, the SDK's objects are dicts."""
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content else []
-    return [as_sent(block) for block in content or ()]
-
-
-def as_sent(value: Any) -> Any:
-    """A value as the SDK serialises it: objects of its own as dicts, without what is unset."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    if isinstance(value, Mapping):
-        return {key: as_sent(each) for key, each in value.items()}
-    return [as_sent(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _forecast_plan(request: Request) -> tuple[tuple[Mark, ...], int, list[dict[str, Any]]]:

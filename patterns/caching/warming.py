@@ -17,9 +17,9 @@ from anthropic.types import Message
 
 from patterns.core.fan_out import Limit, Outcome, fan_out
 
-from .economics import min_cacheable
-from .prefix import Request, check_breakpoints
-from .stats import CacheStats
+from .blocks import Request
+from .limits import min_cacheable
+from .prefix import check_breakpoints
 
 
 class CannotWarm(ValueError):
@@ -121,7 +121,8 @@ def _in_the_way(request: Request) -> str | None:
 
 
 def _warmed(request: Request, message: Message) -> Message:
-    tokens = CacheStats.from_usage(message.usage, message.model).tokens
-    if not tokens.read + tokens.written:
-        raise NotCached(tokens.prompt, min_cacheable(request["model"]), message)
+    usage = message.usage
+    kept = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
+    if not kept:
+        raise NotCached(usage.input_tokens, min_cacheable(request["model"]), message)
     return message
