@@ -2,42 +2,23 @@
 
 The outermost middleware: it sees what every other policy says. A call that cannot be recorded is
 not made. Prompts are recorded as keyed fingerprints, so the log proves what was asked to someone
-who has the text, and tells nothing to anyone else.
-
-    python -m patterns.policy.audit verify|tail|export FILE --key-file KEY
+who has the text, and tells nothing to anyone else. The fields of a row: `audit_export`.
 
 Taught in chapter 01.
 """
 
-import argparse
 import re
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 from typing import Any, Final
 
-from anthropic import (
-    APIRequest,
-    APIResponse,
-    AsyncAPIResponse,
-    AsyncCallNext,
-    CallNext,
-    Middleware,
-)
+from anthropic import APIRequest
 
-from patterns.policy.audit_log import (
-    AuditLog,
-    AuditUnavailable,
-    Head,
-    Verdict,
-    WrongKey,
-    canonical,
-    export,
-)
-from patterns.policy.identity import NoPrincipal, current_principal, pseudonym
+from patterns.core.pseudonym import strong_key
+from patterns.policy.audit_writer import AuditWriter, canonical
+from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, noting
+from patterns.policy.identity import NoPrincipal, current_principal
 from patterns.policy.responses import (
     AnyResponse,
     Ending,
@@ -45,21 +26,11 @@ from patterns.policy.responses import (
     http_of,
     is_open,
     json_of,
-    must_read,
     through,
+    whole,
 )
-from patterns.policy.wire import (
-    BATCH,
-    Json,
-    PolicyDenied,
-    bodies_of,
-    call_id,
-    endpoint_of,
-    noting,
-    texts_of,
-)
-
-__all__ = ["Audit", "AuditLog", "AuditUnavailable", "Head", "Verdict", "WrongKey", "canonical"]
+from patterns.policy.texts import Json
+from patterns.policy.view import View, call_id, view_of
 
 COUNTED: Final = (
     "input_tokens",
@@ -67,8 +38,9 @@ COUNTED: Final = (
     "cache_creation_input_tokens",
     "cache_read_input_tokens",
 )
-_MODEL = re.compile(r"[A-Za-z0-9][\w.:@-]{0,63}\Z", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9?*][\w.:?*@-]{0,63}\Z", re.ASCII)
 _ERROR = re.compile(r"[a-z_]{1,64}\Z")
+_MOST_NAMES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -83,20 +55,19 @@ class _Call:
 
     def row(self, **facts: Any) -> dict[str, Any]:
         """The arguments of its closing row."""
-        milliseconds = round((self.timer() - self.started) * 1000, 3)
         return {
             **self.facts,
             **{key: value for key, value in facts.items() if value is not None},
             **({"notes": self.notes} if self.notes else {}),
-            "ms": milliseconds,
+            "ms": round((self.timer() - self.started) * 1000, 3),
         }
 
 
-class Audit(Middleware):
+class Audit(Policy):
     """Write one `request` row per call, and one row for how each attempt ended.
 
-    The closing row is `response`, `denied` (a policy said no) or `error`. The rows of a call
-    share `call`, and only the first names a person. A call that was retried has one `request`
+    The closing row is `response`, `denied` (a policy said no, and why) or `error`. The rows of a
+    call share `call`, and only the first names a person. A call that was retried has one `request`
     row, an `error` row per failed attempt, and one `response` row with the usage.
 
     Args:
@@ -109,97 +80,75 @@ class Audit(Middleware):
 
     def __init__(
         self,
-        log: AuditLog,
+        log: AuditWriter,
         user_key: str | bytes,
         *,
         text: Callable[[str], str] | None = None,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        pseudonym("", user_key)  # a weak key is refused here, not at the first call
-        self.log, self._user_key, self._text, self._timer = log, user_key, text, timer
+        self.log, self._user_key, self._text, self._timer = log, strong_key(user_key), text, timer
 
-    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
+    def flow(self, request: APIRequest) -> Flow:
         with noting() as notes:
             call = self._call(request, notes)
             if request.retries_taken == 0:
-                self.log.append("request", call.detail, **call.facts)
+                yield self._first(call)
             try:
-                response = call_next(request)
+                response = yield request
+                yield from whole(response)
             except BaseException as error:
                 event, facts = _failure(error)
-                self.log.append_later(event, **call.row(**facts))
+                yield self._closing(event, call.row(**facts))
                 raise
-        if must_read(response):
-            response.read()
-        if is_open(request, response):
-            response = through(response, self._watch(call, response, self.log.append_later))
-        else:
-            event, facts = _outcome(response)
-            self.log.append_later(event, **call.row(**facts))
+        if is_open(response):
+            return through(response, self._watch(call, response))
+        event, facts = _outcome(response)
+        yield self._closing(event, call.row(**facts))
         return response
 
-    async def handle_async(
-        self, request: APIRequest, call_next: AsyncCallNext
-    ) -> AsyncAPIResponse[Any]:
-        with noting() as notes:
-            call = self._call(request, notes)
-            if request.retries_taken == 0:
-                await self.log.append_async("request", call.detail, **call.facts)
-            try:
-                response = await call_next(request)
-            except BaseException as error:
-                event, facts = _failure(error)
-                self.log.append_later(event, **call.row(**facts))
-                raise
-        if must_read(response):
-            await response.read()
-        if is_open(request, response):
-            response = through(response, self._watch(call, response, self.log.append_later_async))
-        else:
-            event, facts = _outcome(response)
-            await self.log.append_later_async(event, **call.row(**facts))
-        return response
+    def _first(self, call: _Call) -> Do:
+        log, row = self.log, call.facts
+        return Do(
+            lambda: log.append("request", call.detail, **row),
+            lambda: log.append_async("request", call.detail, **row),
+        )
+
+    def _closing(self, event: str, row: dict[str, Any]) -> Do:
+        log = self.log
+        return Do(
+            lambda: log.append_later(event, **row), lambda: log.append_later_async(event, **row)
+        )
 
     def _call(self, request: APIRequest, notes: dict[str, Any]) -> _Call:
-        facts = {
-            "call": call_id(request),
-            "attempt": request.retries_taken,
-            "endpoint": endpoint_of(request),
-            **self._asked(request),
-        }
-        return _Call(facts, self._detail(request), notes, self._timer(), self._timer)
+        facts: dict[str, Any] = {"call": call_id(request), "attempt": request.retries_taken}
+        detail: dict[str, Any] = {}
+        try:
+            view = view_of(request)
+            facts.update({"endpoint": view.endpoint, **_asked(view)})
+            detail["prompt"] = self._prompt(view)
+        except PolicyDenied as error:
+            facts["endpoint"], detail["prompt"] = "unreadable", error.rule
+        detail.update(self._who())
+        return _Call(facts, detail, notes, self._timer(), self._timer)
 
-    def _asked(self, request: APIRequest) -> dict[str, Any]:
-        body = request.json
-        if not isinstance(body, Mapping):
-            return {}
-        if endpoint_of(request) == BATCH:
-            items = body.get("requests")
-            return {"items": len(items) if isinstance(items, Sequence) else 0}
-        model = str(body.get("model", ""))
-        return {"model": model if _MODEL.match(model) else "not a model id"}
-
-    def _detail(self, request: APIRequest) -> dict[str, Any]:
-        detail: dict[str, Any] = {"prompt": self._prompt(request)}
+    def _who(self) -> dict[str, Any]:
         try:
             principal = current_principal()
         except NoPrincipal:
-            return detail
-        detail["user"] = pseudonym(principal.id, self._user_key)
-        known = {"workspace": principal.workspace, "ip": principal.ip}
-        return {**detail, **{key: value for key, value in known.items() if value is not None}}
+            return {}
+        known = {"workspace": principal.workspace, "team": principal.team, "ip": principal.ip}
+        return {
+            "user": principal.pseudonym(self._user_key),
+            **{key: value for key, value in known.items() if value is not None},
+        }
 
-    def _prompt(self, request: APIRequest) -> str:
-        try:
-            bodies = [body for _, body in bodies_of(request)]
-        except PolicyDenied as error:
-            return error.rule
+    def _prompt(self, view: View) -> str:
         if self._text is None:
-            return self.log.hash(canonical([_prompt_of(body) for body in bodies]))
-        runs = (run for body in bodies for run in texts_of(body))
+            return self.log.hash(canonical([_prompt_of(one.body) for one in view.items]))
+        runs = (run for one in view.items for run in one.texts.runs)
         return self._text("\n".join("".join(slot.text for slot in run) for run in runs))
 
-    def _watch(self, call: _Call, response: AnyResponse, append: Callable[..., Any]) -> Watch:
+    def _watch(self, call: _Call, response: AnyResponse) -> Watch:
         facts = _arrived(response)
 
         def closing(ending: Ending) -> tuple[str, dict[str, Any]]:
@@ -212,18 +161,40 @@ class Audit(Middleware):
             }
             return ("error" if failed else "response"), call.row(**facts, **told)
 
-        def report(ending: Ending) -> Any:
-            event, row = closing(ending)
-            return append(event, **row)
-
         def dropped(ending: Ending) -> None:
             event, row = closing(ending)
-            self.log.append_later(event, **row)
+            self.log.drop(event, **row)
 
-        return Watch(report, dropped)
+        return Watch(lambda ending: self._closing(*closing(ending)), dropped)
 
     def __repr__(self) -> str:
         return "Audit"
+
+
+def _asked(view: View) -> dict[str, Any]:
+    """What was asked for: names and numbers, none of them free text."""
+    actions = view.actions
+    caps = [one.max_tokens for one in actions if one.max_tokens is not None]
+    counts = {
+        "max_tokens": sum(caps) if caps else None,
+        "images": sum(one.images for one in actions),
+        "documents": sum(one.documents for one in actions),
+        "items": actions[0].items if actions[0].item is not None else 0,
+    }
+    models = _names(model for one in actions for model in one.models)
+    tools = _names(tool for one in actions for tool in one.tools)
+    return {
+        **({"model": models[0]} if models else {}),
+        **({"models": models} if len(models) > 1 else {}),
+        **({"tools": tools} if tools else {}),
+        **{key: count for key, count in counts.items() if count},
+    }
+
+
+def _names(found: Any) -> list[str]:
+    """Each once; what does not look like a name may be a prompt, and is not written down."""
+    names = dict.fromkeys(name if _NAME.match(name) else "not a name" for name in found)
+    return list(names)[:_MOST_NAMES]
 
 
 def _prompt_of(body: Json) -> Any:
@@ -233,7 +204,8 @@ def _prompt_of(body: Json) -> Any:
 def _failure(error: BaseException) -> tuple[str, dict[str, Any]]:
     """Event and facts of an exception: its class, never its text, which may quote the prompt."""
     if isinstance(error, PolicyDenied):
-        return "denied", {"error": type(error).__name__, "rule": error.rule}
+        reason = error.why or None
+        return "denied", {"error": type(error).__name__, "rule": error.rule, "reason": reason}
     return "error", {"error": type(error).__name__}
 
 
@@ -262,54 +234,3 @@ def _usage(usage: Any) -> dict[str, int] | None:
     if not isinstance(usage, Mapping) or not usage:
         return None
     return {kind: usage.get(kind) or 0 for kind in COUNTED}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`verify`, `tail` or `export` a log; 0 when all is well, 1 when it was altered."""
-    options = _parser().parse_args(arguments)
-    if not options.file.is_file():
-        sys.stderr.write(f"{options.file}: no such file\n")
-        return 2
-    with AuditLog(options.file, options.key_file.read_bytes().strip()) as log:
-        if options.command == "verify":
-            return _verify(log, options.head)
-        rows = log.rows(user=options.user)
-        for line in export(rows if options.command == "export" else _last(rows, options.n)):
-            sys.stdout.write(line + "\n")
-    return 0
-
-
-def _verify(log: AuditLog, head: Head | None) -> int:
-    verdict = log.verify(head=head)
-    stand = log.head()
-    if verdict.intact:
-        sys.stdout.write(f"intact: {verdict.rows} rows, {verdict.erased} erased; ")
-        sys.stdout.write(f"head {stand.seq}:{stand.mac}\n")
-        return 0
-    sys.stdout.write(f"altered at row {verdict.broken_at}: {verdict.problem}\n")
-    return 1
-
-
-def _last(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
-    found = list(rows)
-    return islice(found, max(0, len(found) - count), None)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m patterns.policy.audit")
-    parser.add_argument("command", choices=("verify", "tail", "export"))
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--key-file", type=Path, required=True, help="file that holds the key")
-    parser.add_argument("--head", type=_head, help="SEQ:MAC, anchored when the log was whole")
-    parser.add_argument("--user", help="rows of this pseudonym only")
-    parser.add_argument("-n", type=int, default=10, help="rows that tail shows")
-    return parser
-
-
-def _head(text: str) -> Head:
-    seq, _, mac = text.partition(":")
-    return Head(int(seq), mac)
-
-
-if __name__ == "__main__":  # pragma: no cover  # the tests call main()
-    raise SystemExit(main())

@@ -7,35 +7,21 @@ in the tools themselves: a tool has to check again whose data it hands out.
 Taught in chapter 01.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
-from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
+from anthropic import APIRequest
 
+from patterns.policy.flow import Flow, Policy, PolicyDenied, note
 from patterns.policy.identity import Principal, current_principal
-from patterns.policy.wire import Json, PolicyDenied, bodies_of, endpoint_of
+from patterns.policy.responses import whole
+from patterns.policy.texts import Json
+from patterns.policy.threads import Threads
+from patterns.policy.view import SETTINGS, UNKNOWN, Action, setting, view_of
 
-
-@dataclass(frozen=True)
-class Action:
-    """What somebody wants to do, as far as a rule can see it.
-
-    Attributes:
-        name: `messages.create`, `messages.count_tokens`, `messages.batches.create`, or
-            `"METHOD /path"` for other calls.
-        models: every model that may answer: the one asked for, fallbacks, and models of tools.
-        max_tokens: the output the call may produce, None where the endpoint has none.
-        tools: names of the tools offered; those of a remote server as `mcp:<server>`.
-        item: the `custom_id` of a batch item, else None.
-    """
-
-    name: str
-    models: tuple[str, ...] = ()
-    max_tokens: int | None = None
-    tools: tuple[str, ...] = ()
-    item: str | None = None
+__all__ = ["Action", "Authorize", "Decide", "Decision", "NotAuthorized", "Rule", "by_rules"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +34,10 @@ class Rule:
         model: pattern that every model of the call must match.
         max_tokens: the most output tokens; None for no cap.
         tools: pattern that every tool must match; None allows no tool at all.
+        settings: patterns for `speed`, `service_tier`, `inference_geo` and the other `SETTINGS`,
+            held against the default where a request is silent. Unless it is named here, `speed`
+            must be `standard`, and whose bill or workspace it is must not be given.
+        images, documents, items: the most of each; None for no cap.
     """
 
     role: str
@@ -55,19 +45,48 @@ class Rule:
     model: str = "*"
     max_tokens: int | None = None
     tools: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    images: int | None = None
+    documents: int | None = None
+    items: int | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.settings) - set(SETTINGS):
+            raise ValueError(f"unknown settings {sorted(unknown)}; choose from {SETTINGS}.")
 
     def objection(self, principal: Principal, action: Action) -> str | None:
         """Why this rule does not allow the action; None when it does."""
-        if self.role not in principal.roles or not fnmatchcase(action.name, self.action):
+        if not self._names(principal, action):
             return f"no rule allows {action.name} to {sorted(principal.roles)}"
         if not all(fnmatchcase(model, self.model) for model in action.models):
             return f"{self.role} may use {self.model}, not {', '.join(action.models)}"
-        if self.max_tokens is not None and (action.max_tokens or 0) > self.max_tokens:
-            return f"{self.role} may ask for {self.max_tokens} tokens, not {action.max_tokens}"
+        if self.max_tokens is not None and (action.unbounded or self._exceeded(action)):
+            asked = "an open number" if action.max_tokens is None else action.max_tokens
+            return f"{self.role} may ask for {self.max_tokens} tokens, not {asked}"
         for tool in action.tools:
             if self.tools is None or not fnmatchcase(tool, self.tools):
                 return f"{self.role} may not offer tool {tool}"
+        return self._extras(action)
+
+    def _names(self, principal: Principal, action: Action) -> bool:
+        return self.role in principal.roles and fnmatchcase(action.name, self.action)
+
+    def _exceeded(self, action: Action) -> bool:
+        return self.max_tokens is not None and (action.max_tokens or 0) > self.max_tokens
+
+    def _extras(self, action: Action) -> str | None:
+        for name in {*self.settings, *action.settings, "speed"}:
+            allowed, asked = self.settings.get(name, _USUAL.get(name, "")), setting(action, name)
+            if not fnmatchcase(asked, allowed):
+                return f"{self.role} may have {name} {allowed!r}, not {asked!r}"
+        for name in ("images", "documents", "items"):
+            most, asked_for = getattr(self, name), getattr(action, name)
+            if most is not None and asked_for > most:
+                return f"{self.role} may send {most} {name}, not {asked_for}"
         return None
+
+
+_USUAL = {"speed": "standard", "service_tier": "*", "inference_geo": "*"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,7 @@ class NotAuthorized(PolicyDenied):
 
     def __init__(self, action: Action, reason: str) -> None:
         self.action, self.reason = action, reason
+        self.why = re.split(r", not | tool |'", reason)[0]  # what follows is the request's own
         where = f" (batch item {action.item!r})" if action.item is not None else ""
         super().__init__(f"denied{where}: {reason}; change the call or ask for a rule.")
 
@@ -112,107 +132,35 @@ def by_rules(*rules: Rule) -> Decide:
     return decide
 
 
-def cedar(policies: str) -> Decide:
-    """Decide with Cedar policies instead of rules; what they do not permit is denied.
-
-    Entities: `User::"<id>"` in `Role::"<role>"`, `Action::"<name>"`, `Model::"<first model>"`;
-    the context holds `max_tokens`, `tools`, `models` and `workspace`.
-    """
-    import cedarpy
-
-    parsed = cedarpy.PolicySet.from_str(policies)
-
-    def decide(principal: Principal, action: Action) -> Decision:
-        user = {"type": "User", "id": principal.id}
-        parents = [{"type": "Role", "id": role} for role in sorted(principal.roles)]
-        request = {
-            "principal": user,
-            "action": {"type": "Action", "id": action.name},
-            "resource": {"type": "Model", "id": next(iter(action.models), "")},
-            "context": {
-                "max_tokens": action.max_tokens or 0,
-                "tools": list(action.tools),
-                "models": list(action.models),
-                "workspace": principal.workspace or "",
-            },
-        }
-        entities = [{"uid": user, "attrs": {}, "parents": parents}]
-        result = cedarpy.is_authorized(request, parsed, entities)
-        found = ", ".join(result.diagnostics.reasons) or "no policy permits it"
-        return Decision(result.allowed, f"cedar: {found}")
-
-    return decide
-
-
-def actions_of(request: APIRequest) -> list[Action]:
-    """What a request would do: one action, or one per batch item."""
-    name = endpoint_of(request)
-    if not name.startswith("messages.") or request.json is None:
-        return [Action(name)]
-    bodies = bodies_of(request)
-    items = [None] * len(bodies) if bodies[0][0] == () else _custom_ids(request)
-    return [_action(name, body, item) for (_, body), item in zip(bodies, items, strict=True)]
-
-
-def _custom_ids(request: APIRequest) -> list[str | None]:
-    assert isinstance(request.json, Mapping)  # bodies_of has refused anything else
-    return [str(item.get("custom_id", "")) for item in request.json["requests"]]
-
-
-def _action(name: str, body: Json, item: str | None) -> Action:
-    caps = [one.get("max_tokens") for one in (body, *_objects(body, "fallbacks"))]
-    most = max((cap for cap in caps if isinstance(cap, int)), default=None)
-    return Action(name, tuple(_models(body)), most, tuple(_tools(body)), item)
-
-
-def _models(body: Json) -> Iterator[str]:
-    yield str(body.get("model", ""))
-    if isinstance(body.get("fallbacks"), str):
-        yield f"fallbacks:{body['fallbacks']}"  # the API picks: only a rule for "*" covers that
-    for other in (*_objects(body, "fallbacks"), *_objects(body, "tools")):
-        if "model" in other:
-            yield str(other["model"])
-
-
-def _tools(body: Json) -> Iterator[str]:
-    for tool in _objects(body, "tools"):
-        if "mcp_server_name" in tool:
-            yield f"mcp:{tool['mcp_server_name']}"
-        else:
-            yield str(tool.get("name") or tool.get("type") or "")
-    for server in _objects(body, "mcp_servers"):
-        yield f"mcp:{server.get('name', '')}"
-
-
-def _objects(body: Json, key: str) -> list[Json]:
-    found = body.get(key)
-    if isinstance(found, Mapping):
-        return [found]
-    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-
-
-class Authorize(Middleware):
+class Authorize(Policy):
     """Deny a request unless the current principal is allowed every action in it."""
 
     def __init__(self, decide: Decide | Sequence[Rule]) -> None:
         self.decide = decide if callable(decide) else by_rules(*decide)
+        self._threads: Threads[tuple[str, tuple[str, ...]]] = Threads()
 
-    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
-        self._check(request)
-        return call_next(request)
-
-    async def handle_async(
-        self, request: APIRequest, call_next: AsyncCallNext
-    ) -> AsyncAPIResponse[Any]:
-        self._check(request)
-        return await call_next(request)
-
-    def _check(self, request: APIRequest) -> None:
-        principal = current_principal()
-        for action in actions_of(request):
+    def flow(self, request: APIRequest) -> Flow:
+        principal, view = current_principal(), view_of(request)
+        body: Json = view.items[0].body if view.items else {}
+        for action in view.actions:
+            action = self._with_thread(principal, action, body)
             decision = self.decide(principal, action)
             if not decision.allowed:
                 raise NotAuthorized(action, decision.reason)
+        note("allowed", decision.reason)
+        response = yield request
+        if "thread" in body:
+            yield from whole(response)
+            response = self._threads.keep(body, response, (principal.key, action.tools))
+        return response
+
+    def _with_thread(self, principal: Principal, action: Action, body: Json) -> Action:
+        """The tools that a continued thread began with, if it is this principal's."""
+        begun = self._threads.before(body)
+        if begun is None or begun[0] != principal.key:
+            return action
+        own = tuple(tool for tool in action.tools if tool != UNKNOWN)
+        return replace(action, tools=own + begun[1])
 
     def __repr__(self) -> str:
         return "Authorize"

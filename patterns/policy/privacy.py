@@ -1,4 +1,4 @@
-"""Keep identifiers out of prompts, answers and streams: redact, mask, hash or block them.
+"""Keep identifiers out of prompts, answers and streams: redact, mask, hash, vault or block them.
 
 For text that may hold e-mail addresses, numbers and keys of people who did not agree to send
 them. Patterns find identifiers, not identities: a name or a street stays where it is. What does
@@ -8,119 +8,174 @@ sending it what you wanted to keep.
 Taught in chapter 01.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final, Literal
 
-from anthropic import (
-    APIRequest,
-    APIResponse,
-    AsyncAPIResponse,
-    AsyncCallNext,
-    CallNext,
-    Middleware,
-)
+from anthropic import APIRequest
 
+from patterns.policy.cleaning import Cleaner, allows, chooser, report
 from patterns.policy.detectors import ALL_TYPES, Match, PIIType, Strictness, find_pii
-from patterns.policy.redaction import (
-    Cleaner,
-    Finder,
-    PIIFound,
-    Redacted,
-    Strategy,
-    redact,
-    report,
-)
-from patterns.policy.redaction_stream import CleanEvents, CleanLines
+from patterns.policy.flow import Flow, Policy
+from patterns.policy.identity import NoPrincipal, current_principal
+from patterns.policy.redaction import Finder, PIIFound, Redacted, Strategy, redact, replacer
+from patterns.policy.redaction_stream import CleanBody, CleanEvents, Redacting, Restoring
+from patterns.policy.response_check import wants_json
 from patterns.policy.responses import (
-    Reply,
+    AnyResponse,
     http_of,
     is_open,
     json_of,
-    must_read,
+    kind_of,
     through,
+    whole,
     with_json,
 )
-from patterns.policy.wire import RESULTS, Path, bodies_of, edited, endpoint_of, with_body
+from patterns.policy.texts import NotReadable, Path, edited
+from patterns.policy.threads import Threads
+from patterns.policy.vault import Conversation, Vault
+from patterns.policy.view import CREATE, Item, View, view_of, with_body
 
 __all__ = ["ALL_TYPES", "Match", "PIIFound", "PIIMiddleware", "Redacted", "find_pii", "redact"]
 
+Exceptions = Mapping[str | tuple[str, str], Strategy]
+OURS: Final[Exceptions] = {("system", kind): "allow" for kind in ("email", "phone", "ip")}
+"""Our own system prompt may name our support address; keys and card numbers may not be there."""
+_PLAIN_ANSWERS: Final = ("models", "organizations")
+"""Families whose answers are about the account, not about what somebody wrote."""
 
-class PIIMiddleware(Middleware):
+
+class PIIMiddleware(Policy):
     """Clean what goes to the API and what comes back: messages, batches, streams, results.
 
     Args:
-        on_input: strategy for prompts, systems, tools and history; None lets them pass.
-        on_output: strategy for answers; None lets them pass.
+        on_input: strategy for prompts, systems, tools and history; None lets them pass. `vault`
+            puts placeholders in and, in the answer, the values back.
+        on_output: strategy for answers; None lets them pass. Unless it is given, answers to
+            masked prompts are restored, and others redacted.
+        exceptions: other strategies by type (`card`), origin (`tool`), or `(origin, type)`.
+        allow: values that may stay; `@example.com` for a whole domain.
         types, strictness: as for `find_pii`.
         key: at least 32 bytes, for the strategy `hash`.
         find: another detector with the same result, such as `presidio(...)`.
+        vault: where conversations are kept; one of its own if None.
+        mode: `observe` only tells the audit row what `enforce` would change.
     """
 
     def __init__(
         self,
         on_input: Strategy | None = "redact",
-        on_output: Strategy | None = "redact",
+        on_output: Strategy | Literal["default"] | None = "default",
         *,
+        exceptions: Exceptions = OURS,
+        allow: Collection[str] = (),
         types: Collection[PIIType] = ALL_TYPES,
         strictness: Strictness = "balanced",
         key: bytes | None = None,
         find: Finder | None = None,
+        vault: Vault | None = None,
+        mode: Literal["observe", "enforce"] = "enforce",
     ) -> None:
         def by_patterns(text: str) -> list[Match]:
             return find_pii(text, types=types, strictness=strictness)
 
+        if on_output == "default":
+            on_output = "vault" if on_input == "vault" else "redact"
+        for strategy in {on_input, on_output, *exceptions.values()} - {None, "vault"}:
+            replacer(strategy, key)  # type: ignore[arg-type]  # a wrong one is refused here
+        options: Any = {"allowed": allows(allow), "observe": mode == "observe"}
         finder = find or by_patterns
-        self._input = Cleaner(finder, on_input, key, "input") if on_input else None
-        self._output = Cleaner(finder, on_output, key, "output") if on_output else None
-        self._names = f"{on_input} in, {on_output} out"
+        incoming = chooser(on_input or "allow", exceptions)
+        self._input = Cleaner(finder, incoming, key, **options) if on_input else None
+        outgoing = chooser(on_output or "allow", {})
+        self._output = Cleaner(finder, outgoing, key, "output", **options) if on_output else None
+        self._restores = on_output == "vault" and mode == "enforce"
+        vaults = "vault" in (on_input, *exceptions.values()) and mode == "enforce"
+        self.vault = (Vault() if vault is None else vault) if vaults else None
+        self._threads: Threads[str] = Threads()
+        self._names = f"{on_input} in, {on_output} out" + (", observe" if mode == "observe" else "")
 
-    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
-        response = call_next(self._sent(request))
-        if self._output and must_read(response):
-            response.read()
-        return self._received(request, response)
+    def flow(self, request: APIRequest) -> Flow:
+        view = view_of(request)
+        if self._output is not None and view.endpoint.endswith("/content"):
+            raise NotReadable(f"{view.endpoint} downloads what cannot be read; set on_output=None.")
+        response = yield self._sent(request, view)
+        if not http_of(response).is_success:
+            return response
+        yield from whole(response)
+        if self.vault is not None and view.items and not view.items[0].path:
+            item = view.items[0]
+            response = self._threads.keep(item.body, response, self._name(item))
+        return response if self._output is None else self._received(view, response)
 
-    async def handle_async(
-        self, request: APIRequest, call_next: AsyncCallNext
-    ) -> AsyncAPIResponse[Any]:
-        response = await call_next(self._sent(request))
-        if self._output and must_read(response):
-            await response.read()
-        return self._received(request, response)
-
-    def _sent(self, request: APIRequest) -> APIRequest:
+    def _sent(self, request: APIRequest, view: View) -> APIRequest:
         # On every attempt: each starts again from the caller's own body.
         if self._input is None:
             return request
         edits: dict[Path, Any] = {}
         seen: Counter[str] = Counter()
-        for base, body in bodies_of(request):
-            for path, text in self._input.edits(body, seen).items():
-                edits[(*base, *path)] = text
-        report("input", seen)
+        self._input.edits([[slot] for slot in view.outside], seen)
+        for item in view.items:
+            conversation = self._conversation(item)
+            found = self._input.edits(item.texts.runs, seen, None, conversation)
+            for path, text in found.items():
+                edits[(*item.path, *path)] = text
+        report("input", seen, observe=self._input.observes)
         if not edits:
             return request
-        assert isinstance(request.json, Mapping)  # bodies_of has refused anything else
+        assert isinstance(request.json, Mapping)  # the view has refused anything else
         return with_body(request, edited(request.json, edits))
 
-    def _received(self, request: APIRequest, response: Reply) -> Reply:
-        if self._output is None or not http_of(response).is_success:
-            return response
-        if endpoint_of(request) == RESULTS:
-            return through(response, CleanLines(self._output))
-        if is_open(request, response):
-            return through(response, CleanEvents(self._output))
-        return self._answered(response, self._output)
+    def _conversation(self, item: Item) -> Conversation | None:
+        return None if self.vault is None else self.vault.conversation(self._name(item))
 
-    def _answered(self, response: Reply, cleaner: Cleaner) -> Reply:
-        payload = json_of(response)
-        if payload is None or "content" not in payload:
+    def _name(self, item: Item) -> str:
+        """What names a conversation: its principal and its first turn, or the thread it goes on.
+
+        Items of a batch share one, since their results come without their requests.
+        """
+        try:
+            who = current_principal().key
+        except NoPrincipal:
+            who = ""
+        begun = self._threads.before(item.body)
+        if begun is not None and begun.startswith(f"{who}|"):
+            return begun
+        slots = () if item.path else (slot for run in item.texts.runs for slot in run)
+        first = next((slot.text for slot in slots if slot.path[:2] == ("messages", 0)), "")
+        return f"{who}|{hashlib.sha256(first.encode('utf-8', 'replace')).hexdigest()}"
+
+    def _received(self, view: View, response: AnyResponse) -> AnyResponse:
+        assert self._output is not None
+        if view.endpoint.partition("/v1/")[2].partition("/")[0] in _PLAIN_ANSWERS:
             return response
-        seen: Counter[str] = Counter()
-        edits = cleaner.edits({"content": payload["content"]}, seen, payload.get("usage"))
-        report("output", seen)
-        return with_json(response, edited(payload, edits)) if edits else response
+        outgoing = self._outgoing(view)
+        if kind_of(response) == "lines":
+            return through(response, CleanBody(outgoing.value, outgoing.told))
+        if is_open(response):
+            events = CleanEvents if view.endpoint == CREATE else CleanBody
+            given: Any = outgoing if view.endpoint == CREATE else outgoing.value
+            return through(response, events(given, outgoing.told))
+        payload = json_of(response)
+        if payload is None:
+            return response
+        named = "content" in payload
+        value = payload["content"] if named else payload
+        cleaned = outgoing.value(value, payload.get("usage"))
+        outgoing.told()
+        if cleaned is value or cleaned == value:
+            return response
+        return with_json(response, {**payload, "content": cleaned} if named else cleaned)
+
+    def _outgoing(self, view: View) -> Redacting | Restoring:
+        assert self._output is not None
+        if not self._restores or self.vault is None:
+            return Redacting(self._output)
+        empty = Item(("results",), {}, view.actions[0], None)  # type: ignore[arg-type]
+        item = view.items[0] if view.items else empty
+        conversation = self.vault.conversation(self._name(item))
+        return Restoring(conversation, escaped=wants_json(item.body))
 
     def __repr__(self) -> str:
         return f"PIIMiddleware({self._names})"

@@ -1,41 +1,37 @@
 """Stay inside the API's limits, or your own per user, without asking the API to say no.
 
 Reserve what a call may cost, send it, settle what it did cost. The API counts requests, input
-tokens and output tokens in buckets of their own, so this does too, all or nothing. Innermost of
-the policies: a call that another one denies costs nothing here. Not a queue for hours: `max_wait`
-bounds it, and work that can wait longer belongs into a batch.
+tokens and output tokens in buckets of their own, so this does too, all or nothing, and in as many
+budgets as an organisation nests. Innermost of the policies: a call that another one denies costs
+nothing here. Not a queue for hours: `max_wait` bounds it, and work that can wait longer belongs
+into a batch.
 
 Taught in chapter 01.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import anyio
-from anthropic import (
-    APIRequest,
-    APIResponse,
-    AsyncAPIResponse,
-    AsyncCallNext,
-    CallNext,
-    Middleware,
-)
+from anthropic import APIRequest
 
-from patterns.policy.buckets import (
+from patterns.core.retrying import retry_after
+from patterns.policy.budgets import (
     AboveCapacity,
+    Charge,
     Cost,
     Grant,
     Limits,
     MemoryStore,
-    RedisStore,
     Store,
     StoreFull,
     Throttled,
     TokenBucket,
     check_capacity,
 )
+from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, note
 from patterns.policy.responses import (
     AnyResponse,
     Ending,
@@ -43,41 +39,33 @@ from patterns.policy.responses import (
     http_of,
     is_open,
     json_of,
-    must_read,
     through,
+    whole,
 )
-from patterns.policy.wire import (
-    BATCH,
-    COUNT,
-    CREATE,
-    Json,
-    PolicyDenied,
-    endpoint_of,
-    note,
-    texts_of,
-)
+from patterns.policy.view import BATCH, COUNT, CREATE, Item, view_of
 
 __all__ = [
     "AboveCapacity",
+    "Budget",
     "Cost",
     "Limits",
     "MemoryStore",
     "RateLimit",
-    "RedisStore",
+    "Store",
     "StoreFull",
     "StoreUnavailable",
     "Throttled",
     "TokenBucket",
+    "Unpriced",
 ]
-
-LONGEST_HOLD: Final = 3600.0
-"""Seconds for which a `retry-after` is believed."""
 
 _REMAINING: Final = (
     b"anthropic-ratelimit-requests-remaining",
     b"anthropic-ratelimit-input-tokens-remaining",
     b"anthropic-ratelimit-output-tokens-remaining",
 )
+_EVERYBODY: Final = Charge("everybody", Limits(), Cost())
+"""Limits nothing; a 429 of the organisation holds it, and with it everybody."""
 
 
 class StoreUnavailable(PolicyDenied):
@@ -90,30 +78,36 @@ class StoreUnavailable(PolicyDenied):
     rule = "limiter-unavailable"
 
     def __init__(self, error: str) -> None:
-        self.error = error
+        self.error = self.why = error
         super().__init__(
             f"the rate limit store failed ({error}); restore it, or allow with on_store_error."
         )
 
 
-def estimate_tokens(body: Json) -> int:
+class Unpriced(PolicyDenied):
+    """A dollar limit stands, and no price is known for the call."""
+
+    rule = "unpriced"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"no price is known for {model!r}; use a model with one, or tokens.")
+
+
+class Budget(NamedTuple):
+    """One of several nested budgets: its limits, and whose it is for a request."""
+
+    limits: Limits
+    key: Callable[[APIRequest], str]
+
+
+def estimate_tokens(item: Item) -> int:
     """Roughly what a body costs as input: 3.5 bytes of text a token, 1,600 for an image or file.
 
     A high guess is settled a second later; a low one lets too many in.
     """
-    size = sum(len(slot.text.encode("utf-8", "replace")) for run in texts_of(body) for slot in run)
-    return 8 + int(size / 3.5) + 1_600 * _attachments(body.get("messages"))
-
-
-def _attachments(value: Any) -> int:
-    if isinstance(value, str):
-        return 0
-    if isinstance(value, list):
-        return sum(map(_attachments, value))
-    if not isinstance(value, Mapping):
-        return 0
-    own = value.get("type") in ("base64", "url", "file")
-    return own + sum(map(_attachments, value.values()))
+    texts = item.texts
+    size = sum(len(slot.text.encode("utf-8", "replace")) for run in texts.runs for slot in run)
+    return 8 + int(size / 3.5) + 1_600 * (texts.images + texts.documents)
 
 
 def per_model(request: APIRequest) -> str:
@@ -122,17 +116,23 @@ def per_model(request: APIRequest) -> str:
     return str(body.get("model", "batches")) if isinstance(body, Mapping) else "other"
 
 
-class RateLimit(Middleware):
-    """Reserve, settle and refund a budget per key.
+Price = Callable[[str, Mapping[str, Any]], Any]
+"""Dollars of a `usage` on a model, or None; `patterns.core.pricing.cost_usd` is one."""
 
-    A message reserves one request, its estimated input and its `max_tokens`; counting tokens and
-    creating a batch cost one request, since the API keeps the tokens of batches apart. Retries of
-    a call are one request here. A response's own limit headers and `retry-after` are obeyed.
+
+class RateLimit(Policy):
+    """Reserve, settle and refund a budget per key, or several nested ones.
+
+    A message reserves one request, its estimated input and its `max_tokens`; counting tokens costs
+    one request; a batch costs what its items may cost, and keeps that. Retries of a call are one
+    request here. A response's own limit headers and `retry-after` are obeyed, by everybody.
 
     Args:
-        limits: per minute and key.
+        limits: per minute and key, and in dollars; or `Budget`s, the narrowest first: all of them
+            allow a call, or none is charged.
         store: `MemoryStore` for one process, `RedisStore` for many.
-        key: whose budget a request takes from.
+        key: whose budget a request takes from, where `limits` are one.
+        price: dollars of a usage, such as `cost_usd`; needed for limits in dollars.
         max_wait: seconds that a call may wait for its turn before it is `Throttled`.
         on_store_error: `deny`, or `allow` with a note in the audit row.
         estimate: input tokens of a body.
@@ -141,174 +141,183 @@ class RateLimit(Middleware):
 
     def __init__(
         self,
-        limits: Limits,
+        limits: Limits | Sequence[Budget],
         store: Store | None = None,
         *,
         key: Callable[[APIRequest], str] = per_model,
+        price: Price | None = None,
         max_wait: float = 30.0,
         on_store_error: Literal["deny", "allow"] = "deny",
-        estimate: Callable[[Json], int] = estimate_tokens,
+        estimate: Callable[[Item], int] = estimate_tokens,
         sleep: Callable[[float], None] = time.sleep,
         sleep_async: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
-        self.limits, self.key = limits, key
+        nested = [Budget(limits, key)] if isinstance(limits, Limits) else list(limits)
+        self.budgets, self.limits = nested, nested[-1].limits
         self.store: Store = MemoryStore() if store is None else store
         self.max_wait, self.on_store_error, self.estimate = max_wait, on_store_error, estimate
-        self._sleep, self._sleep_async = sleep, sleep_async
+        self._sleep, self._sleep_async, self._price = sleep, sleep_async, price
+        self._in_dollars = any(
+            one.limits.usd_per_day is not None or one.limits.usd_per_month is not None
+            for one in nested
+        )
+        if self._in_dollars and price is None:
+            raise ValueError("limits in dollars need prices; pass price=cost_usd of core.pricing.")
 
-    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
-        price = self._price(request)
-        wait = self._reserve(*price) if price else None
-        if price is None or wait is None:
-            return call_next(request)
-        key, cost = price
+    def flow(self, request: APIRequest) -> Flow:
+        view = view_of(request)
+        if view.endpoint not in (CREATE, COUNT, BATCH):
+            return (yield request)
+        cost, model = self._cost(request), view.actions[0].models[0]
+        keys = [budget.key(request) for budget in self.budgets]
+        for budget in self.budgets:
+            check_capacity(budget.limits, cost)
+        grant = yield from self._reserve(self._charges(keys, cost))
+        if grant is None:
+            return (yield request)
         unused = cost
         try:
-            if wait:
-                self._sleep(wait)
+            if grant.wait:
+                wait = grant.wait
+                yield Do(lambda: self._sleep(wait), lambda: self._sleep_async(wait))
             unused = cost._replace(requests=0)
-            response = call_next(request)
-            if must_read(response):
-                response.read()
+            response = yield request
+            yield from whole(response)
         except BaseException as error:
-            self._adjust(key, cost if isinstance(error, PolicyDenied) else unused)
+            unspent = cost if isinstance(error, PolicyDenied) else unused
+            yield self._adjust(self._charges(keys, unspent))
             raise
-        if is_open(request, response):
-            self._adjust(key, Cost(), *_told(response))
-            settle = Watch(lambda ending: self._adjust(key, _left(cost, ending)))
-            return through(response, settle)
-        self._adjust(key, _settled(cost, response), *_told(response))
-        return response
+        told = _told(response)
+        if view.endpoint != CREATE or not is_open(response):
+            give = self._settled(view.endpoint, cost, response, model)
+            yield self._adjust(self._charges(keys, give), *told)
+            return response
+        yield self._adjust(self._charges(keys, Cost()), *told)
 
-    async def handle_async(
-        self, request: APIRequest, call_next: AsyncCallNext
-    ) -> AsyncAPIResponse[Any]:
-        price = self._price(request)
-        wait = await self._reserve_async(*price) if price else None
-        if price is None or wait is None:
-            return await call_next(request)
-        key, cost = price
-        unused = cost
+        def settle(ending: Ending) -> Do:
+            return self._adjust(self._charges(keys, self._left(cost, ending, model)))
+
+        return through(response, Watch(settle))  # a dropped stream keeps its reservation
+
+    def _charges(self, keys: list[str], cost: Cost) -> list[Charge]:
+        nested = [
+            Charge(key, one.limits, cost) for key, one in zip(keys, self.budgets, strict=True)
+        ]
+        return [*nested, _EVERYBODY]
+
+    def _cost(self, request: APIRequest) -> Cost:
+        view = view_of(request)
+        cost = Cost(requests=0 if request.retries_taken else len(view.items))
+        if view.endpoint == COUNT:
+            return cost
+        for item in view.items:
+            taken, most = self.estimate(item), item.action.max_tokens or 0
+            usage = {"input_tokens": taken, "output_tokens": most}
+            usd = self._usd(item.action.models, usage, batch=view.endpoint == BATCH)
+            cost = Cost(cost[0], cost[1] + taken, cost[2] + most, cost[3] + usd)
+        return cost
+
+    def _usd(
+        self, models: Sequence[str], usage: Mapping[str, Any], *, batch: bool = False
+    ) -> float:
+        """Dollars, of the dearest model that may answer."""
+        if not self._in_dollars or self._price is None:
+            return 0.0
+        full = {**usage, "service_tier": "batch"} if batch else usage
+        prices = [(model, self._price(model, full)) for model in models]
+        for model, price in prices:
+            if price is None:
+                raise Unpriced(model)
+        return max(float(price) for _, price in prices)
+
+    def _reserve(self, charges: list[Charge]) -> Flow:
+        """The grant; None when the store is down and that is allowed."""
+        store, wait = self.store, self.max_wait
         try:
-            if wait:
-                await self._sleep_async(wait)
-            unused = cost._replace(requests=0)
-            response = await call_next(request)
-            if must_read(response):
-                await response.read()
-        except BaseException as error:
-            await self._adjust_async(key, cost if isinstance(error, PolicyDenied) else unused)
-            raise
-        if is_open(request, response):
-            await self._adjust_async(key, Cost(), *_told(response))
-            settle = Watch(lambda ending: self._adjust_async(key, _left(cost, ending)))
-            return through(response, settle)
-        await self._adjust_async(key, _settled(cost, response), *_told(response))
-        return response
-
-    def _price(self, request: APIRequest) -> tuple[str, Cost] | None:
-        """Whose budget, and how much of it; None for calls that cost nothing."""
-        endpoint, body = endpoint_of(request), request.json
-        if endpoint not in (CREATE, COUNT, BATCH) or not isinstance(body, Mapping):
-            return None
-        cost = Cost(requests=0 if request.retries_taken else 1)
-        if endpoint == CREATE:
-            most = body.get("max_tokens")
-            output = most if isinstance(most, int) else 0
-            cost = cost._replace(input=self.estimate(body), output=output)
-        check_capacity(self.limits, cost)
-        return self.key(request), cost
-
-    def _reserve(self, key: str, cost: Cost) -> float | None:
-        """Seconds to wait before the call; None when the store is down and that is allowed."""
-        try:
-            grant = self.store.reserve(key, self.limits, cost, self.max_wait)
+            grant: Grant = yield Do(
+                lambda: store.reserve(charges, wait), lambda: store.reserve_async(charges, wait)
+            )
         except Exception as error:
-            self._without_store(error)
+            note("limiter", f"{type(error).__name__}: {self.on_store_error}")
+            if self.on_store_error == "deny":
+                raise StoreUnavailable(type(error).__name__) from None
             return None
-        return self._wait(grant)
-
-    async def _reserve_async(self, key: str, cost: Cost) -> float | None:
-        try:
-            grant = await self.store.reserve_async(key, self.limits, cost, self.max_wait)
-        except Exception as error:
-            self._without_store(error)
-            return None
-        return self._wait(grant)
-
-    def _without_store(self, error: Exception) -> None:
-        note("limiter", f"{type(error).__name__}: {self.on_store_error}")
-        if self.on_store_error == "deny":
-            raise StoreUnavailable(type(error).__name__) from None
-
-    def _wait(self, grant: Grant) -> float:
         if not grant.granted:
             raise Throttled(
                 f"the budget is used up for {grant.wait:.1f} s, max_wait is {self.max_wait:g} s; "
                 "ask again then, or raise the limits.",
                 grant.wait,
             )
-        return grant.wait
+        return grant
 
-    def _adjust(self, key: str, give: Cost, at_most: Cost | None = None, hold: float = 0) -> None:
-        """Settle; the call has been made, so a store that fails now is noted and no more."""
-        try:
-            self.store.adjust(key, self.limits, give, at_most, hold)
-        except Exception as error:
-            note("limiter", f"{type(error).__name__}: not settled")
+    def _adjust(self, charges: list[Charge], at_most: Cost | None = None, hold: float = 0) -> Do:
+        """Settle; the call has been made, so a store that fails now is noted and no more.
 
-    async def _adjust_async(
-        self, key: str, give: Cost, at_most: Cost | None = None, hold: float = 0
-    ) -> None:
-        try:
-            await self.store.adjust_async(key, self.limits, give, at_most, hold)
-        except Exception as error:
-            note("limiter", f"{type(error).__name__}: not settled")
+        What the API says is left belongs to the widest budget; what it says to wait, to everybody.
+        """
+        nested, everybody, store = charges[:-1], charges[-1:], self.store
+
+        def sync() -> None:
+            try:
+                store.adjust(nested, at_most)
+                if hold:
+                    store.adjust(everybody, None, hold)
+            except Exception as error:
+                note("limiter", f"{type(error).__name__}: not settled")
+
+        async def other() -> None:
+            try:
+                await store.adjust_async(nested, at_most)
+                if hold:
+                    await store.adjust_async(everybody, None, hold)
+            except Exception as error:
+                note("limiter", f"{type(error).__name__}: not settled")
+
+        return Do(sync, other)
+
+    def _settled(self, endpoint: str, cost: Cost, response: AnyResponse, model: str) -> Cost:
+        """What to give back after a whole response: all tokens of a failure, else what was unused.
+
+        A batch that was taken keeps its reservation: its usage is known only with its results.
+        """
+        if not http_of(response).is_success:
+            return cost._replace(requests=0)
+        if endpoint == BATCH:
+            return Cost()
+        usage = (json_of(response) or {}).get("usage")
+        return self._unused(cost, usage, model) if isinstance(usage, Mapping) else Cost()
+
+    def _left(self, cost: Cost, ending: Ending, model: str) -> Cost:
+        """What to give back after a stream: a broken one keeps its output reservation."""
+        if not ending.usage:
+            return cost._replace(requests=0) if ending.how == "failed" else Cost()
+        left = self._unused(cost, ending.usage, model)
+        return left if ending.stop_reason is not None else left._replace(output=0, usd=0)
+
+    def _unused(self, cost: Cost, usage: Mapping[str, Any], model: str) -> Cost:
+        """Cache reads do not count towards the input limit of current models."""
+        used = (usage.get("input_tokens") or 0) + (usage.get("cache_creation_input_tokens") or 0)
+        usd = cost.usd - self._usd([model], usage) if cost.usd else 0.0
+        return Cost(0, cost.input - used, cost.output - (usage.get("output_tokens") or 0), usd)
 
     def __repr__(self) -> str:
         return f"RateLimit({type(self.store).__name__})"
 
 
-def _settled(cost: Cost, response: AnyResponse) -> Cost:
-    """What to give back after a whole response: all tokens of a failure, else what was unused."""
-    if not http_of(response).is_success:
-        return cost._replace(requests=0)
-    usage = (json_of(response) or {}).get("usage")
-    return _unused(cost, usage) if isinstance(usage, Mapping) else Cost()
-
-
-def _left(cost: Cost, ending: Ending) -> Cost:
-    """What to give back after a stream: one that was broken off keeps its output reservation."""
-    if not ending.usage:
-        return cost._replace(requests=0) if ending.how == "failed" else Cost()
-    left = _unused(cost, ending.usage)
-    return left if ending.stop_reason is not None else left._replace(output=0)
-
-
-def _unused(cost: Cost, usage: Mapping[str, Any]) -> Cost:
-    """Cache reads do not count towards the input limit of current models."""
-    used = (usage.get("input_tokens") or 0) + (usage.get("cache_creation_input_tokens") or 0)
-    return Cost(0, cost.input - used, cost.output - (usage.get("output_tokens") or 0))
-
-
 def _told(response: AnyResponse) -> tuple[Cost | None, float]:
     """What the API says itself: the most that is left, and how long to stay away."""
-    told = {
-        name.lower(): value
-        for name, value in http_of(response).headers.raw  # one pass: a lookup costs as much
-        if name[:9].lower() in (b"anthropic", b"retry-aft")
-    }
-    most = [_number(told.get(name), inf) for name in _REMAINING]
+    raw = http_of(response).headers.raw  # one pass: a lookup costs as much
+    told = {name.lower(): value for name, value in raw if name[:9].lower() == b"anthropic"}
+    most = [_number(told.get(name)) for name in _REMAINING]
     hold = 0.0
     if response.status_code == 429:
-        hold = _number(told.get(b"retry-after-ms"), 0) / 1000
-        hold = hold or _number(told.get(b"retry-after"), 0)
-    return (None if min(most) == inf else Cost(*most)), min(hold, LONGEST_HOLD)
+        hold = retry_after(http_of(response).headers) or 0.0
+    return (None if min(most) == inf else Cost(*most)), hold
 
 
-def _number(text: bytes | None, otherwise: float) -> float:
+def _number(text: bytes | None) -> float:
     try:
         value = float(text or b"")
     except ValueError:
-        return otherwise
-    return value if 0 <= value < inf else otherwise
+        return inf
+    return value if 0 <= value < inf else inf

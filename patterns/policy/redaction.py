@@ -8,21 +8,21 @@ Taught in chapter 01.
 
 import hashlib
 import hmac
+import json
 import re
-from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, Final, Literal
+from typing import Literal
 
+from patterns.core.pseudonym import strong_key
 from patterns.policy.detectors import ALL_TYPES, Match, PIIType, Strictness, find_pii
-from patterns.policy.wire import Json, Path, PolicyDenied, Run, notes, texts_of
+from patterns.policy.flow import PolicyDenied
 
-Strategy = Literal["redact", "mask", "hash", "block"]
+Strategy = Literal["redact", "mask", "hash", "vault", "block", "allow"]
 Finder = Callable[[str], list[Match]]
-
-SHORTEST_KEY: Final = 32
+Replace = Callable[[Match, str, bool], str]
+"""What stands in the place of an identifier; the last argument says that it must be a number."""
 
 
 class PIIFound(PolicyDenied):
@@ -38,6 +38,7 @@ class PIIFound(PolicyDenied):
     def __init__(self, types: Mapping[str, int], where: str = "input") -> None:
         self.types, self.where = dict(types), where
         found = ", ".join(f"{count} {kind}" for kind, count in sorted(self.types.items()))
+        self.why = f"the {where} holds {found}"
         super().__init__(f"the {where} holds {found}; remove it, or choose another strategy.")
 
 
@@ -67,24 +68,36 @@ def redact(
         ValueError: an unknown strategy, type or strictness, or `hash` without a key of 32 bytes.
     """
     replace = replacer(strategy, key)
-    matches = find_pii(text, types=types, strictness=strictness)
+    matches = [] if strategy == "allow" else find_pii(text, types=types, strictness=strictness)
     if strategy == "block" and matches:
         raise PIIFound(Counter(match.type for match in matches))
     return Redacted(cut([text], matches, replace)[0], tuple(matches))
 
 
-def replacer(strategy: Strategy, key: bytes | None = None) -> Callable[[Match, str], str]:
+def replacer(strategy: Strategy, key: bytes | None = None) -> Replace:
     """What stands in the place of an identifier, as a function of the match and its text."""
     if strategy == "mask":
-        return lambda match, text: "*" * min(8, max(4, len(text) - 4)) + text[-4:]
+        return _masked
     if strategy == "hash":
-        if key is None or len(key) < SHORTEST_KEY:
+        if key is None:
             raise ValueError("strategy 'hash' needs a key of at least 32 bytes; a bare hash of an "
                              "e-mail address is undone with a list of addresses.")  # fmt: skip
-        return lambda match, text: f"[{match.type.upper()}:{_fingerprint(key, match, text)}]"
-    if strategy not in ("redact", "block"):
+        strong = strong_key(key)
+        return lambda match, text, number: _hashed(strong, match, text, number)
+    if strategy not in ("redact", "block", "allow"):
         raise ValueError(f"unknown strategy {strategy!r}; choose redact, mask, hash or block.")
-    return lambda match, text: f"[{match.type.upper()}]"
+    return lambda match, text, number: "0" if number else f"[{match.type.upper()}]"
+
+
+def _masked(match: Match, text: str, number: bool) -> str:
+    if number:
+        return str(int(text[-4:]))
+    return "*" * min(8, max(4, len(text) - 4)) + text[-4:]
+
+
+def _hashed(key: bytes, match: Match, text: str, number: bool) -> str:
+    digest = _fingerprint(key, match, text)
+    return str(int(digest, 16) % 10**5) if number else f"[{match.type.upper()}:{digest}]"
 
 
 def _fingerprint(key: bytes, match: Match, text: str) -> str:
@@ -92,24 +105,23 @@ def _fingerprint(key: bytes, match: Match, text: str) -> str:
     return hmac.new(key, value.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:12]
 
 
-def cut(
-    texts: list[str], matches: Iterable[Match], replace: Callable[[Match, str], str]
-) -> list[str]:
+def cut(texts: list[str], matches: Iterable[Match], replace: Replace) -> list[str]:
     """The texts without the matches of their joined text.
 
-    One that crosses a seam is replaced on both sides: the API takes no empty text block.
+    One that crosses a seam is replaced on both sides: the API takes no empty text block. A text
+    that is JSON stays JSON, and a number in it stays a number.
     """
     whole, todo = "".join(texts), deque(matches)
     cut: list[str] = []
     begin = 0
     for text in texts:
         end, position, pieces = begin + len(text), begin, list[str]()
+        document = bool(todo) and todo[0].start < end and is_document(text)
         while todo and todo[0].start < end:
             match = todo[0]
-            pieces += [
-                whole[position : match.start],
-                replace(match, whole[match.start : match.end]),
-            ]
+            number = document and _is_number(text, match.start - begin, match.end - begin)
+            value = whole[match.start : match.end]
+            pieces += [whole[position : match.start], replace(match, value, number)]
             position = min(match.end, end)
             if match.end > end:
                 break
@@ -119,66 +131,18 @@ def cut(
     return cut
 
 
-def joined_matches(run: Run, find: Finder) -> list[Match]:
-    """Matches in the run's joined text: those of each string, and those that cross a seam.
-
-    Where one crosses a seam, it wins over the pieces that it covers.
-    """
-    if len(run) == 1:
-        return find(run[0].text)
-    seams = list(accumulate(len(slot.text) for slot in run))
-    whole = find("".join(slot.text for slot in run))
-    across = [one for one in whole if bisect_right(seams, one.start) < bisect_left(seams, one.end)]
-    ends, found = [one.end for one in across], list(across)
-    for slot, seam in zip(run, seams, strict=True):
-        offset = seam - len(slot.text)
-        for one in find(slot.text):
-            moved = Match(one.start + offset, one.end + offset, one.type)
-            after = bisect_right(ends, moved.start)
-            if after == len(across) or moved.end <= across[after].start:
-                found.append(moved)
-    return sorted(found)
+def is_document(text: str) -> bool:
+    """Whether the text is a JSON object or list."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
-def report(where: str, seen: Counter[str], kept: dict[str, Any] | None = None) -> None:
-    """Tell the audit row how many identifiers of which type there were."""
-    told = notes() if kept is None else kept
-    if seen and told is not None:
-        told.setdefault("pii", {}).setdefault(where, {}).update(seen)
-
-
-class Cleaner:
-    """A detector and a strategy, applied to JSON."""
-
-    def __init__(self, find: Finder, strategy: Strategy, key: bytes | None, where: str) -> None:
-        self.find, self.where = find, where
-        self.replace, self._block = replacer(strategy, key), strategy == "block"
-
-    def edits(
-        self, body: Json, seen: Counter[str], usage: Mapping[str, Any] | None = None
-    ) -> dict[Path, str]:
-        """The new text of every string that holds an identifier."""
-        found: dict[Path, str] = {}
-        for run in texts_of(body):
-            matches = joined_matches(run, self.find)
-            if matches:
-                self.count(matches, seen, usage)
-                found.update(self._changed(run, matches))
-        return found
-
-    def _changed(self, run: Run, matches: list[Match]) -> dict[Path, str]:
-        cleaned = cut([slot.text for slot in run], matches, self.replace)
-        return {
-            slot.path: text for slot, text in zip(run, cleaned, strict=True) if text != slot.text
-        }
-
-    def count(
-        self, matches: Iterable[Match], seen: Counter[str], usage: Mapping[str, Any] | None = None
-    ) -> None:
-        """Count the matches, or raise if they are to block."""
-        seen.update(match.type for match in matches)
-        if self._block:
-            report(self.where, seen)
-            if usage and (kept := notes()) is not None:
-                kept["usage"] = dict(usage)  # the answer is paid for, and will not be seen
-            raise PIIFound(seen, self.where)
+def _is_number(text: str, start: int, end: int) -> bool:
+    """Whether `text[start:end]`, in a JSON text, is a whole number that stands alone."""
+    before, after = text[:start].rstrip()[-1:], text[end:].lstrip()[:1]
+    return text[start:end].isdigit() and before in (":", "[", ",") and after in (",", "]", "}")

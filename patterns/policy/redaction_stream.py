@@ -1,24 +1,28 @@
-"""Redact what streams: hold text back only as long as it may be the beginning of an identifier.
+"""Clean what streams: hold text back only as long as it may be the beginning of an identifier.
 
 A number can be cut anywhere by the pieces of a stream, and what makes it a phone number may
-follow it. So the newest text waits until its surroundings have arrived. Tool input waits until it
-is complete, because half of a JSON string cannot be judged.
+follow it, in the next block too. So the newest text waits until its surroundings have arrived.
+Tool input waits until it is complete, because half of a JSON string cannot be judged.
 
 Taught in chapter 01.
 """
 
+import itertools
 import json
 import re
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
 
+from patterns.policy.cleaning import Cleaner, report, seam_matches
 from patterns.policy.detectors import Match
-from patterns.policy.redaction import Cleaner, cut, report
+from patterns.policy.flow import Do, notes
+from patterns.policy.redaction import cut
 from patterns.policy.responses import How, Lines, event_of
-from patterns.policy.wire import edited, notes
+from patterns.policy.texts import edited, texts_of
+from patterns.policy.vault import Conversation, RestoredText
 
+Event = dict[str, Any]
 AROUND: Final = 80
 """Characters on either side of an identifier that decide whether it is one."""
 
@@ -32,35 +36,56 @@ _WORD = re.compile(r"\S+")
 
 
 class HeldText:
-    """Text that arrives in pieces and leaves redacted, as early as that is safe."""
+    """Text blocks that arrive in pieces and leave redacted, as early as that is safe.
+
+    What stands between two blocks is kept in its place, so that a number that is cut by it is
+    seen as one.
+    """
 
     def __init__(self, cleaner: Cleaner, seen: Counter[str]) -> None:
         self._cleaner, self._seen = cleaner, seen
         self._text, self._sent = "", 0
+        self._marks: list[tuple[int, Event]] = []
 
-    def feed(self, piece: str) -> str:
+    def feed(self, piece: str) -> list[str | Event]:
         """Add a piece; returns what can be shown now."""
         self._text += piece
         end = safe_end(self._text[self._sent :]) + self._sent
-        return self._release(end) if end > self._sent else ""
+        return self._release(end) if end > self._sent else []
 
-    def flush(self) -> str:
+    def mark(self, event: Event) -> list[str | Event]:
+        """An event that stands between two blocks of text."""
+        self._marks.append((len(self._text), event))
+        return self.feed("")
+
+    def flush(self) -> list[str | Event]:
         """Everything that was held: the text is complete."""
         return self._release(len(self._text))
 
-    def _release(self, end: int) -> str:
-        matches = [one for one in self._cleaner.find(self._text) if one.end > self._sent]
+    def _release(self, end: int) -> list[str | Event]:
+        seams = sorted({at for at, _ in self._marks if 0 < at < len(self._text)})
+        found = seam_matches(self._text, seams, self._cleaner.find)
+        matches = [one for one in found if one.end > self._sent]
         for match in matches:
             if match.start < end < match.end:
                 end = match.start  # a detector that looks further than ours
-        ready = [
-            Match(one.start - self._sent, one.end - self._sent, one.type)
-            for one in matches
+        ready = {
+            Match(one.start - self._sent, one.end - self._sent, one.type): strategy
+            for one, strategy in self._cleaner.choose_all(matches, self._text).items()
             if self._sent <= one.start < end
-        ]
+        }
         self._cleaner.count(ready, self._seen)
-        shown = cut([self._text[self._sent : end]], ready, self._cleaner.replace)[0]
+        due = [mark for mark in self._marks if mark[0] <= end]
+        cuts = [self._sent, *(at for at, _ in due), end]
+        texts = [self._text[a:b] for a, b in itertools.pairwise(cuts)]
+        if not self._cleaner.observes:
+            texts = cut(texts, list(ready), self._cleaner.replacing(ready, None))
+        self._marks = self._marks[len(due) :]
         self._forget(end)
+        shown: list[str | Event] = []
+        for index, text in enumerate(texts):
+            shown += [text] if text else []
+            shown += [due[index][1]] if index < len(due) else []
         return shown
 
     def _forget(self, end: int) -> None:
@@ -69,6 +94,26 @@ class HeldText:
         while 0 < start < end and not self._text[start - 1].isspace():
             start += 1
         self._text, self._sent = self._text[start:], end - start
+        self._marks = [(at - start, event) for at, event in self._marks]
+
+
+class Unmasked:
+    """The values of a vault put back into text blocks; no placeholder crosses two of them."""
+
+    def __init__(self, conversation: Conversation, *, escaped: bool) -> None:
+        self._text = RestoredText(conversation, escaped=escaped)
+
+    def feed(self, piece: str) -> list[str | Event]:
+        """Add a piece; returns what can be shown now."""
+        return [text] if (text := self._text.feed(piece)) else []
+
+    def mark(self, event: Event) -> list[str | Event]:
+        """An event that stands between two blocks of text."""
+        return [*self.flush(), event]
+
+    def flush(self) -> list[str | Event]:
+        """Everything that was held: the text is complete."""
+        return [text] if (text := self._text.flush()) else []
 
 
 def safe_end(text: str) -> int:
@@ -90,70 +135,75 @@ def safe_end(text: str) -> int:
     return words[-1].start() if words else limit
 
 
-class CleanBody(ABC):
-    """A body whose lines are cleaned one after the other."""
+class Outgoing(Protocol):
+    """How an answer is cleaned: by redaction, or by putting the values of a vault back."""
 
-    def __init__(self, cleaner: Cleaner) -> None:
-        self.cleaner, self.lines = cleaner, Lines()
-        self.seen: Counter[str] = Counter()
-        self._notes = notes()  # those of the call: the stream is read after it returned
+    def texts(self) -> HeldText | Unmasked:
+        """For the text blocks of one stream."""
+        ...
+
+    def value(self, value: Any) -> Any:
+        """A complete JSON value: tool input, a block, a whole answer."""
+        ...
+
+
+class CleanBody:
+    """A body whose lines are cleaned one after the other: batch results, or events alone."""
+
+    def __init__(self, clean: Callable[[Any], Any], told: Callable[[], None]) -> None:
+        self._clean, self._told, self._lines = clean, told, Lines()
 
     def feed(self, chunk: bytes) -> bytes:
         """What the caller shall see in place of `chunk`."""
-        return self._told(b"".join(map(self.line, self.lines.feed(chunk))))
+        out = b"".join(map(self.line, self._lines.feed(chunk)))
+        self._told()
+        return out
 
     def end(self) -> bytes:
         """What remains after the last chunk."""
-        rest = self.lines.rest()
-        return self._told((self.line(rest) if rest else b"") + self.flush())
+        rest = self._lines.rest()
+        out = (self.line(rest) if rest else b"") + self.flush()
+        self._told()
+        return out
 
-    def stop(self, how: How, error: BaseException | None = None) -> Any:
+    def stop(self, how: How, error: BaseException | None = None) -> Do | None:
         """Reading is over; called once or more."""
         return None
 
-    @abstractmethod
     def line(self, line: bytes) -> bytes:
         """What the caller sees of one line."""
-        ...
+        data = line[5:] if line.startswith(b"data:") else line
+        try:
+            value = json.loads(data)
+        except ValueError:
+            return line
+        cleaned = self._clean(value)
+        shown = b"data: " if line.startswith(b"data:") else b""
+        return line if cleaned == value else shown + json.dumps(cleaned).encode() + b"\n"
 
     def flush(self) -> bytes:
         """What is left when the last line was read."""
         return b""
 
-    def _told(self, out: bytes) -> bytes:
-        report("output", self.seen, self._notes)
-        return out
-
-
-class CleanLines(CleanBody):
-    """Batch results: one JSON object per line."""
-
-    def line(self, line: bytes) -> bytes:
-        try:
-            item = json.loads(line)
-            content = item["result"]["message"]["content"]
-        except (ValueError, KeyError, TypeError):
-            return line
-        edits = self.cleaner.edits({"content": content}, self.seen)
-        whole = {("result", "message", *path): text for path, text in edits.items()}
-        return json.dumps(edited(item, whole)).encode() + b"\n" if edits else line
-
 
 class CleanEvents(CleanBody):
     """An event stream of the Messages API."""
 
-    def __init__(self, cleaner: Cleaner) -> None:
-        super().__init__(cleaner)
+    def __init__(self, outgoing: Outgoing, told: Callable[[], None]) -> None:
+        super().__init__(outgoing.value, told)
+        self._outgoing, self._texts = outgoing, outgoing.texts()
         self._event: list[bytes] = []
-        self._texts: dict[int, HeldText] = {}
+        self._kinds: dict[int, str] = {}
         self._inputs: dict[int, list[str]] = {}
+        self._shown = 0
 
     def line(self, line: bytes) -> bytes:
         self._event.append(line)
         return self._whole() if line in (b"\n", b"\r\n") else b""
 
     def flush(self) -> bytes:
-        return self._whole() if self._event else b""
+        last = self._whole() if self._event else b""
+        return last + b"".join(map(_sse, self._written(self._texts.flush())))
 
     def _whole(self) -> bytes:
         lines, self._event = self._event, []
@@ -164,53 +214,115 @@ class CleanEvents(CleanBody):
                 return b"".join(lines) if events == [event] else b"".join(map(_sse, events))
         return b"".join(lines)
 
-    def _cleaned(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _cleaned(self, event: Event) -> Iterator[Event]:
         kind = event.get("type")
-        if kind == "content_block_delta":
+        if kind == "content_block_start":
+            yield from self._start(event)
+        elif kind == "content_block_delta":
             yield from self._delta(event)
-        elif kind == "content_block_start":
-            edits = self.cleaner.edits({"content": [event["content_block"]]}, self.seen)
-            yield edited(event, {("content_block", *path[2:]): new for path, new in edits.items()})
         elif kind == "content_block_stop":
-            yield from self._held(event["index"])
+            yield from self._stop(event)
+        elif kind == "ping":
             yield event
         else:
+            yield from self._written(self._texts.flush())
             yield event
 
-    def _delta(self, event: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        index, delta = event["index"], event["delta"]
+    def _start(self, event: Event) -> Iterator[Event]:
+        block = event["content_block"]
+        self._kinds[event["index"]] = str(block.get("type"))
+        if block.get("type") == "text":
+            bare = edited(event, {("content_block", "text"): ""}) if block.get("text") else event
+            yield from self._written(self._texts.mark(bare))
+            if block.get("text"):
+                yield from self._written(self._texts.feed(block["text"]))
+            return
+        yield from self._written(self._texts.flush())
+        clean = self._outgoing.value([block])[0]
+        yield event if clean == block else {**event, "content_block": clean}
+
+    def _delta(self, event: Event) -> Iterator[Event]:
+        delta = event["delta"]
         if delta["type"] == "text_delta":
-            held = self._texts.setdefault(index, HeldText(self.cleaner, self.seen))
-            if shown := held.feed(delta["text"]):
-                yield edited(event, {("delta", "text"): shown})
+            yield from self._written(self._texts.feed(delta["text"]))
         elif delta["type"] == "input_json_delta":
-            self._inputs.setdefault(index, []).append(delta["partial_json"])
+            self._inputs.setdefault(event["index"], []).append(delta["partial_json"])
         elif delta["type"] in ("thinking_delta", "signature_delta"):
             yield event
         else:
-            edits = self.cleaner.edits({"content": [delta]}, self.seen)
-            yield edited(event, {("delta", *path[2:]): new for path, new in edits.items()})
+            yield {**event, "delta": self._outgoing.value([delta])[0]}
 
-    def _held(self, index: int) -> Iterator[dict[str, Any]]:
-        if index in self._texts and (text := self._texts.pop(index).flush()):
-            yield _delta_event(index, {"type": "text_delta", "text": text})
+    def _stop(self, event: Event) -> Iterator[Event]:
+        index = event["index"]
+        if self._kinds.pop(index, "text") == "text" and index not in self._inputs:
+            yield from self._written(self._texts.mark(event))
+            return
         if index in self._inputs:
             whole = self._input("".join(self._inputs.pop(index)))
             yield _delta_event(index, {"type": "input_json_delta", "partial_json": whole})
+        yield event
+
+    def _written(self, pieces: list[str | Event]) -> Iterator[Event]:
+        for piece in pieces:
+            if isinstance(piece, str):
+                yield _delta_event(self._shown, {"type": "text_delta", "text": piece})
+            else:
+                if piece["type"] == "content_block_start":
+                    self._shown = piece["index"]
+                yield piece
 
     def _input(self, text: str) -> str:
         try:
             value = json.loads(text)
         except ValueError:
             value = text
-        edits = self.cleaner.edits({"input": value}, self.seen)
-        new = edited({"input": value}, edits)["input"]
-        return text if not edits else new if isinstance(value, str) else json.dumps(new)
+        new = self._outgoing.value({"type": "tool_use", "input": value})["input"]
+        return text if new == value else new if isinstance(new, str) else json.dumps(new)
 
 
-def _delta_event(index: int, delta: dict[str, Any]) -> dict[str, Any]:
+def _delta_event(index: int, delta: dict[str, Any]) -> Event:
     return {"type": "content_block_delta", "index": index, "delta": delta}
 
 
-def _sse(event: dict[str, Any]) -> bytes:
+def _sse(event: Event) -> bytes:
     return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+
+
+class Redacting:
+    """Answers without identifiers."""
+
+    def __init__(self, cleaner: Cleaner) -> None:
+        self._cleaner, self._notes = cleaner, notes()
+        self.seen: Counter[str] = Counter()
+
+    def texts(self) -> HeldText:
+        """For the text blocks of one stream."""
+        return HeldText(self._cleaner, self.seen)
+
+    def value(self, value: Any, usage: Any = None) -> Any:
+        """A complete JSON value: tool input, a block, a whole answer."""
+        body = {"content": value}
+        edits = self._cleaner.edits(texts_of(body, "answer"), self.seen, usage)
+        return edited(body, edits)["content"] if edits else value
+
+    def told(self) -> None:
+        """Tell the audit row what was found so far; the call that it belongs to may be over."""
+        report("output", self.seen, self._notes, observe=self._cleaner.observes)
+
+
+class Restoring:
+    """Answers with the values of a vault in their places."""
+
+    def __init__(self, conversation: Conversation, *, escaped: bool) -> None:
+        self._conversation, self._escaped = conversation, escaped
+
+    def texts(self) -> Unmasked:
+        """For the text blocks of one stream."""
+        return Unmasked(self._conversation, escaped=self._escaped)
+
+    def value(self, value: Any, usage: Any = None) -> Any:
+        """A complete JSON value: tool input, a block, a whole answer."""
+        return self._conversation.restored(value, escaped=self._escaped)
+
+    def told(self) -> None:
+        """Nothing was found that the request has not told."""

@@ -7,18 +7,18 @@ Taught in chapter 01.
 """
 
 import copy
-import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import httpx2
-from anthropic import APIRequest, APIResponse, AsyncAPIResponse
+from anthropic import APIResponse, AsyncAPIResponse
 from pydantic_core import from_json
 
+from patterns.policy.flow import Do, Flow
+
 AnyResponse = APIResponse[Any] | AsyncAPIResponse[Any]
-Reply = TypeVar("Reply", APIResponse[Any], AsyncAPIResponse[Any])
 How = Literal["read", "closed", "failed", "dropped"]
 
 
@@ -50,8 +50,8 @@ class Body(Protocol):
         """What remains after the last chunk."""
         ...
 
-    def stop(self, how: How, error: BaseException | None = None) -> Any:
-        """Reading is over; called once or more. An awaitable is awaited in async clients."""
+    def stop(self, how: How, error: BaseException | None = None) -> Do | None:
+        """Reading is over; called once or more. What is returned waits as the client does."""
         ...
 
 
@@ -85,7 +85,9 @@ class Watch:
     """A body that passes unchanged and reports once how it ended."""
 
     def __init__(
-        self, report: Callable[[Ending], Any], dropped: Callable[[Ending], None] | None = None
+        self,
+        report: Callable[[Ending], Do | None],
+        dropped: Callable[[Ending], None] | None = None,
     ) -> None:
         self._report, self._dropped = report, dropped
         self._lines, self._ending, self._done = Lines(), Ending(), False
@@ -101,16 +103,18 @@ class Watch:
         self._see(self._lines.rest())
         return b""
 
-    def stop(self, how: How, error: BaseException | None = None) -> Any:
+    def stop(self, how: How, error: BaseException | None = None) -> Do | None:
         """Reading is over; called once or more."""
         if self._done:
             return None
         self._done, self._ending.how = True, how
         if error is not None:
             self._ending.error = type(error).__name__
-        if how == "dropped":
-            return self._dropped(self._ending) if self._dropped else None
-        return self._report(self._ending)
+        if how != "dropped":
+            return self._report(self._ending)
+        if self._dropped is not None:
+            self._dropped(self._ending)
+        return None
 
     def _see(self, line: bytes) -> None:
         if b'"usage"' not in line and b'"error"' not in line:
@@ -154,13 +158,13 @@ class _Stream(_Read, httpx2.SyncByteStream):
             if out := self._body.end():
                 yield out
         except Exception as error:
-            self._body.stop("failed", error)
+            _wait(self._body.stop("failed", error))
             raise
-        self._body.stop("read")
+        _wait(self._body.stop("read"))
 
     def close(self) -> None:
         self._response.close()
-        self._body.stop("closed")
+        _wait(self._body.stop("closed"))
 
 
 class _AsyncStream(_Read, httpx2.AsyncByteStream):
@@ -185,9 +189,14 @@ class _EitherStream(_Stream, _AsyncStream):
     """For both kinds of client: `httpx2.Response` asks which kind a stream is."""
 
 
-async def _finish(result: Awaitable[Any] | Any) -> None:
-    if inspect.isawaitable(result):
-        await result
+def _wait(step: Do | None) -> None:
+    if step is not None:
+        step.sync()
+
+
+async def _finish(step: Do | None) -> None:
+    if step is not None:
+        await step.other()
 
 
 def http_of(response: AnyResponse) -> httpx2.Response:
@@ -197,7 +206,7 @@ def http_of(response: AnyResponse) -> httpx2.Response:
     return response.http_response
 
 
-def _with_http(response: Reply, http: httpx2.Response) -> Reply:
+def _with_http(response: AnyResponse, http: httpx2.Response) -> AnyResponse:
     if not hasattr(response, "http_response"):
         return http  # type: ignore[return-value]  # what came in was one, see http_of
     fresh = copy.copy(response)
@@ -206,25 +215,39 @@ def _with_http(response: Reply, http: httpx2.Response) -> Reply:
     return fresh
 
 
-def is_open(request: APIRequest, response: AnyResponse) -> bool:
-    """Whether the caller reads the body bit by bit: an event stream, or batch results."""
+def whole(response: AnyResponse) -> Flow:
+    """A step of a flow: read an answer that has arrived and is not a stream, if that is due."""
     http = http_of(response)
-    return http.is_success and (request.stream or not http.is_closed)
+    if not http.is_closed and (not http.is_success or kind_of(response) == "json"):
+        yield Do(http.read, http.aread)
+    return response
 
 
-def must_read(response: AnyResponse) -> bool:
-    """Whether the body is whole but not read yet: an error of a stream, or a raw response."""
-    http = http_of(response)
-    if http.is_closed:
-        return False
-    kind = str(http.headers.get("content-type", "")).partition(";")[0].strip().lower()
-    return not http.is_success or kind.endswith("json")
+def kind_of(response: AnyResponse) -> Literal["json", "events", "lines", "other"]:
+    """What an answer is by its own word, whatever was asked for."""
+    kind = str(http_of(response).headers.get("content-type", "")).partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return "events"
+    if kind.endswith(("jsonl", "x-ndjson")):
+        return "lines"
+    return "json" if kind.endswith("json") else "other"
 
 
-def through(response: Reply, body: Body) -> Reply:
-    """The same response, which the caller reads through `body`, decompressed."""
+def is_open(response: AnyResponse) -> bool:
+    """Whether the body is a success that comes bit by bit: an event stream, or batch results."""
+    return http_of(response).is_success and (
+        kind_of(response) in ("events", "lines") or not http_of(response).is_closed
+    )
+
+
+def through(response: AnyResponse, body: Body) -> AnyResponse:
+    """The same response, decompressed, as `body` lets it through; at once if it has been read."""
     old = http_of(response)
-    return _with_http(response, _like(old, stream=_EitherStream(old, body)))
+    if not old.is_closed:
+        return _with_http(response, _like(old, stream=_EitherStream(old, body)))
+    fresh = _like(old, content=body.feed(old.content) + body.end())
+    _wait(body.stop("read"))
+    return _with_http(response, fresh)
 
 
 def json_of(response: AnyResponse) -> dict[str, Any] | None:
@@ -243,7 +266,7 @@ def _object(text: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def with_json(response: Reply, payload: Mapping[str, Any]) -> Reply:
+def with_json(response: AnyResponse, payload: Mapping[str, Any]) -> AnyResponse:
     """The same response with another JSON body, also for callers that ask for it raw."""
     body = json.dumps(payload).encode()
     return _with_http(response, _like(http_of(response), content=body))

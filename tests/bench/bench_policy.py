@@ -35,11 +35,13 @@ from policy_texts import HELD_OUT, TUNING, measure, positives
 from patterns.core.models import HAIKU
 from patterns.policy.audit_log import AuditLog
 from patterns.policy.authorization import Rule
+from patterns.policy.budgets import Charge
 from patterns.policy.detectors import find_pii
 from patterns.policy.guard import guarded
 from patterns.policy.identity import Principal, acting_as
-from patterns.policy.rate_limit import Cost, Limits, MemoryStore, RedisStore
-from patterns.policy.screening import injection_score
+from patterns.policy.phrases import injection_score
+from patterns.policy.rate_limit import Cost, Limits, MemoryStore
+from patterns.policy.redis_store import RedisStore
 
 KEY = b"k" * 32
 PLENTY = 10**12
@@ -77,8 +79,8 @@ def ours(store: Any, cost: int) -> Step:
     budget, price, give = Limits(PLENTY, PLENTY, PLENTY), Cost(1, cost, cost), Cost(0, cost, cost)
 
     def step() -> None:
-        assert store.reserve("k", budget, price, 0).granted
-        store.adjust("k", budget, give)
+        assert store.reserve([Charge("k", budget, price)], 0).granted
+        store.adjust([Charge("k", budget, give)])
 
     return step
 
@@ -86,7 +88,7 @@ def ours(store: Any, cost: int) -> Step:
 def ours_reserve(store: Any, cost: int) -> Step:
     """The decision alone, which is all that the peers do: three buckets, one operation."""
     budget, price = Limits(PLENTY, PLENTY, PLENTY), Cost(1, cost, cost)
-    return lambda: store.reserve("k", budget, price, 0)
+    return lambda: store.reserve([Charge("k", budget, price)], 0)
 
 
 def of_limits(storage: Any, cost: int) -> Step:
@@ -153,7 +155,7 @@ def _take(port: int, start: float, seconds: float, results: Any) -> None:
     while time.time() < start:
         time.sleep(0.01)
     while time.time() < start + seconds:
-        grant = store.reserve("org", budget, Cost(0, 1_000), 0.2)
+        grant = store.reserve([Charge("org", budget, Cost(0, 1_000))], 0.2)
         if grant.granted:
             taken += time.time() + grant.wait < start + seconds  # booked for within the period
             time.sleep(grant.wait)

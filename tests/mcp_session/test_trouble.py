@@ -31,7 +31,7 @@ from patterns.mcp_session import (
     serving,
     stdio_server,
 )
-from patterns.policy.identity import verify_token
+from patterns.policy.bearer import verify_token
 
 TOKENS = {
     "good": AccessToken(token="good", client_id="me", scopes=["shop"]),

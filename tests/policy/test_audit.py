@@ -25,10 +25,11 @@ from hypothesis import strategies as st
 
 from patterns.core.models import HAIKU
 from patterns.fake_api import Error, FakeAPI, Fault
-from patterns.policy.audit import Audit, main
+from patterns.policy.audit import Audit
+from patterns.policy.audit_export import emit, main
 from patterns.policy.audit_log import AuditLog, AuditUnavailable, Head, WrongKey, canonical
 from patterns.policy.authorization import Authorize, NotAuthorized, Rule
-from patterns.policy.identity import Principal, acting_as, pseudonym
+from patterns.policy.identity import Principal, acting_as
 from patterns.policy.privacy import redact
 from patterns.policy.responses import Watch
 
@@ -75,7 +76,7 @@ def test_a_call_leaves_a_request_and_a_response_row(log: AuditLog) -> None:
     with acting_as(ADA):
         message = api.client.messages.create(**ASK)
     asked, answered = api.rows()
-    assert asked["detail"]["user"] == pseudonym(ADA.id, KEY)
+    assert asked["detail"]["user"] == ADA.pseudonym(KEY)
     assert asked["detail"] | {"prompt": "", "user": ""} == {
         "prompt": "", "user": "", "workspace": "lab", "ip": "10.0.0.1"}  # fmt: skip
     assert (asked["event"], asked["model"], asked["endpoint"]) == (
@@ -193,7 +194,6 @@ def test_batches_and_reading_calls_are_recorded(log: AuditLog) -> None:
     with pytest.raises(Exception, match="400"):
         api.client.post("/v1/messages/batches", cast_to=object, body={"requests": 7})
     assert api.rows("request")[2]["detail"]["prompt"] == "unreadable-body"
-    assert api.rows("request")[2]["items"] == 0
 
 
 def test_the_async_client_is_recorded_alike(log: AuditLog) -> None:
@@ -256,7 +256,7 @@ def test_a_canary_never_reaches_the_database_its_wal_or_a_log(
         assert CANARY.encode() not in content
         assert b"canary" not in content
     assert CANARY not in caplog.text
-    assert {row["model"] for row in api.rows("request")} == {HAIKU, "not a model id"}
+    assert {row["model"] for row in api.rows("request")} == {HAIKU, "not a name"}
 
 
 def test_a_prompt_is_recorded_as_a_keyed_fingerprint_or_redacted(
@@ -272,7 +272,7 @@ def test_a_prompt_is_recorded_as_a_keyed_fingerprint_or_redacted(
         assert other.hash("Hello") != log.hash("Hello")
     readable = Api(log, text=lambda text: redact(text).text)
     readable.client.messages.create(**{**ASK, "system": f"I am {ADDRESS}"})
-    assert readable.rows("request")[-1]["detail"]["prompt"] == "Hello\nI am [EMAIL]"
+    assert readable.rows("request")[-1]["detail"]["prompt"] == "I am [EMAIL]\nHello"
 
 
 @pytest.mark.parametrize("nasty", ["a\nb", "\x1b[2J", "\u202egnp", "a\u2028b", '"}{"', "\ud800"])
@@ -464,7 +464,7 @@ def test_a_row_about_an_answer_waits_until_the_log_is_free_again(log: AuditLog) 
     other.close()
     asyncio.run(log.append_async("request", call="c"))
     assert [row["call"] for row in log.rows()] == ["a", "b", "c"]
-    log._pending.append(log._row("response", call="d"))
+    log._later.put(log.row("response", call="d"))
     log.close()
     with AuditLog(log.path, KEY) as again:
         assert [row["call"] for row in again.rows()][-1] == "d"
@@ -486,7 +486,7 @@ def test_the_event_loop_is_not_blocked_by_another_writer(tmp_path: Path) -> None
             with log._lock:
                 blocked = threading.Thread(target=log.append, args=("request",))
                 blocked.start()
-                last = log._at_once(log._row("request"))
+                last = log._at_once(log.row("request"))
             blocked.join()
             assert last == 2
             return first + len(list(log.rows()))
@@ -506,7 +506,7 @@ def test_a_writer_in_another_thread_is_waited_for_in_a_thread(log: AuditLog) -> 
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait()
-    assert log._at_once(log._row("request")) is None
+    assert log._at_once(log.row("request")) is None
     release.set()
     thread.join()
 
@@ -608,3 +608,117 @@ def test_the_command_line_verifies_shows_and_exports(tmp_path: Path, capsys: Any
     assert "altered at row 6" in capsys.readouterr().out
     assert main(["verify", str(tmp_path / "none.db"), "--key-file", str(key)]) == 2
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_key_is_rotated_without_a_new_log(tmp_path: Path) -> None:
+    """Old rows still verify; the old key signs nothing after the new one."""
+    path, old, new = tmp_path / "audit.db", b"o" * 32, b"n" * 32
+    with AuditLog(path, {"2026": old}) as log:
+        log.append("request", {"user": "u"}, call="a")
+    ring = {"2026": old, "2027": new}
+    with AuditLog(path, ring) as log:
+        log.append("request", {"user": "u"}, call="b")
+        assert log.retain(since=START) == 0
+        assert log.verify().rows == 2
+        assert [row["key"] for row in log.rows()] == ["2026", "2027"]
+        assert log.erase("u") == 2
+        assert log.verify().erased == 2
+    with AuditLog(path, {"2026": old}) as stale, pytest.raises(WrongKey):
+        stale.append("request")
+    with AuditLog(path, {"2027": new, "2026": old}) as backwards:
+        backwards.append("request")
+    with AuditLog(path, ring) as log:
+        assert not log.verify().intact
+    with pytest.raises(ValueError, match="empty"):
+        AuditLog(path, {})
+
+
+def test_a_checkpoint_outlives_its_key(tmp_path: Path) -> None:
+    """Retention under the old key, and on with the new one."""
+    path, old, new = tmp_path / "audit.db", b"o" * 32, b"n" * 32
+    with AuditLog(path, {"a": old}) as log:
+        log.append("request")
+        assert log.retain(since=datetime(2100, 1, 1, tzinfo=UTC)) == 1
+    with AuditLog(path, {"a": old, "b": new}) as log:
+        log.append("request")
+        assert log.verify().intact
+
+
+@pytest.mark.parametrize("body", ["[]", "no json"])
+def test_a_row_that_is_no_row_is_found(tmp_path: Path, body: str) -> None:
+    """Whatever somebody wrote into the file."""
+    path = tmp_path / "audit.db"
+    filled(path).close()
+    assert not tampered(path, f"UPDATE audit SET body = '{body}' WHERE seq = 2").intact
+
+
+def test_the_tail_is_read_alone(tmp_path: Path) -> None:
+    """Not the million rows before it."""
+    with filled(tmp_path / "audit.db", 20) as log:
+        seen: list[str] = []
+        log._db.set_trace_callback(seen.append)
+        assert [row["seq"] for row in log.tail(3)] == [18, 19, 20]
+        log._db.set_trace_callback(None)
+        assert len([query for query in seen if "LIMIT 3" in query]) == 1
+        assert [row["seq"] for row in log.rows()] == [*range(1, 21)]
+
+
+def test_rows_say_what_was_asked_for(log: AuditLog) -> None:
+    """Models, tools, caps and attachments; nothing of it is free text."""
+    api = Api(log)
+    image = {"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}}
+    tools = [{"name": "look", "input_schema": {"type": "object"}}, {"name": "a b c"}]
+    turns = [{"role": "user", "content": [image, {"type": "text", "text": "Hi"}]}]
+    items = [
+        {"custom_id": "a", "params": {**ASK, "messages": turns, "tools": tools}},
+        {"custom_id": "b", "params": {**ASK, "model": "claude-opus-5-5"}},
+    ]
+    with pytest.raises(APIStatusError):
+        api.client.post("/v1/messages/batches", cast_to=object, body={"requests": items * 2})
+    (row,) = api.rows("request")
+    assert row["models"] == [HAIKU, "claude-opus-5-5"]
+    assert row["tools"] == ["look", "not a name"]
+    assert (row["items"], row["max_tokens"], row["images"]) == (4, 400, 2)
+
+
+def test_rows_go_to_opentelemetry_as_log_records(log: AuditLog) -> None:
+    """One record a row, with the documented fields as attributes."""
+    log.append("request", {"user": "user_1"}, call="c", models=["m"])
+    log.append("denied", rule="x")
+    emitted: list[Any] = []
+
+    class Logger:
+        def emit(self, record: Any) -> None:
+            emitted.append(record)
+
+    assert emit(log.rows(), Logger()) == 2
+    first, second = emitted
+    assert first.event_name == "claude.audit.request"
+    assert first.attributes["claude.audit.models"] == '["m"]'
+    assert second.attributes["claude.audit.rule"] == "x"
+    assert second.timestamp - first.timestamp == 1_000_000_000
+
+
+def test_queued_rows_are_written_by_the_thread_of_the_log(log: AuditLog) -> None:
+    """Without another append; while the file is locked, it waits."""
+    written = threading.Event()
+    original = log.write_queued
+
+    def told() -> None:
+        original()
+        if log.kept == 0:
+            written.set()
+
+    log.write_queued = told  # type: ignore[method-assign]
+    log.drop("response", call="a")
+    assert written.wait(10)
+    other = sqlite3.connect(log.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    written.clear()
+    log.drop("response", call="b")
+    while log.kept == 0:
+        pass
+    other.execute("ROLLBACK")
+    other.close()
+    assert written.wait(10)
+    assert [row["call"] for row in log.rows()] == ["a", "b"]

@@ -5,21 +5,16 @@ from typing import Any
 
 import httpx2
 import pytest
-from anthropic import Anthropic, AsyncAnthropic
+from anthropic import Anthropic, APIRequest, AsyncAnthropic, CallNext
 from hypothesis import given
 from hypothesis import strategies as st
 
 from patterns.core.models import HAIKU, OPUS
-from patterns.policy.authorization import (
-    Action,
-    Authorize,
-    Decide,
-    NotAuthorized,
-    Rule,
-    by_rules,
-    cedar,
-)
+from patterns.policy.authorization import Action, Authorize, Decide, NotAuthorized, Rule, by_rules
+from patterns.policy.cedar import cedar
 from patterns.policy.identity import NoPrincipal, Principal, acting_as
+from patterns.policy.texts import NotReadable
+from patterns.policy.view import view_of, with_body
 
 ANALYST = Principal("ada", frozenset({"analyst"}), "lab")
 STRANGER = Principal("eve", frozenset({"guest"}))
@@ -68,7 +63,6 @@ def test_what_a_rule_allows_is_sent() -> None:
         (STRANGER, {}, "no rule allows messages.create"),
         (Principal("x"), {}, "no rule allows"),
         (ANALYST, {"model": OPUS}, "claude-haiku-\\*, not claude-opus"),
-        (ANALYST, {"model": None}, "claude-haiku"),
         (ANALYST, {"max_tokens": 1_001}, "1000 tokens, not 1001"),
         (ANALYST, {"tools": [{"name": "delete_all"}]}, "may not offer tool delete_all"),
         (ANALYST, {"tools": [{"type": "bash_20250124"}]}, "bash_20250124"),
@@ -114,12 +108,147 @@ def test_no_principal_is_denied() -> None:
     assert api.sent == 0
 
 
-@pytest.mark.parametrize("path", ["/v1/files", "/v1/messages/", "/v1/complete"])
-def test_an_unknown_endpoint_is_denied(path: str) -> None:
-    """A rule has to name it: what is new in the API is not allowed by old rules."""
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/agents", "/v1/messages/batches/b_1/x"])
+def test_an_endpoint_that_no_rule_names_is_denied(path: str) -> None:
+    """What is new in the API is not allowed by old rules."""
     api = Api(RULES)
     with pytest.raises(NotAuthorized, match=f"POST {path}"):
         api.ask(ANALYST, path)
+    assert api.sent == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/messages/", "/v1/./messages", "/v1//messages", "/v1/%6dessages", "/v1/complete"),
+        *("/v1/new_thing", "//evil.example/v1/messages", "https://evil.example/v1/messages"),
+        *("http://api.anthropic.com/v1/messages", "/v2/messages", "/v1/messages/../messages"),
+    ],
+)
+def test_a_path_that_is_not_as_the_sdk_writes_it_is_denied_whatever_the_rules(path: str) -> None:
+    """Another host, other spellings, and endpoints that nobody has looked at."""
+    api = Api([Rule("analyst", "*", tools="*"), Rule("analyst", "POST /v1/*", tools="*")])
+    with pytest.raises(NotReadable):
+        api.ask(ANALYST, path)
+    assert api.sent == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/agents", "/v1/sessions", "/v1/dreams", "/v1/agents/a/run"])
+def test_a_rule_for_one_model_does_not_let_another_through_elsewhere(path: str) -> None:
+    """Where a call may run models, all it names must match; what it does not name may be any."""
+    narrow = Api([Rule("analyst", "POST /v1/*", HAIKU, tools="*")])
+    for body in ({"model": OPUS}, {"model": {"id": OPUS}}, {"model": None}):
+        with pytest.raises(NotAuthorized):
+            narrow.ask(ANALYST, path, **body)
+    capped = Api([Rule("analyst", "POST /v1/*", max_tokens=500, tools="*")])
+    with pytest.raises(NotAuthorized, match="500 tokens"):
+        capped.ask(ANALYST, path)
+    toolless = Api([Rule("analyst", "POST /v1/*")])
+    with pytest.raises(NotAuthorized, match="tool"):
+        toolless.ask(ANALYST, path)
+    wide = Api([Rule("analyst", "POST /v1/*", tools="*")])
+    wide.ask(ANALYST, path)
+    assert (narrow.sent, capped.sent, toolless.sent, wide.sent) == (0, 0, 0, 1)
+
+
+STRANGE_CAPS = [64_000.0, "64000", "500", -1, -100_000, True, None, [1], float("nan"), 10.0]
+
+
+@pytest.mark.parametrize("cap", STRANGE_CAPS)
+@pytest.mark.parametrize("way", ["call", "extra_body", "batch", "fallback"])
+def test_a_cap_is_held_whatever_max_tokens_looks_like(cap: Any, way: str) -> None:
+    """Only a whole number from 0 is one; anything else is not sent."""
+    api = Api([Rule("analyst", "messages.*", max_tokens=500)])
+    body: dict[str, Any] = {**ASK, "max_tokens": cap}
+    with acting_as(ANALYST), pytest.raises(NotReadable, match="max_tokens"):
+        if way == "extra_body":
+            api.client.messages.create(**ASK, extra_body={"max_tokens": cap})
+        elif way == "batch":
+            items = [{"custom_id": "a", "params": ASK}, {"custom_id": "b", "params": body}]
+            api.client.post("/v1/messages/batches", cast_to=object, body={"requests": items})
+        elif way == "fallback" and cap is not None:
+            fallbacks = [{"model": HAIKU, "max_tokens": cap}]
+            api.client.post("/v1/messages", cast_to=object, body={**ASK, "fallbacks": fallbacks})
+        else:
+            api.client.post("/v1/messages", cast_to=object, body=body)
+    assert api.sent == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": None}, {"model": ["x"]}, {"model": ""}, {"tools": "all"}, {"tools": [1]},
+        {"tools": [{}]}, {"tools": [{"name": 7}]}, {"mcp_servers": [{"url": "x"}]},
+        {"messages": ["text"]}, {"stream": "yes"}, {"speed": 3}, {"service_tier": []},
+        {"fallbacks": [1]}, {"system": b"bytes"}, {"messages": [{"role": "user", "content": {1}}]},
+        {"metadata": {7: "key"}}, {"billing_policy": {"bill_to": 3}},
+    ],
+)  # fmt: skip
+def test_a_field_that_is_not_what_it_seems_is_denied(changes: dict[str, Any]) -> None:
+    """No policy can judge what it cannot parse."""
+    seen: list[APIRequest] = []
+
+    def spy(request: APIRequest, call_next: CallNext) -> Any:
+        seen.append(request)
+        return call_next(request)
+
+    client = Api([]).client.with_options(middleware=[spy])
+    client.post("/v1/messages", cast_to=object, body=ASK)
+    request = with_body(seen[0], {**ASK, **changes})
+    with pytest.raises(NotReadable):
+        view_of(request)
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [
+        ({}, {"speed": "fast"}),
+        ({"settings": {"service_tier": "standard_only"}}, {}),
+        ({"settings": {"service_tier": "standard_only"}}, {"service_tier": "auto"}),
+        ({"settings": {"inference_geo": "eu"}}, {}),
+        ({"settings": {"inference_geo": "eu"}}, {"inference_geo": "us"}),
+        ({}, {"billing_policy": {"bill_to": "user_profile"}}),
+        ({"images": 0}, {"messages": [{"role": "user", "content": [{"type": "image"}]}]}),
+        ({"documents": 0}, {"messages": [{"role": "user", "content": [{"type": "document"}]}]}),
+        ({}, {"thread": {"type": "continue", "previous_message_id": "msg_1"}}),
+        ({}, {"container": {"skills": [{"type": "custom", "skill_id": "skill_1"}]}}),
+        ({}, {"messages": [{"role": "user", "content": [
+            {"type": "tool_addition", "tool": {"type": "tool_definition", "definition":
+             {"name": "pay"}}}]}]}),
+    ],
+)  # fmt: skip
+def test_what_costs_extra_or_gives_power_can_be_ruled_on(
+    rule: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    """Fast mode, tiers, places, bills, attachments, and tools that no list shows."""
+    api = Api([Rule("analyst", **rule)])
+    with pytest.raises(NotAuthorized):
+        api.ask(ANALYST, **changes)
+    assert api.sent == 0
+
+
+def test_settings_that_a_rule_names_pass() -> None:
+    """And a new thread, whose tools are all in the request."""
+    settings = {"speed": "fast", "service_tier": "*", "inference_geo": "us", "billing_policy": "*"}
+    api = Api([Rule("analyst", settings=settings)])
+    bill = {"bill_to": "user_profile"}
+    given: dict[str, Any] = {"speed": "fast", "inference_geo": "us", "billing_policy": bill}
+    api.ask(ANALYST, **given, thread={"type": "create"})
+    assert api.sent == 1
+    with pytest.raises(ValueError, match="unknown settings"):
+        Rule("analyst", settings={"sped": "fast"})
+
+
+def test_the_items_of_a_batch_can_be_capped() -> None:
+    """One more than the cap denies the batch."""
+    api = Api([Rule("analyst", "messages.*", items=2)])
+    items = [{"custom_id": f"q{index}", "params": ASK} for index in range(3)]
+    with acting_as(ANALYST):
+        api.client.post("/v1/messages/batches", cast_to=object, body={"requests": items[:2]})
+        with pytest.raises(NotAuthorized, match="2 items, not 3"):
+            api.client.post("/v1/messages/batches", cast_to=object, body={"requests": items})
+        api.client.post("/v1/messages/batches/b_1/cancel", cast_to=object)
+    assert api.sent == 2
 
 
 def test_an_unknown_endpoint_can_be_allowed_by_name() -> None:

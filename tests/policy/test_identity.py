@@ -13,21 +13,16 @@ from anthropic import Anthropic, AsyncAnthropic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patterns.policy.identity import (
+from patterns.core.pseudonym import WeakKey, pseudonym
+from patterns.policy.bearer import (
     BadSignature,
     BadToken,
-    Identify,
-    NoPrincipal,
-    Principal,
-    WeakKey,
-    acting_as,
-    current_principal,
-    pseudonym,
     same_secret,
     sign_request,
     verify_signature,
     verify_token,
 )
+from patterns.policy.identity import Identify, NoPrincipal, Principal, acting_as, current_principal
 
 KEY = "k" * 32
 ADA, BOB = Principal("ada"), Principal("bob")

@@ -5,7 +5,7 @@ import multiprocessing
 import socket
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import pytest
@@ -25,23 +25,36 @@ from redis.retry import Retry
 
 from patterns.core.models import HAIKU, OPUS
 from patterns.fake_api import FakeAPI, Fault
+from patterns.policy.budgets import Charge
+from patterns.policy.flow import PolicyDenied, noting
 from patterns.policy.rate_limit import (
     AboveCapacity,
+    Budget,
     Cost,
     Limits,
     MemoryStore,
     RateLimit,
-    RedisStore,
     StoreFull,
     StoreUnavailable,
     Throttled,
     TokenBucket,
+    Unpriced,
     estimate_tokens,
 )
-from patterns.policy.wire import PolicyDenied, noting
+from patterns.policy.redis_store import RedisStore
+from patterns.policy.texts import Texts
+from patterns.policy.view import Action, Item
 
 LIMITS = Limits(rpm=60, itpm=6_000, otpm=600)
 ASK: Any = {"model": HAIKU, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
+
+
+class Used(NamedTuple):
+    """What was taken of the three buckets."""
+
+    requests: float
+    input: float
+    output: float
 
 
 class Clock:
@@ -79,10 +92,10 @@ class Api:
     def ask(self, **changes: Any) -> Any:
         return self.client.messages.create(**{**ASK, **changes})
 
-    def used(self, key: str = HAIKU) -> Cost:
+    def used(self, key: str = HAIKU) -> "Used":
         levels = self.store.levels(key, self.limit.limits)
         pairs = zip(self.limit.limits.capacities, levels, strict=True)
-        return Cost(*((full or 0) - (level or 0) for full, level in pairs))
+        return Used(*((full or 0) - (level or 0) for full, level in pairs))
 
 
 def test_a_call_is_settled_to_what_it_used() -> None:
@@ -110,7 +123,7 @@ def test_cache_writes_count_and_cache_reads_do_not() -> None:
 def test_all_buckets_are_taken_from_or_none() -> None:
     """A call that lacks output tokens takes no request and no input."""
     api = Api(Limits(60, 6_000, 150), max_wait=0)
-    api.store.reserve(HAIKU, api.limit.limits, Cost(0, 0, 100), 0)
+    api.store.reserve([Charge(HAIKU, api.limit.limits, Cost(0, 0, 100))], 0)
     before = api.used()
     with pytest.raises(Throttled, match="max_wait is 0 s") as caught:
         api.ask()
@@ -303,14 +316,17 @@ def test_a_clock_that_runs_backwards_refills_nothing_and_breaks_nothing() -> Non
     api.ask()
 
 
-def test_counting_tokens_and_batches_cost_one_request() -> None:
-    """The API keeps their tokens apart; other calls cost nothing."""
+def test_counting_costs_a_request_and_a_batch_what_its_items_may_cost() -> None:
+    """Nobody knows a batch's usage before its results; other calls cost nothing."""
     api = Api()
     api.client.messages.count_tokens(model=HAIKU, messages=ASK["messages"])
-    api.client.messages.batches.create(requests=[{"custom_id": "a", "params": ASK}])
+    items: Any = [{"custom_id": f"q{number}", "params": ASK} for number in range(3)]
+    api.client.messages.batches.create(requests=items)
     api.client.models.list()
     assert api.used() == (1, 0, 0)
-    assert api.used("batches") == (1, 0, 0)
+    assert (api.used("batches")[0], api.used("batches")[2]) == (3, 300)
+    with pytest.raises(AboveCapacity):
+        api.client.messages.batches.create(requests=items * 3)
 
 
 def test_models_have_budgets_of_their_own_unless_told_otherwise() -> None:
@@ -432,18 +448,20 @@ def test_100_000_users_fit_into_bounded_memory(users: int) -> None:
     for number in range(users):
         if number % 1_000 == 0:
             clock.now += 61
-        store.reserve(f"user-{number}", limits, Cost(1), 0)
+        store.reserve([Charge(f"user-{number}", limits, Cost(1))], 0)
     assert len(store) == 1_000
     with pytest.raises(StoreFull, match="1000 keys"):
-        store.reserve("one more", limits, Cost(1), 0)
+        store.reserve([Charge("one more", limits, Cost(1))], 0)
 
 
-def test_changed_limits_start_with_a_full_bucket() -> None:
-    """Equal limits are the same limits."""
+def test_changed_limits_keep_their_level() -> None:
+    """Also where a limit goes and comes back: alternating two would let everything through."""
     store = MemoryStore(clock=Clock())
-    store.reserve("k", Limits(rpm=5), Cost(5), 0)
+    store.reserve([Charge("k", Limits(rpm=5), Cost(5))], 0)
     assert store.levels("k", Limits(rpm=5)) == (0, None, None)
-    assert store.levels("k", Limits(rpm=6)) == (6, None, None)
+    assert store.levels("k", Limits(rpm=6)) == (0, None, None)
+    assert store.levels("k", Limits(itpm=9)) == (None, 9, None)
+    assert store.levels("k", Limits(rpm=5)) == (0, None, None)
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 30)), max_size=50))
@@ -462,13 +480,18 @@ def test_a_bucket_never_gives_more_than_capacity_and_refill(
     assert TokenBucket(0, 0.0).wait(1) == float("inf")
 
 
+def estimated(body: dict[str, Any]) -> int:
+    texts = Texts(body)
+    return estimate_tokens(Item((), body, Action("messages.create"), texts))
+
+
 def test_an_estimate_counts_text_and_attachments_and_not_base64() -> None:
     """High rather than low, in any script."""
     image = {"type": "image", "source": {"type": "base64", "data": "A" * 10_000}}
-    plain = estimate_tokens(ASK)
-    more = estimate_tokens({"messages": [{"role": "user", "content": ["Hello", image]}]})
+    plain = estimated(ASK)
+    more = estimated({**ASK, "messages": [{"role": "user", "content": ["Hello", image]}]})
     assert more - plain == 1_600
-    assert estimate_tokens({"system": "漢" * 700}) >= 600
+    assert estimated({**ASK, "system": "漢" * 700}) >= 600
 
 
 # a real Redis -----------------------------------------------------------------------------------
@@ -480,25 +503,27 @@ def test_redis_and_memory_decide_alike(redis_port: int) -> None:
         stores: list[Any] = [MemoryStore(clock=Clock()), RedisStore(client, prefix="alike")]
         limits = Limits(rpm=60, itpm=6_000)
         for store in stores:
-            assert store.reserve("k", limits, Cost(1, 6_000, 10**9), 0) == (True, 0)
-            refused = store.reserve("k", limits, Cost(1, 1_000), 0)
+            assert store.reserve([Charge("k", limits, Cost(1, 6_000, 10**9))], 0) == (True, 0)
+            refused = store.reserve([Charge("k", limits, Cost(1, 1_000))], 0)
             assert not refused.granted
             assert refused.wait == pytest.approx(10, abs=0.5)
-            assert store.reserve("k", limits, Cost(1, 1_000), 11).granted
-            store.adjust("k", limits, Cost(0, 4_000), Cost(50, 9_999, 9_999), hold=0)
-            assert store.reserve("k", limits, Cost(0, 3_000), 0).granted
-            assert not store.reserve("k", limits, Cost(0, 300), 0).granted
-            store.adjust("k", limits, Cost(), hold=30)
-            assert store.reserve("k", limits, Cost(1), 0).wait == pytest.approx(30, abs=0.5)
+            assert store.reserve([Charge("k", limits, Cost(1, 1_000))], 11).granted
+            store.adjust([Charge("k", limits, Cost(0, 4_000))], Cost(50, 9_999, 9_999), hold=0)
+            assert store.reserve([Charge("k", limits, Cost(0, 3_000))], 0).granted
+            assert not store.reserve([Charge("k", limits, Cost(0, 300))], 0).granted
+            store.adjust([Charge("k", limits, Cost())], hold=30)
+            assert store.reserve([Charge("k", limits, Cost(1))], 0).wait == pytest.approx(
+                30, abs=0.5
+            )
 
 
 def test_a_redis_key_vanishes_when_its_bucket_is_full_again(redis_port: int) -> None:
     """Bounded memory without a sweeper; the key is in braces for a cluster."""
     with redis.Redis(port=redis_port) as client:
         store = RedisStore(client, prefix="vanish")
-        store.reserve("user-1", Limits(rpm=60), Cost(30), 0)
-        (key,) = client.scan_iter("vanish:*")
-        assert key == b"vanish:{user-1}"
+        store.reserve([Charge("user-1", Limits(rpm=60), Cost(30))], 0)
+        (key,) = client.scan_iter("{vanish}:*")
+        assert key == b"{vanish}:user-1"
         assert 29_000 < int(str(client.pttl(key))) <= 31_100
 
 
@@ -506,9 +531,9 @@ def test_a_restarted_redis_gets_its_script_again(redis_port: int) -> None:
     """The script is sent once more when the server does not know it."""
     with redis.Redis(port=redis_port) as client:
         store = RedisStore(client, prefix="again")
-        store.reserve("k", LIMITS, Cost(1), 0)
+        store.reserve([Charge("k", LIMITS, Cost(1))], 0)
         client.script_flush()
-        assert store.reserve("k", LIMITS, Cost(1), 0).granted
+        assert store.reserve([Charge("k", LIMITS, Cost(1))], 0).granted
 
 
 def test_the_async_client_shares_a_redis(redis_port: int) -> None:
@@ -531,9 +556,9 @@ def test_the_async_client_shares_a_redis(redis_port: int) -> None:
 def test_a_store_without_the_client_that_is_asked_for_says_so() -> None:
     """A sync store in an async client, and the other way round."""
     with pytest.raises(ValueError, match="no sync client"):
-        RedisStore().reserve("k", LIMITS, Cost(1), 0)
+        RedisStore().reserve([Charge("k", LIMITS, Cost(1))], 0)
     with pytest.raises(ValueError, match="no async client"):
-        asyncio.run(RedisStore().reserve_async("k", LIMITS, Cost(1), 0))
+        asyncio.run(RedisStore().reserve_async([Charge("k", LIMITS, Cost(1))], 0))
 
 
 def test_a_stopped_redis_denies(tmp_path: Path) -> None:
@@ -553,7 +578,8 @@ def test_a_stopped_redis_denies(tmp_path: Path) -> None:
 def _take(port: int, tries: int) -> int:
     with redis.Redis(port=port) as client:
         store, limits = RedisStore(client, prefix="many"), Limits(itpm=600_000)
-        return sum(store.reserve("org", limits, Cost(0, 1_000), 0).granted for _ in range(tries))
+        charge = Charge("org", limits, Cost(0, 1_000))
+        return sum(store.reserve([charge], 0).granted for _ in range(tries))
 
 
 def _seconds(client: Any) -> float:
@@ -570,8 +596,154 @@ def test_processes_on_one_redis_never_admit_more_than_the_limit(
     """Limiter processes: capacity and refill, by Redis' own clock, bound what all of them get."""
     spawn = multiprocessing.get_context("spawn")
     with redis.Redis(port=redis_port) as client, ProcessPoolExecutor(processes, spawn) as pool:
-        client.delete("many:{org}")
+        client.delete("{many}:org")
         started = _seconds(client)
         taken = sum(pool.map(_take, [redis_port] * processes, [tries] * processes))
         elapsed = _seconds(client) - started
     assert 0 < taken <= 600 + elapsed * 10 + 1
+
+
+USER, TEAM, ORGANISATION = Limits(otpm=200), Limits(otpm=300), Limits(otpm=1_000)
+
+
+def nested(store: Any, *, user: str = "ada", **options: Any) -> RateLimit:
+    """A user's, a team's and the organisation's budget."""
+    budgets = [
+        Budget(USER, lambda _: f"user:{user}"),
+        Budget(TEAM, lambda _: "team:x"),
+        Budget(ORGANISATION, lambda _: "organisation"),
+    ]
+    return RateLimit(budgets, store, max_wait=0, **options)
+
+
+def test_nested_budgets_are_taken_from_all_or_none() -> None:
+    """The strictest decides, and a refusal leaves no trace in the others."""
+    fake, store = FakeAPI(), MemoryStore(clock=lambda: 0.0)
+    fake.enqueue(*["x"] * 9)
+    for user in ("ada", "bob"):
+        client = fake.client(middleware=[nested(store, user=user)])
+        client.messages.create(**{**ASK, "max_tokens": 150}, stream=True).close()
+        if user == "ada":
+            with pytest.raises(Throttled):
+                client.messages.create(**ASK)
+    levels = [
+        store.levels(key, limits)[2]
+        for key, limits in (
+            ("user:ada", USER), ("user:bob", USER), ("team:x", TEAM), ("organisation", ORGANISATION)
+        )
+    ]  # fmt: skip
+    assert levels == [50, 50, 0, 700]
+    fresh = fake.client(middleware=[nested(store, user="eve")])
+    with pytest.raises(Throttled):
+        fresh.messages.create(**ASK)
+    assert store.levels("user:eve", USER)[2] == 200
+
+
+def test_a_429_holds_everybody() -> None:
+    """The API's limit is the organisation's: another user and another model wait as well."""
+    fake = FakeAPI(faults=[Fault.status(429, times=1, retry_after=20)])
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    first, second = (
+        fake.client(middleware=[nested(store, user=user)], max_retries=0) for user in ("ada", "bob")
+    )
+    with pytest.raises(RateLimitError):
+        first.messages.create(**ASK)
+    with pytest.raises(Throttled) as caught:
+        second.messages.create(**ASK)
+    assert caught.value.wait == pytest.approx(20)
+    clock.now += 21
+    second.messages.create(**ASK)
+
+
+def dollars(model: str, usage: Any) -> float | None:
+    """A cent a token; half of that in a batch; no price for Opus."""
+    if model == OPUS:
+        return None
+    tokens = usage["input_tokens"] + usage["output_tokens"]
+    return float(tokens / 100 * (0.5 if usage.get("service_tier") == "batch" else 1))
+
+
+def test_dollars_are_reserved_and_settled_like_tokens() -> None:
+    """Per day and month; what was not used comes back, and the next day begins anew."""
+    fake, today = FakeAPI(), [86_400.0 * 30 + 10]
+    store = MemoryStore(clock=lambda: 0.0, today=lambda: today[0])
+    limits = Limits(usd_per_day=2, usd_per_month=2.6)
+    limit = RateLimit(limits, store, price=dollars, max_wait=0)
+    client = fake.client(middleware=[limit])
+    usage = client.messages.create(**ASK).usage
+    spent = (usage.input_tokens + usage.output_tokens) / 100
+    account = store._accounts[HAIKU]
+    assert list(account.spent.values()) == pytest.approx([spent, spent])
+    with pytest.raises(AboveCapacity, match="dollars a day"):
+        client.messages.create(**{**ASK, "max_tokens": 300})
+    client.messages.create(**{**ASK, "max_tokens": 150}, stream=True).close()
+    with pytest.raises(Throttled) as caught:
+        client.messages.create(**ASK)
+    assert caught.value.wait == pytest.approx(86_390)
+    today[0] += 86_400
+    with pytest.raises(Throttled) as caught:  # the month
+        client.messages.create(**ASK)
+    assert (caught.value.wait or 0) > 86_400
+    with pytest.raises(Unpriced, match="opus"):
+        client.messages.create(**{**ASK, "model": OPUS})
+    with pytest.raises(ValueError, match="price=cost_usd"):
+        RateLimit(limits)
+
+
+def test_a_batch_costs_the_dollars_of_a_batch() -> None:
+    """Of all its items."""
+    fake, store = FakeAPI(), MemoryStore(clock=lambda: 0.0, today=lambda: 0.0)
+    limit = RateLimit(Limits(usd_per_day=5), store, price=dollars)
+    client = fake.client(middleware=[limit])
+    items: Any = [{"custom_id": f"q{number}", "params": ASK} for number in range(2)]
+    client.messages.batches.create(requests=items)
+    (spent,) = store._accounts["batches"].spent.values()
+    assert 1 < spent < 1.3
+
+
+def test_limits_that_alternate_admit_no_more_than_the_stricter() -> None:
+    """1,000 alternating reservations against 5 and 6 a minute."""
+    store = MemoryStore(clock=lambda: 0.0)
+    granted = sum(
+        store.reserve([Charge("k", Limits(rpm=5 + number % 2), Cost(1))], 0).granted
+        for number in range(1_000)
+    )
+    assert granted == 5
+
+
+def test_an_owner_stays_the_owner() -> None:
+    """In bounded memory; what was forgotten belongs to nobody."""
+    store = MemoryStore(max_keys=2)
+    assert store.claim("a", "ada") == "ada"
+    assert store.claim("a", "bob") == "ada"
+    for name in "bc":
+        store.claim(name, "ada")
+    assert (store.owner("a"), store.owner("c")) == (None, "ada")
+
+
+def test_redis_keeps_nested_budgets_dollars_and_owners(redis_port: int) -> None:
+    """As memory does, over sync and async clients."""
+    with redis.Redis(port=redis_port) as client:
+        store = RedisStore(client, prefix="nested", today=lambda: 86_400.0 * 20)
+        limits = Limits(otpm=100, usd_per_day=1, usd_per_month=2)
+        charges = [Charge("user", limits, Cost(0, 0, 60, 0.6)), Charge("all", Limits(otpm=900),
+                                                                       Cost(0, 0, 60))]  # fmt: skip
+        assert store.reserve(charges, 0).granted
+        refused = store.reserve(charges, 0)
+        assert not refused.granted
+        assert refused.wait == pytest.approx(86_400, abs=1)
+        assert store.reserve([Charge("all", Limits(otpm=900), Cost(0, 0, 840))], 0).granted
+        store.adjust([Charge("user", limits, Cost(0, 0, 60, 0.6))])
+        assert store.reserve([Charge("user", limits, Cost(0, 0, 90, 0.9))], 0).granted
+        assert (store.claim("x", "ada"), store.claim("x", "bob")) == ("ada", "ada")
+        assert (store.owner("x"), store.owner("y")) == ("ada", None)
+
+        async def run() -> tuple[str, str | None]:
+            async with redis.asyncio.Redis(port=redis_port) as other:
+                both = RedisStore(None, other, prefix="nested")
+                return await both.claim_async("x", "eve"), await both.owner_async("y")
+
+        assert asyncio.run(run()) == ("ada", None)
+    with pytest.raises(ValueError, match="no sync client"):
+        RedisStore().owner("x")

@@ -1,11 +1,14 @@
 """What chapter 01 draws: the simulation behind it, the tables, the figure, the widget."""
 
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import pytest
 
 from patterns.course.views import policy
+from patterns.fake_api import FakeAPI
+from patterns.policy import AuditLog, guarded
 
 
 @pytest.fixture
@@ -23,20 +26,33 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_an_audit_row_is_shown_without_what_differs_from_run_to_run() -> None:
     """No time, no id, no mac; missing facts are empty."""
     rows = [
-        {"seq": 1, "event": "request", "model": "m", "ts": "now", "mac": "x"},
+        {
+            "seq": 1,
+            "event": "request",
+            "model": "m",
+            "time": "now",
+            "detail": {"user": "user_12345"},
+        },
         {
             "seq": 2,
             "event": "response",
             "usage": {"output_tokens": 7},
-            "notes": {"pii": 1},
-            "rule": "r",
+            "notes": {"pii": 1, "allowed": "rule 0"},
         },
     ]
     table = policy.audit_table(rows)
     assert table.rows == [
-        ("1", "request", "m", "", "", ""),
-        ("2", "response", "", "r", "7", "pii: 1"),
+        ("1", "request", "user_12345", "m", "", ""),
+        ("2", "response", "", "", "7", "1"),
     ]
+
+
+def test_the_chain_is_drawn_as_it_is(tmp_path: Path) -> None:
+    """In order, from the call to the API."""
+    with AuditLog(tmp_path / "audit.db", b"k" * 32) as log:
+        client = guarded(FakeAPI().client(), log=log, user_key=b"k" * 32, rules=[])
+        drawn = policy.chain_diagram(client)
+    assert drawn.alt.startswith("A call passes Audit, Authorize, ContentPolicy, PIIMiddleware")
 
 
 def test_a_shared_bucket_admits_no_more_than_the_limit() -> None:

@@ -3,12 +3,31 @@
 Bucket levels are computed on a clock of their own; no model's answer is in them.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anthropic import Anthropic, AsyncAnthropic
+
 from patterns.course.views import INK, MUTED, PALETTE, Table, figure, knobs, show
+from patterns.course.views.lesson import diagram
+from patterns.policy.budgets import Charge
+from patterns.policy.guard import Guard
 from patterns.policy.rate_limit import Cost, Limits, MemoryStore
+
+
+def chain_diagram(client: Anthropic | AsyncAnthropic) -> Any:
+    """The chain around a guarded client, outermost first, as it is."""
+    guard = next(one for one in client.middleware if isinstance(one, Guard))
+    names = [repr(one).partition("(")[0] for one in guard.chain]
+    boxes = {"your call": (0.0, 0.0)}
+    for index, name in enumerate([*names, "the API"], start=1):
+        boxes[name] = (float(index % 4), float(index // 4))
+    order = list(boxes)
+    arrows = list(itertools.pairwise(order))
+    alt = "A call passes " + ", ".join(names) + " and reaches the API; the answer goes back."
+    return diagram(boxes, arrows, alt, ours=names)
 
 
 def audit_table(rows: Iterable[Mapping[str, Any]]) -> Table:
@@ -16,10 +35,13 @@ def audit_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     shown = []
     for row in rows:
         usage = row.get("usage", {}).get("output_tokens", "")
-        notes = "; ".join(f"{key}: {value}" for key, value in row.get("notes", {}).items())
-        facts = (row["seq"], row["event"], row.get("model", ""), row.get("rule", ""), usage, notes)
+        notes = {**row.get("notes", {})}
+        notes.pop("allowed", None)
+        told = row.get("reason") or row.get("rule") or notes.get("pii", "")
+        who = ((row.get("detail") or {}).get("user") or "")[:10]
+        facts = (row["seq"], row["event"], who, row.get("model", ""), usage, told)
         shown.append(tuple(str(fact) for fact in facts))
-    return Table(("seq", "event", "model", "rule", "output", "notes"), shown)
+    return Table(("seq", "event", "who", "model", "output", "why"), shown)
 
 
 @dataclass(frozen=True)
@@ -69,11 +91,11 @@ def simulate(
     for second in range(seconds + 1):
         clock.now = float(second)
         for store in ends.pop(second, []):
-            store.adjust("org", limits, Cost(output=reserve - used))
+            store.adjust([Charge("org", limits, Cost(output=reserve - used))])
         due += calls_per_second
         while due >= 1:
             due, store, turn = due - 1, stores[turn % processes], turn + 1
-            if store.reserve("org", limits, Cost(output=reserve), 0).granted:
+            if store.reserve([Charge("org", limits, Cost(output=reserve))], 0).granted:
                 total += used
                 if settle:
                     ends.setdefault(second + takes, []).append(store)

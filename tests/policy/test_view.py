@@ -8,18 +8,9 @@ from anthropic import Anthropic, APIRequest, APIResponse, CallNext, Middleware
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patterns.policy.wire import (
-    NotReadable,
-    Slot,
-    bodies_of,
-    call_id,
-    edited,
-    endpoint_of,
-    note,
-    notes,
-    noting,
-    texts_of,
-)
+from patterns.policy.flow import note, notes, noting
+from patterns.policy.texts import Key, NotReadable, Slot, edited, texts_of
+from patterns.policy.view import call_id, endpoint_of, view_of
 
 
 class Spy(Middleware):
@@ -53,8 +44,9 @@ def spied(status: int = 200) -> tuple[Anthropic, Spy]:
         ("post", "/v1/messages/count_tokens", "messages.count_tokens"),
         ("post", "/v1/messages/batches", "messages.batches.create"),
         ("get", "/v1/messages/batches/b_1/results", "messages.batches.results"),
+        ("get", "/v1/messages/batches/b_1", "messages.batches.retrieve"),
         ("get", "/v1/models", "GET /v1/models"),
-        ("post", "/v1//messages", "POST /v1//messages"),
+        ("get", "https://api.anthropic.com/v1/models", "GET /v1/models"),
     ],
 )
 def test_an_endpoint_has_one_name_and_an_unknown_one_keeps_its_path(
@@ -79,7 +71,7 @@ def test_a_body_that_no_policy_can_read_is_not_readable(arguments: dict[str, Any
     client, spy = spied()
     client.post("/v1/messages", cast_to=object, **arguments)
     with pytest.raises(NotReadable):
-        bodies_of(spy.requests[0])
+        view_of(spy.requests[0])
 
 
 @pytest.mark.parametrize("requests", [None, [], ["x"], [{"custom_id": "a"}]])
@@ -88,7 +80,7 @@ def test_a_batch_without_readable_items_is_not_readable(requests: Any) -> None:
     client, spy = spied()
     client.post("/v1/messages/batches", cast_to=object, body={"requests": requests})
     with pytest.raises(NotReadable, match="batch"):
-        bodies_of(spy.requests[0])
+        view_of(spy.requests[0])
 
 
 def test_a_call_keeps_its_id_over_attempts() -> None:
@@ -110,7 +102,7 @@ def test_reading_calls_get_an_id_of_their_own() -> None:
     client, spy = spied()
     client.get("/v1/models", cast_to=object)
     assert call_id(spy.requests[0]).startswith("get-")
-    assert bodies_of(spy.requests[0]) == []
+    assert view_of(spy.requests[0]).items == []
 
 
 EVERYWHERE: dict[str, Any] = {
@@ -122,14 +114,17 @@ EVERYWHERE: dict[str, Any] = {
     "messages": [
         {"role": "user", "content": "u0"},
         {"role": "user", "content": [{"type": "text", "text": "u1"}]},
-        "not a turn",
         {
             "role": "assistant",
             "content": [
                 {"type": "thinking", "thinking": "sealed", "signature": "sealed"},
                 {"type": "text", "text": "a0", "citations": [{"cited_text": "a1"}]},
                 {"type": "text", "text": None},
-                {"type": "tool_use", "id": "x", "input": {"name": "a2", "n": 4111111111111111}},
+                {
+                    "type": "tool_use",
+                    "id": "x",
+                    "input": {"name": "a2", "n": 4111111111111111, "a@b.example": 1},
+                },
             ],
         },
         {
@@ -143,7 +138,6 @@ EVERYWHERE: dict[str, Any] = {
                 "bare",
             ],
         },
-        {"role": "user", "content": 7},
     ],
 }
 
@@ -152,7 +146,11 @@ def test_every_text_is_found_and_nothing_sealed() -> None:
     """Systems, all turns, results, documents, tools and tool input; not thinking, not base64."""
     found = {slot.text for run in texts_of(EVERYWHERE) for slot in run}
     marked = {"m0", "s0", "t0", "t1", "u0", "u1", "a0", "a1", "a2", "r0", "r1", "d0", "d1", "d2"}
-    assert found == marked | {"4111111111111111", "bare"}
+    assert found == marked | {"4111111111111111", "bare", "a@b.example"} | {
+        "not-scanned",
+        "x",
+        "user_id",
+    }
 
 
 def test_texts_that_the_model_reads_as_one_are_in_one_run() -> None:
@@ -166,8 +164,20 @@ def test_an_edit_changes_its_place_and_shares_the_rest() -> None:
     paths = [slot.path for run in texts_of(EVERYWHERE) for slot in run]
     changed = edited(EVERYWHERE, dict.fromkeys(paths, "X"))
     assert {slot.text for run in texts_of(changed) for slot in run} == {"X"}
-    assert texts_of(EVERYWHERE)[0] == [Slot(("metadata", "user_id"), "m0")]
-    assert changed["messages"][3]["content"][0] is EVERYWHERE["messages"][3]["content"][0]
+    first = Slot(("metadata", "user_id"), "m0", "system", "user_id")
+    assert [first] in texts_of(EVERYWHERE)
+    assert changed["messages"][2]["content"][0] is EVERYWHERE["messages"][2]["content"][0]
+    assert "X" in changed["messages"][2]["content"][3]["input"]
+
+
+def test_each_text_has_its_origin() -> None:
+    """Ours, the user's, the model's, a tool's, a document's."""
+    found = {slot.text: slot.origin for run in texts_of(EVERYWHERE) for slot in run}
+    assert {found[name] for name in ("s0", "t0", "t1", "m0")} == {"system"}
+    assert {found[name] for name in ("a0", "a1", "a2")} == {"assistant"}
+    assert {found[name] for name in ("r0", "r1")} == {"tool"}
+    assert {found[name] for name in ("d0", "d1", "d2")} == {"document"}
+    assert {found[name] for name in ("u0", "u1", "bare")} == {"user"}
 
 
 json_values = st.recursive(
@@ -178,12 +188,16 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(("system", "messages", "tools", "x")), json_values))
 def test_any_json_body_can_be_walked(body: dict[str, Any]) -> None:
-    """A malformed body is the API's to refuse; reading it must not fail."""
-    for run in texts_of(body):
+    """It is read, or it is not readable; no other error comes of it."""
+    try:
+        runs = texts_of(body)
+    except NotReadable:
+        return
+    for run in runs:
         for slot in run:
             value: Any = body
             for step in slot.path:
-                value = value[step]
+                value = step.name if isinstance(step, Key) else value[step]
             assert str(value) == slot.text
 
 

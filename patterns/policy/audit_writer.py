@@ -1,0 +1,401 @@
+"""Write to a tamper-evident log in one SQLite file, from many threads, tasks and processes.
+
+Every row carries an HMAC over itself and over the row before it, so an edit, a gap or another
+order breaks the chain. A tail that is cut off breaks nothing: keep `head()` somewhere else and
+give it to `verify`. Whoever holds the key can rewrite history, so with the key on the same host
+this is evidence against everyone but its owner. Not a debug log: it holds no prompt text. To read,
+prove and erase: `audit_log`.
+
+Taught in chapter 01.
+"""
+
+import json
+import queue
+import secrets
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import anyio.to_thread
+from pydantic_core import to_json
+
+from patterns.policy.audit_chain import GENESIS, KeyRing
+from patterns.policy.flow import PolicyDenied
+
+Row = tuple[str, str | None]
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS audit (
+    seq INTEGER PRIMARY KEY, body TEXT NOT NULL, detail TEXT, mac BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS checkpoint (
+    id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, mac BLOB NOT NULL,
+    seal BLOB NOT NULL);
+"""
+_NEXT: Final = """
+INSERT INTO audit SELECT seq + 1, ?1, ?2, chain(mac, seq + 1, ?1)
+FROM audit ORDER BY seq DESC LIMIT 1
+"""
+
+
+class AuditUnavailable(PolicyDenied):
+    """The log cannot take a row, so the call that it should describe is not made.
+
+    Attributes:
+        reason: what SQLite says: locked, disk full, not a database, read-only ...
+    """
+
+    rule = "audit-unavailable"
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"the audit log {path.name} takes no row ({reason}); free it, ask again.")
+
+
+class WrongKey(PolicyDenied):
+    """The file was written with another key; writing on would break its chain."""
+
+    rule = "audit-wrong-key"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path.name} was signed with another key, or altered; run verify on it.")
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last row, to be kept where the writers of the log cannot change it."""
+
+    seq: int
+    mac: str
+
+
+def canonical(value: Any) -> str:
+    """One spelling per value, ASCII on one line: text cannot forge a row or move a cursor."""
+    return _ENCODER.encode(value)
+
+
+def _line(value: Any) -> str:
+    """`canonical` in the order of the keys: six times as fast, and two of them make a row."""
+    try:
+        text = to_json(value).decode()
+    except ValueError:  # half a surrogate pair, which `json` can write
+        return canonical(value)
+    return text if text.isascii() else canonical(value)
+
+
+class AuditWriter:
+    """Append rows to one file. Safe for threads, processes and event loops.
+
+    A row about a stream that was dropped may come out of garbage collection, in the middle of
+    another append: such rows go through a queue to a thread of the log.
+
+    Args:
+        path: the file; it and its `-wal` and `-shm` neighbours belong to the log.
+        key: at least 32 bytes, from `secrets.token_bytes(32)`, kept elsewhere; or several by
+            name, the newest last: rows are signed with that one, and read with any.
+        clock: gives the UTC time of a row.
+        wait: seconds to wait for another writer before the log counts as unavailable.
+        survive: `process` keeps every row through a kill; `power` through a power cut too,
+            for one disk flush per row.
+        sleep: how to wait, in a thread that may.
+
+    Raises:
+        AuditUnavailable: the file cannot be opened or is no database.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        key: bytes | Mapping[str, bytes],
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wait: float = 5.0,
+        survive: Literal["process", "power"] = "process",
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.keys, self.path = KeyRing(key), Path(path)
+        self._clock, self._wait, self._sleep = clock, wait, sleep
+        self._lock, self._known, self._files = threading.RLock(), False, dict[str, _Seen]()
+        self._later: queue.SimpleQueue[Row] = queue.SimpleQueue()
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        with self.errors():
+            self._db = self._open(survive, wait)
+            self._db.execute("PRAGMA busy_timeout=0")  # waiting is done here, where it is known how
+        self._remember()
+        args = weakref.ref(self), self._wake
+        threading.Thread(target=_drain, args=args, name="audit-log", daemon=True).start()
+        self._end = weakref.finalize(self, self._wake.put, False)
+
+    def _open(self, survive: str, wait: float) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=wait, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute(f"PRAGMA synchronous={'FULL' if survive == 'power' else 'NORMAL'}")
+        db.execute("PRAGMA secure_delete=ON")
+        db.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer flushes per row
+        db.executescript(_TABLES)
+        db.create_function("chain", 3, self.keys.chain, deterministic=True)
+        return db
+
+    def hash(self, text: str) -> str:
+        """A keyed fingerprint of `text`, equal for equal texts and useless without the key."""
+        return self.keys.sign(b"text", text.encode("utf-8", "surrogatepass")).hex()[:32]
+
+    def append(self, event: str, /, detail: Mapping[str, Any] | None = None, **facts: Any) -> int:
+        """Add a row and return its sequence number; it is committed when this returns.
+
+        `detail` is the personal part, with the pseudonym under `user`: only it can be erased.
+
+        Raises:
+            AuditUnavailable: nothing was written.
+            WrongKey: the file's last row was not signed with this key; nothing was written.
+        """
+        return self._waiting(self.row(event, detail, **facts))
+
+    async def append_async(
+        self, event: str, /, detail: Mapping[str, Any] | None = None, **facts: Any
+    ) -> int:
+        """`append` that never blocks the event loop: it waits for other writers in a thread."""
+        row = self.row(event, detail, **facts)
+        seq = self._at_once(row)
+        return await anyio.to_thread.run_sync(self._waiting, row) if seq is None else seq
+
+    def append_later(
+        self, event: str, /, detail: Mapping[str, Any] | None = None, **facts: Any
+    ) -> None:
+        """Add a row about something that has happened: if the log is busy, keep it for the next.
+
+        A response is paid for; failing the call would not undo it. The next `append` writes what
+        is kept first, and is refused as long as that does not work.
+        """
+        row = self.row(event, detail, **facts)
+        try:
+            self._waiting(row)
+        except AuditUnavailable:
+            self._later.put(row)
+
+    async def append_later_async(
+        self, event: str, /, detail: Mapping[str, Any] | None = None, **facts: Any
+    ) -> None:
+        """`append_later` that never blocks the event loop."""
+        row = self.row(event, detail, **facts)
+        try:
+            if self._at_once(row) is None:
+                await anyio.to_thread.run_sync(self._waiting, row)
+        except AuditUnavailable:
+            self._later.put(row)
+
+    def drop(self, event: str, /, **facts: Any) -> None:
+        """Add a row from anywhere, also from a finaliser: it only queues, and never waits."""
+        self._later.put(self.row(event, None, **facts))
+        self._wake.put(True)
+
+    @property
+    def kept(self) -> int:
+        """Rows that wait in memory for the log to be available again."""
+        return self._later.qsize()
+
+    def row(self, event: str, detail: Mapping[str, Any] | None = None, **facts: Any) -> Row:
+        """Body and personal part of a row, as far as they do not depend on the row before."""
+        named = {"key": self.keys.name} if self.keys.name else {}
+        at = self._clock().isoformat(timespec="microseconds")
+        body = {"event": event, "time": at, **named, **facts}
+        if not detail:
+            return _line(body), None
+        text = _line({"salt": secrets.token_hex(8), **detail})
+        return _line({**body, "detail": self.keys.sign(b"detail", text.encode()).hex()}), text
+
+    def _waiting(self, row: Row) -> int:
+        """Append, and wait for other writers."""
+        pause, left = 0.001, self._wait
+        while True:
+            try:
+                with self._lock:
+                    return self._append(row)
+            except AuditUnavailable as error:
+                if "locked" not in error.reason or left <= 0:
+                    raise
+            self._sleep(min(pause, left))
+            left, pause = left - pause, min(0.025, pause * 2)
+
+    def _at_once(self, row: Row) -> int | None:
+        """Append if nobody else is writing; None if somebody is."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._append(row)
+        except AuditUnavailable as error:
+            if "locked" in error.reason:
+                return None
+            raise
+        finally:
+            self._lock.release()
+
+    def _append(self, row: Row) -> int:
+        self._same_files()
+        if self._known and self._later.empty():
+            try:
+                added = self._db.execute(_NEXT, row)  # one statement is one transaction
+            except sqlite3.Error as error:
+                raise AuditUnavailable(self.path, str(error)) from None
+            if added.rowcount == 1 and added.lastrowid is not None:
+                return added.lastrowid
+        with self.writing():
+            return self.insert(row)
+
+    def _take(self) -> list[Row]:
+        taken: list[Row] = []
+        with suppress(queue.Empty):
+            while True:
+                taken.append(self._later.get_nowait())
+        return taken
+
+    def insert(self, row: Row) -> int:
+        """Add a row inside `writing()`."""
+        body, detail = row
+        seq, before = self.last()
+        mac = self.keys.chain(before, seq + 1, body)
+        self._db.execute("INSERT INTO audit VALUES (?, ?, ?, ?)", (seq + 1, body, detail, mac))
+        return seq + 1
+
+    def last(self) -> tuple[int, bytes]:
+        """Sequence number and MAC of the last row, or of what stands before the first."""
+        row = self._db.execute("SELECT seq, mac FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+        return row or self.start()
+
+    def start(self) -> tuple[int, bytes]:
+        """What stands before the first row: nothing, or the checkpoint of a retention."""
+        row = self._db.execute("SELECT seq, mac, seal FROM checkpoint").fetchone()
+        if row is None:
+            return 0, GENESIS
+        if not self.keys.sealed(*row):
+            raise WrongKey(self.path)
+        return row[0], row[1]
+
+    def _check_key(self) -> None:
+        rows = self._db.execute(
+            "SELECT seq, body, mac FROM audit ORDER BY seq DESC LIMIT 2"
+        ).fetchall()
+        if not rows:
+            self.start()
+            return
+        seq, body, mac = rows[0]
+        before = rows[1][2] if len(rows) == 2 else self.start()[1]
+        if not self.keys.fits(mac, before, seq, str(body)):
+            raise WrongKey(self.path)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """What SQLite says, as this log's own error."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise AuditUnavailable(self.path, str(error)) from None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The database, as it stands on the disk; what is queued is written first if it can be."""
+        with self._lock, self.errors():
+            if not self._later.empty():
+                with suppress(AuditUnavailable), self.writing():
+                    pass
+            self._same_files()
+            yield self._db
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, which what is queued takes part in; all or nothing."""
+        with self._lock, self.errors():
+            self._same_files()
+            self._db.execute("BEGIN IMMEDIATE")
+            taken = self._take()
+            try:
+                if not self._known:
+                    self._check_key()
+                for row in taken:
+                    self.insert(row)
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                for row in taken:
+                    self._later.put(row)
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._known = True
+            self._remember()
+
+    def _remember(self) -> None:
+        for name, shrinks in ((str(self.path), False), (f"{self.path}-wal", True)):
+            with suppress(OSError):
+                found = Path(name).stat()
+                size = 0 if shrinks else found.st_size
+                self._files[name] = _Seen(found.st_dev, found.st_ino, size)
+
+    def _same_files(self) -> None:
+        """Refuse to write where nobody will look: into a file that was unlinked, swapped or cut."""
+        for name, seen in self._files.items():
+            try:
+                found = Path(name).stat()
+            except OSError:
+                raise AuditUnavailable(self.path, "its file is gone") from None
+            if (found.st_dev, found.st_ino) != (seen.device, seen.inode):
+                raise AuditUnavailable(self.path, "its file was replaced")
+            if found.st_size < seen.size:
+                raise AuditUnavailable(self.path, "its file was cut")
+
+    def write_queued(self) -> None:
+        """Write what is queued; what is not possible now is tried again a little later."""
+        try:
+            if not self._later.empty():
+                with self.writing():
+                    pass
+        except PolicyDenied:
+            self._sleep(0.05)
+            if self._end.alive:
+                self._wake.put(True)
+
+    def forget_pages(self) -> None:
+        """Leave nothing of what was removed in the write-ahead log."""
+        with self.errors():
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the file. Rows that were kept in memory are written first, if that is possible."""
+        with self._lock:
+            self._end()
+            try:
+                if not self._later.empty():
+                    with self.writing():
+                        pass
+            finally:
+                self._db.close()
+                self._files.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    device: int
+    inode: int
+    size: int
+
+
+def _drain(writer: "weakref.ref[AuditWriter]", wake: "queue.SimpleQueue[bool]") -> None:
+    """The log's thread: writes what was queued, unless another append has taken it along."""
+    while wake.get():
+        owner = writer()
+        if owner is not None:
+            owner.write_queued()
+        del owner

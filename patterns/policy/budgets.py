@@ -1,0 +1,368 @@
+"""Budgets that are taken from all at once or not at all: per minute, and in dollars per period.
+
+For requests, input tokens, output tokens and dollars that many callers share, nested as
+organisations are: a user's, a team's, the organisation's. A reservation that has to wait is booked
+at once and used later, so waiting is in order and nobody polls. Many processes: `redis_store`.
+
+Taught in chapter 01.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, NamedTuple, Protocol
+
+from patterns.policy.flow import PolicyDenied
+
+MINUTE: Final = 60.0
+DAY: Final = 86_400.0
+
+
+class Cost(NamedTuple):
+    """What a call takes, or what is given back: requests, input tokens, output tokens, dollars."""
+
+    requests: float = 0
+    input: float = 0
+    output: float = 0
+    usd: float = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Per minute: requests, input and output tokens. None does not limit; 0 allows nothing.
+
+    A bucket holds one minute's worth and refills continuously, as the API's own do. Dollars are
+    counted per calendar day and month in UTC, and do not refill before it is over.
+    """
+
+    rpm: float | None = None
+    itpm: float | None = None
+    otpm: float | None = None
+    usd_per_day: float | None = None
+    usd_per_month: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.__dict__.items():
+            if value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}; give a number from 0, or None for no limit.")
+
+    @property
+    def capacities(self) -> tuple[float | None, ...]:
+        """The three limits per minute, in the order of `Cost`."""
+        return self.rpm, self.itpm, self.otpm
+
+    def periods(self, now: float) -> list[tuple[str, float, float]]:
+        """The dollar limits that count at `now`: name of the period, limit, seconds it lasts."""
+        found = []
+        at = datetime.fromtimestamp(now, UTC)
+        if self.usd_per_day is not None:
+            found.append((f"{at:%Y-%m-%d}", self.usd_per_day, DAY - now % DAY))
+        if self.usd_per_month is not None:
+            after = datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
+            found.append((f"{at:%Y-%m}", self.usd_per_month, after.timestamp() - now))
+        return found
+
+
+class Charge(NamedTuple):
+    """A cost to one budget: its name, its limits, what it takes."""
+
+    key: str
+    limits: Limits
+    cost: Cost
+
+
+class Throttled(PolicyDenied):
+    """The budget does not allow the call now.
+
+    Attributes:
+        wait: seconds after which it would; None if it never would.
+    """
+
+    rule = "rate-limit"
+
+    def __init__(self, message: str, wait: float | None) -> None:
+        self.wait, self.why = wait, message
+        super().__init__(message)
+
+
+class AboveCapacity(Throttled):
+    """One call costs more than a full budget holds, so waiting does not help."""
+
+    rule = "above-capacity"
+
+    def __init__(self, what: str, cost: float, capacity: float) -> None:
+        self.cost, self.capacity = cost, capacity
+        super().__init__(
+            f"the call needs {cost:g} {what}, a full bucket holds {capacity:g}; make it smaller.",
+            None,
+        )
+
+
+class StoreFull(Exception):
+    """More keys are in use within a minute than the store may remember."""
+
+
+class Grant(NamedTuple):
+    """The store's answer: whether the cost is booked, and how many seconds to wait."""
+
+    granted: bool
+    wait: float
+
+
+class Store(Protocol):
+    """Where the levels are kept, and who owns what. Every method is atomic."""
+
+    def reserve(self, charges: Sequence[Charge], max_wait: float) -> Grant:
+        """Book all the charges if that is possible within `max_wait` seconds, otherwise none."""
+        ...
+
+    def adjust(
+        self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
+    ) -> None:
+        """Give back (or take, if negative); cap the levels of the last, and hold it for a while."""
+        ...
+
+    def claim(self, name: str, owner: str) -> str:
+        """Make `owner` the owner of an id unless it has one; returns whose it is."""
+        ...
+
+    def owner(self, name: str) -> str | None:
+        """Whose an id is, None if nobody claimed it."""
+        ...
+
+    async def reserve_async(self, charges: Sequence[Charge], max_wait: float) -> Grant:
+        """`reserve` without blocking the event loop."""
+        ...
+
+    async def adjust_async(
+        self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
+    ) -> None:
+        """`adjust` without blocking the event loop."""
+        ...
+
+    async def claim_async(self, name: str, owner: str) -> str:
+        """`claim` without blocking the event loop."""
+        ...
+
+    async def owner_async(self, name: str) -> str | None:
+        """`owner` without blocking the event loop."""
+        ...
+
+
+def check_capacity(limits: Limits, cost: Cost) -> None:
+    """Refuse at once what no waiting makes possible.
+
+    Raises:
+        AboveCapacity: a part of the cost is more than a full budget.
+    """
+    names = ("requests", "input tokens", "output tokens", "dollars a day", "dollars a month")
+    parts = (*cost, cost.usd)
+    caps = (*limits.capacities, limits.usd_per_day, limits.usd_per_month)
+    for what, part, capacity in zip(names, parts, caps, strict=True):
+        if capacity is not None and part > capacity:
+            raise AboveCapacity(what, part, capacity)
+
+
+class TokenBucket:
+    """A level that refills continuously up to its capacity, and may be overdrawn.
+
+    Args:
+        capacity: tokens in a full bucket, and per minute.
+        now: seconds on any clock; one that runs backwards refills nothing.
+    """
+
+    __slots__ = ("at", "capacity", "level")
+
+    def __init__(self, capacity: float, now: float) -> None:
+        self.capacity, self.level, self.at = capacity, float(capacity), now
+
+    def refill(self, now: float) -> None:
+        """Bring the level up to `now`."""
+        if now > self.at:
+            self.level = min(self.capacity, self.level + (now - self.at) * self.capacity / MINUTE)
+            self.at = now
+
+    def wait(self, cost: float) -> float:
+        """Seconds until the level covers `cost`, as of the last refill."""
+        missing = cost - self.level
+        if missing <= 0 or cost <= 0:
+            return 0.0
+        return missing * MINUTE / self.capacity if self.capacity else float("inf")
+
+    def add(self, tokens: float) -> None:
+        """Give back, or take if negative; never above the capacity."""
+        self.level = min(self.capacity, self.level + tokens)
+
+
+class _Account:
+    """The budgets of one key. A limit that changes, or goes and comes back, keeps its level."""
+
+    __slots__ = ("all", "buckets", "held_until", "limits", "now", "spent")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self.now = self.held_until = now
+        self.all: list[TokenBucket | None] = [None, None, None]
+        self.spent: dict[str, float] = {}
+        self.become(limits, now)
+
+    def become(self, limits: Limits, now: float) -> None:
+        """Take new limits."""
+        self.limits = limits
+        for index, capacity in enumerate(limits.capacities):
+            bucket = self.all[index]
+            if capacity is None:
+                continue
+            if bucket is None:
+                self.all[index] = TokenBucket(capacity, now)
+            elif bucket.capacity != capacity:
+                bucket.refill(now)
+                bucket.capacity, bucket.level = capacity, min(capacity, bucket.level)
+        self.buckets = [
+            bucket if capacity is not None else None
+            for bucket, capacity in zip(self.all, limits.capacities, strict=True)
+        ]
+
+    def wait(self, cost: Cost, now: float, today: float) -> float:
+        """Seconds until all of the budgets allow it."""
+        now = self.now = max(self.now, now)  # a clock that runs backwards stands still
+        wait = self.held_until - now
+        for bucket, part in zip(self.buckets, cost[:3], strict=True):
+            if bucket is not None:
+                bucket.refill(now)
+                wait = max(wait, bucket.wait(part))
+        if cost.usd > 0:
+            for period, limit, lasts in self.limits.periods(today):
+                if self.spent.get(period, 0.0) + cost.usd > limit:
+                    wait = max(wait, lasts)
+        return wait if wait > 0 else 0.0
+
+    def add(self, give: Cost, sign: int, today: float) -> None:
+        for bucket, part in zip(self.buckets, give[:3], strict=True):
+            if bucket is not None:
+                bucket.add(sign * part)
+        if give.usd:
+            self.spent = {
+                period: max(0.0, self.spent.get(period, 0.0) - sign * give.usd)
+                for period, _, _ in self.limits.periods(today)
+            }
+
+    def idle(self, now: float, today: float) -> bool:
+        """Whether a fresh account would be no different."""
+        self.wait(Cost(), now, today)
+        full = all(one is None or one.level >= one.capacity for one in self.all)
+        current = {period for period, _, _ in self.limits.periods(today)}
+        return full and self.held_until <= self.now and not current & set(self.spent)
+
+
+class MemoryStore:
+    """Levels of one process; eight processes with one each admit eight times the limit.
+
+    Args:
+        clock: monotonic seconds.
+        today: seconds since 1970, for dollars per day and month.
+        max_keys: keys to remember. One that has refilled makes room; if none has, the store is
+            full rather than forgetful.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], float] = time.time,
+        max_keys: int = 100_000,
+    ) -> None:
+        self._clock, self._today, self._max_keys = clock, today, max_keys
+        self._accounts: OrderedDict[str, _Account] = OrderedDict()
+        self._owners: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def reserve(self, charges: Sequence[Charge], max_wait: float) -> Grant:
+        """Book all the charges if that is possible within `max_wait` seconds, otherwise none."""
+        now, today = self._clock(), self._today()
+        with self._lock:
+            found = [(self._account(key, limits, now), cost) for key, limits, cost in charges]
+            wait = max([account.wait(cost, now, today) for account, cost in found], default=0.0)
+            if wait > max_wait:
+                return Grant(False, wait)
+            for account, cost in found:
+                account.add(cost, -1, today)
+            return Grant(True, wait)
+
+    def adjust(
+        self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
+    ) -> None:
+        """Give back (or take, if negative); cap the levels of the last, and hold it for a while."""
+        now, today = self._clock(), self._today()
+        with self._lock:
+            for key, limits, give in charges:
+                account = self._account(key, limits, now)
+                account.wait(Cost(), now, today)
+                account.add(give, 1, today)
+            if charges:
+                account.held_until = max(account.held_until, account.now + hold)
+                for bucket, most in zip(account.buckets, (at_most or ())[:3], strict=False):
+                    if bucket is not None:
+                        bucket.level = min(bucket.level, most)
+
+    def claim(self, name: str, owner: str) -> str:
+        """Make `owner` the owner of an id unless it has one; returns whose it is."""
+        with self._lock:
+            while len(self._owners) >= self._max_keys:
+                self._owners.popitem(last=False)
+            return self._owners.setdefault(name, owner)
+
+    def owner(self, name: str) -> str | None:
+        """Whose an id is, None if nobody claimed it."""
+        with self._lock:
+            return self._owners.get(name)
+
+    async def reserve_async(self, charges: Sequence[Charge], max_wait: float) -> Grant:
+        """`reserve`; memory does not block."""
+        return self.reserve(charges, max_wait)
+
+    async def adjust_async(
+        self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
+    ) -> None:
+        """`adjust`; memory does not block."""
+        self.adjust(charges, at_most, hold)
+
+    async def claim_async(self, name: str, owner: str) -> str:
+        """`claim`; memory does not block."""
+        return self.claim(name, owner)
+
+    async def owner_async(self, name: str) -> str | None:
+        """`owner`; memory does not block."""
+        return self.owner(name)
+
+    def levels(self, key: str, limits: Limits) -> tuple[float | None, ...]:
+        """The three levels now, None where nothing is limited; to look at, not to decide by."""
+        now = self._clock()
+        with self._lock:
+            account = self._account(key, limits, now)
+            account.wait(Cost(), now, self._today())
+            return tuple(None if one is None else one.level for one in account.buckets)
+
+    def _account(self, key: str, limits: Limits, now: float) -> _Account:
+        account = self._accounts.get(key)
+        if account is None:
+            if len(self._accounts) >= self._max_keys:
+                self._make_room(now)
+            account = self._accounts[key] = _Account(limits, now)
+        elif account.limits is not limits and account.limits != limits:
+            account.become(limits, now)
+        self._accounts.move_to_end(key)
+        return account
+
+    def _make_room(self, now: float) -> None:
+        oldest, account = next(iter(self._accounts.items()))
+        if not account.idle(now, self._today()):
+            raise StoreFull(
+                f"{self._max_keys} keys are in use within a minute; raise max_keys or use Redis."
+            )
+        del self._accounts[oldest]

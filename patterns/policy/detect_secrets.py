@@ -1,0 +1,152 @@
+"""Find IP addresses and secrets: keys, tokens, passwords, connection strings, webhook URLs.
+
+Taught in chapter 01.
+"""
+
+import ipaddress
+import re
+from typing import Final
+
+from patterns.policy.identifiers import FOUND, Context, Spans, Strictness, words
+
+# IP address -------------------------------------------------------------------------------------
+
+_IP4 = r"\d{1,3}(?:\.\d{1,3}){3}"
+_IP = re.compile(
+    rf"(?<![0-9A-Za-z_.]){_IP4}(?![0-9A-Za-z_]|\.\d)"
+    r"|(?<![0-9A-Za-z_.:])(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?=:\d{1,5}(?![0-9A-Za-z_:.]))"
+    rf"|(?<![0-9A-Za-z_.:])(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_IP4}|[0-9A-Fa-f]{{0,4}})"
+    r"(?![0-9A-Za-z_:]|\.\d)"
+)
+_VERSION_WORDS = words(
+    "version", "ver\\b", "rev\\b", "v\\.", "release", "build", "firmware", "driver", "section",
+    "sec\\.", "chapter", "clause", "article", "figure", "table", "step", "kapitel", "abschnitt",
+    "oid", "[a-z]{2,20}/",
+)  # fmt: skip
+_PINNED = re.compile(r"[\w\]][=<>~]=\Z")  # name>=1.2.0.4
+_IP_WORDS = words("ip\\b", "ipv4", "ipv6", "address", "addr", "host", "server", "dns", "gateway")
+
+
+def ips(text: str, context: Context, strictness: Strictness) -> Spans:
+    """IPv4 and IPv6 addresses; four numbers may also be a version, and words tell."""
+    for match in _IP.finditer(text):
+        shown, start = match[0], match.start()
+        valid = _is_ip6(shown, text, start) if ":" in shown else _is_ip4(shown, context, start)
+        if valid or (strictness == "loose" and ":" not in shown):
+            yield match.span()
+
+
+def _is_ip4(shown: str, context: Context, start: int) -> bool:
+    if any(int(part) > 255 or (part[0] == "0" and len(part) == 2) for part in shown.split(".")):
+        return False
+    if _PINNED.search(context.text, max(0, start - 3), start):
+        return context.before(start, _IP_WORDS) >= 0
+    version = context.before(start, _VERSION_WORDS, 16)
+    return version < 0 or context.before(start, _IP_WORDS) > version
+
+
+def _is_ip6(shown: str, text: str, start: int) -> bool:
+    try:
+        ipaddress.IPv6Address(shown)
+    except ValueError:
+        return False
+    digits = sum(one != ":" for one in shown)
+    if "::" not in shown or shown == "::1":
+        return not re.search(r"[\w)\]]\[\Z", text[max(0, start - 2) : start])
+    return digits >= 4 and any(map(str.isdigit, shown))
+
+
+# secrets ----------------------------------------------------------------------------------------
+
+_KEY = re.compile(
+    r"(?<![0-9A-Za-z_-])(?:"
+    r"sk-[0-9A-Za-z_-]{20,200}"  # Anthropic, OpenAI and others
+    r"|(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{16}"  # AWS
+    r"|gh[opsur]_[0-9A-Za-z]{30,255}|github_pat_[0-9A-Za-z_]{30,255}|glpat-[0-9A-Za-z_-]{20,64}"
+    r"|xox[abeoprs]-[0-9A-Za-z-]{10,250}|xapp-[0-9A-Za-z-]{10,250}"  # Slack
+    r"|AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{20,250}|GOCSPX-[0-9A-Za-z_-]{20,64}"  # Google
+    r"|(?:sk|rk|pk)_(?:live|test)_[0-9A-Za-z]{16,250}|whsec_[0-9A-Za-z]{24,64}"  # Stripe
+    r"|(?:npm|hf|gsk|pypi|dop_v1|dckr_pat|lin_api|nvapi|r8|sq0atp|shpat|shpss)[_-][0-9A-Za-z_-]{20,250}"
+    r"|SG\.[0-9A-Za-z_-]{16,32}\.[0-9A-Za-z_-]{16,64}|(?:AC|SK)[0-9a-f]{32}|key-[0-9a-f]{32}"
+    r"|eyJ[0-9A-Za-z_-]{8,2000}\.eyJ[0-9A-Za-z_-]{8,4000}\.[0-9A-Za-z_-]{8,2000}"  # JWT
+    r"|\d{8,10}:AA[0-9A-Za-z_-]{33}"  # Telegram
+    r")(?![0-9A-Za-z_])"
+)
+_BLOCK = re.compile(
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----)){0,8000}"
+    r"(?:-----END [A-Z ]{0,40}-----)?"
+)
+_URLS = re.compile(
+    r"https://(?:hooks\.slack\.com/(?:services|workflows|triggers)/[0-9A-Za-z_/-]{10,200}"
+    r"|(?:(?:canary|ptb)\.)?discord(?:app)?\.com/api/webhooks/\d{5,25}/[0-9A-Za-z_-]{20,120}"
+    r"|[0-9a-z-]{1,60}\.webhook\.office\.com/[0-9A-Za-z_@/-]{20,400}"
+    r"|hooks\.zapier\.com/hooks/catch/[0-9A-Za-z/]{5,80})"
+)
+_CONNECTION = re.compile(
+    r"[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:([^\s@/\"'<>\x00]{1,128})@[0-9A-Za-z\[]"
+)
+_NAMED_KEY = re.compile(
+    r"(?:api[ _-]?keys?|secret(?:[ _-]?(?:access[ _-]?)?key)?|(?:access|auth|api|bearer|refresh)"
+    r"[ _-]?token|(?:access|account|private|signing|encryption|shared[ _-]?access)[ _-]?key"
+    r"|client[ _-]?secret|authorization|bearer|token|credentials?|signature|sig)[\"'`]?"
+    r"(?: {0,3}(?:[:=]{1,2}>?|is|to|=) {0,3}| )[\"'`]?(?:bearer |basic )?[\"'`]?"
+    r"([0-9A-Za-z_+/.=~%-]{16,300})",
+    re.IGNORECASE,
+)
+_PASSWORD = re.compile(
+    r"(?:passwor[dt]|passwd|passphrase|pwd|passwort|contraseña|contrasena|mot de passe|secret)"
+    r"[\"'`]?(?: {0,2}(=>|:=|=|:| is | lautet | est | es ) {0,2})"
+    r"(?:\"([^\"\n\x00]{4,128})\"|'([^'\n\x00]{4,128})'|([^\s\"'`,;&\x00]{4,128}))",
+    re.IGNORECASE,
+)
+_SECRET_WORDS = words("passw", "passphrase", "pwd", "secret", "api.?key", "token", "access.?key")
+_NO_PASSWORD: Final = re.compile(
+    r"(?:none|null|true|false|str|string|required|optional|undefined|password|passwd|self|args"
+    r"|os|env|config|settings|input|hidden|redacted|text|bytes|int|data|request|process"
+    r"|[*x•.\-_]{3,})\b.{0,40}|\$\{?[a-z_]\w{0,60}\}?|\$\(.*|%s|%\(\w+\)s|\{.*|<.*>|[\w.]+\(.*\)|[*•.\-_x]{3,}",
+    re.IGNORECASE,
+)
+
+
+def keys(text: str, context: Context, strictness: Strictness) -> Spans:
+    """Keys by their shape, and what is named a key, a token or a password."""
+    spans = [match.span() for match in _KEY.finditer(text) if any(map(str.isdigit, match[0]))]
+    if "-----BEGIN" in text:
+        spans += [match.span() for match in _BLOCK.finditer(text)]
+    if "://" in text:
+        spans += [match.span() for match in _URLS.finditer(text)]
+        spans += [match.span(1) for match in _CONNECTION.finditer(text) if match[1][0] not in "$<{"]
+    if strictness != "strict":
+        spans += _named(text, context)
+    end = 0
+    for start, stop in sorted(spans):
+        if start >= end:
+            yield start, stop
+            end = stop
+
+
+def _named(text: str, context: Context) -> list[tuple[int, int]]:
+    spans, found = list[tuple[int, int]](), list[tuple[int, int]]()
+    for match in _NAMED_KEY.finditer(text):
+        value = match[1].rstrip(".")
+        if _looks_random(value):
+            spans.append((match.start(1), match.start(1) + len(value)))
+    for match in _PASSWORD.finditer(text):
+        index = match.lastindex or 1
+        value = match[index].rstrip(".")
+        plain = value.isalpha() and value.islower()
+        if index < 4 or not (plain and match[1] != "="):
+            found.append((match.start(index), match.start(index) + len(value)))
+    for begin, end in context.cells(_SECRET_WORDS):
+        value = text[begin:end].strip(" \"'\r")
+        if len(value) >= 4 and FOUND not in value:
+            start = text.index(value, begin)
+            found.append((start, start + len(value)))
+    spans += [span for span in found if not _NO_PASSWORD.fullmatch(text[span[0] : span[1]])]
+    return spans
+
+
+def _looks_random(value: str) -> bool:
+    digits = sum(map(str.isdigit, value))
+    letters = sum(map(str.isalpha, value))
+    return digits >= 2 and letters >= 2 and len(set(value)) >= 8 and "://" not in value

@@ -1,0 +1,110 @@
+"""One flow for sync and async clients: a policy is a generator, and two thin drivers run it.
+
+As `httpx.Auth.auth_flow` does: the generator yields the request that shall be sent and gets the
+response, or yields `Do`, work that waits in each client's own way. So what is decided, in which
+order, and what happens on failure stands once. Here too: what the policies of one call tell its
+audit row.
+
+Taught in chapter 01.
+"""
+
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
+
+Flow = Generator[Any, Any, Any]
+
+
+class PolicyDenied(Exception):
+    """A policy said no. Nothing of the call was sent, and the SDK does not retry it.
+
+    Attributes:
+        rule: short name of the rule that denied.
+        why: the reason for the audit log, without any text of the request.
+    """
+
+    rule = "policy"
+    why = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Work that waits: `sync` blocks the thread, `other` gives the event loop back."""
+
+    sync: Callable[[], Any]
+    other: Callable[[], Awaitable[Any]]
+
+
+class Policy(Middleware):
+    """A middleware that is written once, as `flow`."""
+
+    def flow(self, request: APIRequest) -> Flow:
+        """Yield requests to send and `Do` to wait for; return the response."""
+        return (yield request)
+
+    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
+        flow = self.flow(request)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = step.sync() if type(step) is Do else call_next(step)
+                except BaseException as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    async def handle_async(
+        self, request: APIRequest, call_next: AsyncCallNext
+    ) -> AsyncAPIResponse[Any]:
+        flow = self.flow(request)
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = await (step.other() if type(step) is Do else call_next(step))
+                except BaseException as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+_notes: ContextVar[dict[str, Any] | None] = ContextVar("notes", default=None)
+
+
+@contextmanager
+def noting() -> Iterator[dict[str, Any]]:
+    """Collect what the policies of one call have to say to the audit log."""
+    notes: dict[str, Any] = {}
+    token = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(token)
+
+
+def notes() -> dict[str, Any] | None:
+    """The notes of the running call; None when nobody keeps them."""
+    return _notes.get()
+
+
+def observed(kept: dict[str, Any] | None, policy: str, what: Mapping[str, int]) -> None:
+    """Tell the audit row what a policy would have done, had it not only observed."""
+    if kept is not None and what:
+        counts = kept.setdefault("observed", {}).setdefault(policy, {})
+        counts.update(what)
+
+
+def note(key: str, value: Any) -> None:
+    """Say something about the running call to its audit row; never put prompt text in it."""
+    kept = _notes.get()
+    if kept is not None:
+        kept[key] = value

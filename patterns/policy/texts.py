@@ -1,0 +1,248 @@
+"""Every text that a request or an answer carries: where it stands, who wrote it, what it is called.
+
+A policy that looks at one place only is passed by using another. So one walk gives them all:
+system, turns, tool results, documents, tool input, dictionary keys, numbers. With each comes its
+origin, since your own system prompt deserves another trust than a web page in a tool result, and
+its label, since `{"ssn": "123456789"}` says what a checksum cannot.
+
+Taught in chapter 01.
+"""
+
+import datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+from patterns.policy.flow import PolicyDenied
+
+Json = Mapping[str, Any]
+Origin = Literal["system", "user", "assistant", "tool", "document", "answer"]
+ORIGINS: Final[tuple[Origin, ...]] = get_args(Origin)
+_OBJECT: Final = (dict, Mapping)
+"""Asking for the abstract class alone is five times as slow, and every body is asked often."""
+_LIST: Final = (list, tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A step of a path: not the value under a dictionary key, but the key itself."""
+
+    name: str
+
+
+Path = tuple[str | int | Key, ...]
+
+SEALED: Final = frozenset(("thinking", "redacted_thinking"))
+"""Blocks that must go back to the API as they came: a changed one breaks its signature."""
+FIXED: Final = frozenset(("name", "id", "custom_id", "tool_use_id", "title_id", "user_id"))
+"""Fields that hold names: they are looked at, and cannot be rewritten without breaking the call."""
+_NOT_TEXT: Final = frozenset(
+    ("type", "role", "model", "media_type", "stop_reason", "cache_control", "authorization_token")
+) | frozenset(("file_id", "signature", "encrypted_content", "encrypted_index", "prefill"))
+_FREE_FORM: Final = frozenset(("input", "input_schema", "metadata", "output_config"))
+_RESULTS: Final = ("tool_result", "mcp_tool_result", "web_search_tool_result")
+_DOCUMENTS: Final = ("document", "search_result")
+_LONG_NUMBER: Final = 10**6
+
+
+class NotReadable(PolicyDenied):
+    """The request is not what policies can read, so none can allow it."""
+
+    rule = "unreadable-body"
+
+
+class Slot(NamedTuple):
+    """One string or long number of a request.
+
+    Attributes:
+        path: where it stands.
+        text: what it says; a number as its digits.
+        origin: who wrote it.
+        label: the keys it stands under in free-form data.
+        kind: `text`, `number`, `key` (a dictionary's key), or `fixed` (a name that must stay).
+    """
+
+    path: Path
+    text: str
+    origin: Origin = "user"
+    label: str = ""
+    kind: Literal["text", "number", "key", "fixed"] = "text"
+
+
+Run = list[Slot]
+"""Strings that the model reads as one text: neighbouring text blocks and turns of one role."""
+
+
+class Texts:
+    """All texts of a body, in the order in which the API reads them, and what is attached.
+
+    Attributes:
+        runs: the texts, grouped as the model reads them.
+        images, documents: how many are attached.
+        files: ids of files that are named.
+        tools: names of tools that a turn adds, of kinds that no list of tools shows.
+
+    Raises:
+        NotReadable: a value that is no JSON, which a scan would pass unseen.
+    """
+
+    def __init__(self, body: Json, origin: Origin = "system") -> None:
+        self.images = self.documents = 0
+        self.files: list[str] = []
+        self.tools: list[str] = []
+        self.runs: list[Run] = []
+        for key in sorted(body, key=lambda key: (key == "messages", key == "system")):
+            value = body[key]
+            if key in _NOT_TEXT:
+                continue
+            if key == "messages" and isinstance(value, _LIST):
+                self._turns(value)
+            elif key in ("system", "content", "completion", "prompt"):
+                self._content(value, (key,), self._new_run(), origin)
+            elif key in FIXED and isinstance(value, str):
+                self._add((key,), value, origin, kind="fixed")
+            else:
+                self._any(value, (key,), origin, free=key in _FREE_FORM)
+        self.runs = [run for run in self.runs if run]
+
+    def _new_run(self) -> Run:
+        self.runs.append([])
+        return self.runs[-1]
+
+    def _add(
+        self, path: Path, text: str, origin: Origin, label: str = "", kind: Any = "text"
+    ) -> None:
+        if text:
+            self.runs.append([Slot(path, text, origin, label, kind)])
+
+    def _turns(self, turns: Any) -> None:
+        role, run = None, self._new_run()
+        for index, turn in enumerate(turns):
+            if not isinstance(turn, _OBJECT):
+                raise NotReadable(f"turn {index} is {type(turn).__name__}, not an object; fix it.")
+            if turn.get("role") != role:
+                role, run = turn.get("role"), self._new_run()
+            origin: Origin = role if role in ("assistant", "system") else "user"
+            self._content(turn.get("content"), ("messages", index, "content"), run, origin)
+            for key in turn:
+                if key not in ("role", "content"):
+                    self._any(turn[key], ("messages", index, key), origin)
+
+    def _content(self, value: Any, path: Path, run: Run, origin: Origin) -> None:
+        if isinstance(value, str):
+            run.append(Slot(path, value, origin))
+        elif isinstance(value, _LIST):
+            for index, block in enumerate(value):
+                self._block(block, (*path, index), run, origin)
+        else:
+            self._any(value, path, origin)
+
+    def _block(self, block: Any, path: Path, run: Run, origin: Origin) -> None:
+        if isinstance(block, _OBJECT) and block.get("type") in ("text", "compaction"):
+            key = "text" if block["type"] == "text" else "content"
+            if isinstance(block.get(key), str):
+                run.append(Slot((*path, key), block[key], origin))
+                block = {name: value for name, value in block.items() if name != key}
+            if len(block) > 1:
+                self._any(block, path, origin)
+        else:
+            self._any(block, path, origin)
+
+    def _any(
+        self, value: Any, path: Path, origin: Origin, label: str = "", *, free: bool = False
+    ) -> None:
+        if isinstance(value, str):
+            self._add(path, value, origin, label)
+        elif isinstance(value, bool) or value is None:
+            return
+        elif isinstance(value, int):
+            if abs(value) >= _LONG_NUMBER:
+                self._add(path, str(value), origin, label, "number")
+        elif isinstance(value, _LIST):
+            for index, item in enumerate(value):
+                self._any(item, (*path, index), origin, label, free=free)
+        elif isinstance(value, _OBJECT):
+            self._free(value, path, origin, label) if free else self._mapping(value, path, origin)
+        elif not isinstance(value, float | datetime.date):
+            raise NotReadable(
+                f"{path[-1]!r} holds a {type(value).__name__}, which no policy can read; "
+                "send plain JSON."
+            )
+
+    def _free(self, value: Json, path: Path, origin: Origin, label: str) -> None:
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise NotReadable(f"{key!r} is a key and no string; send plain JSON.")
+            if len(key) > 5:
+                self._add((*path, Key(key)), key, origin, kind="key")
+            inner = f"{label[-40:]} {key}" if label else key
+            self._any(item, (*path, key), origin, inner, free=True)
+
+    def _mapping(self, value: Json, path: Path, origin: Origin) -> None:
+        kind = value.get("type")
+        if isinstance(kind, str):
+            if kind in SEALED:
+                return
+            origin = self._typed(value, kind, origin)
+        for key, item in value.items():
+            if key in _FREE_FORM:
+                self._any(item, (*path, key), origin, free=True)
+            elif key == "content":
+                self._content(item, (*path, key), self._new_run(), origin)
+            elif key in FIXED and isinstance(item, str):
+                self._add((*path, key), item, origin, kind="fixed")
+            elif key not in _NOT_TEXT and not (key == "data" and kind == "base64"):
+                self._any(item, (*path, key), origin)
+
+    def _typed(self, value: Json, kind: str, origin: Origin) -> Origin:
+        self.images += kind == "image"
+        self.documents += kind == "document"
+        if isinstance(value.get("file_id"), str):
+            self.files.append(value["file_id"])
+        if kind == "tool_addition":
+            tool = value.get("tool")
+            self.tools += sorted(_names(tool)) or ["?"]
+        if kind.endswith("tool_result") or kind in _RESULTS:
+            return "tool"
+        if kind in _DOCUMENTS and origin == "user":
+            return "document"
+        return origin
+
+
+def _names(tool: Any) -> Iterator[str]:
+    if isinstance(tool, Mapping):
+        for key in ("name", "mcp_server_name", "server_name"):
+            if isinstance(tool.get(key), str):
+                yield tool[key] if key == "name" else f"mcp:{tool[key]}"
+        for value in tool.values():
+            yield from _names(value)
+
+
+def texts_of(body: Json, origin: Origin = "system") -> list[Run]:
+    """Every text of a body of ours, or with `answer` of an answer."""
+    return Texts(body, origin).runs
+
+
+def edited(body: Json, edits: Mapping[Path, Any]) -> dict[str, Any]:
+    """A copy of `body` with other values at some paths; what is not on a path is shared."""
+    fresh: dict[str, Any] = dict(body)
+    copies: dict[Path, Any] = {}
+    renamed: list[tuple[Any, str, Any]] = []
+    for path, value in edits.items():
+        node: Any = fresh
+        for depth, step in enumerate(path[:-1], start=1):
+            if path[:depth] not in copies:
+                child = node[step]
+                copies[path[:depth]] = dict(child) if isinstance(child, _OBJECT) else list(child)
+                node[step] = copies[path[:depth]]
+            node = copies[path[:depth]]
+        last = path[-1]
+        if isinstance(last, Key):
+            renamed.append((node, last.name, value))
+        else:
+            node[last] = value
+    for node, old, new in reversed(renamed):
+        items = [(new if key == old else key, value) for key, value in node.items()]
+        node.clear()
+        node.update(items)
+    return fresh

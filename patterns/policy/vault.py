@@ -1,0 +1,150 @@
+"""Reversible masking: the API sees `[EMAIL_1]`, your tools and users see the address.
+
+For agents: a tool that is called with `[EMAIL]` fails, and one that is called with the value works.
+The placeholders of a conversation are stable, so prompt caching keeps working; the values stay in
+this process, for a while. What the model may do with a placeholder, it may do with the value: the
+vault keeps data from the API, and does not make an agent more careful with it.
+
+Taught in chapter 01.
+"""
+
+import json
+import re
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from patterns.policy.detectors import Match
+from patterns.policy.texts import SEALED
+
+_NUMBERS: Final = 7_700_000_000_000
+"""Placeholders for numbers in JSON begin here: 13 digits that no card or article number has."""
+_PLACEHOLDER: Final = re.compile(r"\[[A-Z_]{2,20}_[1-9]\d{0,5}\]|(?<!\d)77000000\d{5}(?!\d)")
+_BEGUN: Final = re.compile(
+    r"(?:\[(?:[A-Z_]{0,21}(?:\d{1,6})?)|(?<!\d)(?:7|77|770{1,6}(?:\d{1,5})?))\Z"
+)
+
+
+class Conversation:
+    """The values of one conversation and what stands for them."""
+
+    def __init__(self) -> None:
+        self.used = 0.0
+        self._shown: dict[tuple[str, str, bool], str] = {}
+        self._values: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def mask(self, match: Match, value: str, number: bool) -> str:
+        """The placeholder for a value, the same whenever it comes again."""
+        kind = "NUMBER" if number else match.type.upper()
+        with self._lock:
+            shown = self._shown.get((kind, value, number))
+            if shown is None:
+                self._counts[kind] += 1
+                count = self._counts[kind]
+                shown = str(_NUMBERS + count) if number else f"[{kind}_{count}]"
+                self._shown[kind, value, number] = shown
+                self._values[shown] = value
+        return shown
+
+    def restore(self, text: str, *, escaped: bool = False) -> str:
+        """`text` with the values back in; `escaped` for text that is itself JSON."""
+        if "[" not in text and "77000000" not in text:
+            return text
+
+        def value(found: re.Match[str]) -> str:
+            kept = self._values.get(found[0], found[0])
+            return json.dumps(kept)[1:-1] if escaped else kept
+
+        return _PLACEHOLDER.sub(value, text)
+
+    def restored(self, value: Any, *, escaped: bool = False) -> Any:
+        """A JSON value with the values back in, in keys, strings and numbers."""
+        if isinstance(value, str):
+            return self.restore(value, escaped=escaped)
+        if isinstance(value, list):
+            return [self.restored(one, escaped=escaped) for one in value]
+        if isinstance(value, Mapping):
+            if value.get("type") in SEALED:
+                return value
+            return {
+                self.restore(key): self.restored(one, escaped=escaped and key == "text")
+                for key, one in value.items()
+            }
+        if type(value) is int and str(value) in self._values:
+            return int(self._values[str(value)])
+        return value
+
+
+def literals(text: str) -> list[Match]:
+    """Text that only looks like a placeholder: masked as well, or it would be taken for one."""
+    if "[" not in text and "77000000" not in text:
+        return []
+    return [Match(*found.span(), "literal") for found in _PLACEHOLDER.finditer(text)]
+
+
+class RestoredText:
+    """Streamed text with the values back in; it holds back only a placeholder that has begun."""
+
+    def __init__(self, conversation: Conversation, *, escaped: bool) -> None:
+        self._conversation, self._escaped, self._held = conversation, escaped, ""
+
+    def feed(self, piece: str) -> str:
+        """Add a piece; returns what can be shown now."""
+        text = self._held + piece
+        begun = _BEGUN.search(text, max(0, len(text) - 32))
+        end = begun.start() if begun else len(text)
+        self._held = text[end:]
+        return self._conversation.restore(text[:end], escaped=self._escaped)
+
+    def flush(self) -> str:
+        """Everything that was held: the text is complete."""
+        held, self._held = self._held, ""
+        return self._conversation.restore(held, escaped=self._escaped)
+
+
+class Vault:
+    """The conversations that are going on in this process.
+
+    Args:
+        lifetime: seconds after its last use when a conversation is forgotten.
+        most: conversations kept; the one that was used longest ago makes room.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        lifetime: float = 3_600,
+        most: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lifetime, self._most, self._clock = lifetime, most, clock
+        self._kept: OrderedDict[str, Conversation] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def conversation(self, name: str) -> Conversation:
+        """The conversation of that name; a new one if it was never used, or not for a while."""
+        with self._lock:
+            now = self._clock()
+            while self._kept and self._is_over(now):
+                self._kept.popitem(last=False)
+            found = self._kept.setdefault(name, Conversation())
+            found.used = now
+            self._kept.move_to_end(name)
+            return found
+
+    def _is_over(self, now: float) -> bool:
+        oldest = next(iter(self._kept.values()))
+        return now - oldest.used > self._lifetime or len(self._kept) > self._most
+
+    def forget(self, name: str) -> None:
+        """Forget a conversation at once."""
+        with self._lock:
+            self._kept.pop(name, None)
