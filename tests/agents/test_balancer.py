@@ -1,7 +1,10 @@
 """Balancing: who is asked next, what headroom is, and what it is worth under a limit."""
 
+import asyncio
+
 import pytest
 from agents_pools import World, measure
+from anthropic.types import Usage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,11 +13,16 @@ from patterns.agents.balancer import (
     Balancer,
     Gauge,
     RoundRobin,
+    SharedBalancer,
     Size,
     Standby,
     read_gauges,
 )
-from patterns.agents.plan import Agent, Task
+from patterns.agents.plan import Agent, Plan, Task
+from patterns.agents.report import Context, Reply
+from patterns.agents.scheduler import run_plan
+from patterns.fake_api import VirtualClock
+from patterns.policy.budgets import Limits, MemoryStore
 
 A, B = Agent("a", pool="one"), Agent("b", pool="two")
 TASK = Task("t", "")
@@ -218,3 +226,43 @@ def test_no_call_is_blocked_at_95_per_cent_and_the_tail_is_shorter() -> None:
     robin, _ = measure(RoundRobin(), World(seed=2, calls=300))
     assert blocked == 0
     assert slow <= 0.7 * robin
+
+
+def test_workers_with_one_store_stay_inside_one_limit() -> None:
+    """Four processes' worth of balancers, one pool: together they admit it once."""
+    clock = VirtualClock()
+    store, limits = MemoryStore(clock=clock.now), {"one": Limits(rpm=60)}
+    started: list[float] = []
+
+    async def call(agent: Agent, task: Task, context: Context) -> Reply:
+        started.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.1)
+        return Reply(task.id, (Usage(input_tokens=10, output_tokens=5),))
+
+    async def worker(balancer: Balancer) -> None:
+        plan = Plan(tuple(Task(f"t{n}", "") for n in range(45)))
+        team = [Agent("a", pool="one", max_concurrency=64), Agent("b", pool="own")]
+        report = await run_plan(plan, team[:1], call, max_concurrency=64, balancer=balancer)
+        assert report.ok
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(worker(SharedBalancer(store, limits)) for _ in range(4)))
+
+    clock.run(all_of_them())
+    assert len(started) == 180
+    assert all(sum(at <= t < at + 60 for t in started) <= 121 for at in started)
+    assert max(started) - min(started) == pytest.approx(120, rel=0.05)
+
+
+def test_what_is_booked_in_a_store_and_not_used_is_given_back() -> None:
+    """By the tokens that the call really took; a pool without shared limits is left alone."""
+    clock = VirtualClock()
+    store, limits = MemoryStore(clock=clock.now), Limits(itpm=6_000, otpm=6_000)
+    balancer = SharedBalancer(store, {"one": limits}, expect=Size(100, 1_000))
+    agent, own = Agent("a", pool="one"), Agent("b", pool="own")
+    for each in (agent, own):
+        assert balancer.choose(Task("t", ""), [each], 0.0) is each
+        ticket = balancer.started(Task("t", ""), each, 0.0)
+        balancer.finished(ticket, 0.0, used=Size(40, 10))
+    assert store.levels("one", limits)[1:3] == (5_960, 5_990)
+    assert store.levels("own", limits)[1:3] == (6_000, 6_000)
