@@ -666,9 +666,9 @@ def dollars(model: str, usage: Any) -> float | None:
 
 def test_dollars_are_reserved_and_settled_like_tokens() -> None:
     """Per day and month; what was not used comes back, and the next day begins anew."""
-    fake, today = FakeAPI(), [86_400.0 * 30 + 10]
+    fake, today = FakeAPI(), [86_400.0 * 10 + 10]
     store = MemoryStore(clock=lambda: 0.0, today=lambda: today[0])
-    limits = Limits(usd_per_day=2, usd_per_month=2.6)
+    limits = Limits(usd_per_day=2, usd_per_month=3)
     limit = RateLimit(limits, store, price=dollars, max_wait=0)
     client = fake.client(middleware=[limit])
     usage = client.messages.create(**ASK).usage
@@ -683,7 +683,7 @@ def test_dollars_are_reserved_and_settled_like_tokens() -> None:
     assert caught.value.wait == pytest.approx(86_390)
     today[0] += 86_400
     with pytest.raises(Throttled) as caught:  # the month
-        client.messages.create(**ASK)
+        client.messages.create(**{**ASK, "max_tokens": 150})
     assert (caught.value.wait or 0) > 86_400
     with pytest.raises(Unpriced, match="opus"):
         client.messages.create(**{**ASK, "model": OPUS})
