@@ -93,6 +93,14 @@ def test_what_is_no_answer_is_asked_for_again(fault: Fault, call: str) -> None:
         assert len(lines) == 3
 
 
+def test_results_are_asked_for_again_when_the_sdks_own_look_got_no_answer() -> None:
+    """It retrieves the batch once more."""
+    api, batches, clock, batch_id = calls()
+    clock.sleep(3_600)
+    api.add_faults(Fault(replaced(b"{}").damage, path=PATH, requests=2))
+    assert len(list(batches.results(batch_id).http_response.iter_lines())) == 3
+
+
 def test_what_stays_no_answer_is_told() -> None:
     """With the beginning of what came."""
     api, batches, _, batch_id = calls(patience=0.0)

@@ -177,3 +177,41 @@ def test_a_404_right_after_a_create_is_waited_out(times: int) -> None:
         assert job.wait().outcomes == {"succeeded": 5}
     late = [entry for entry in api.journal if entry.status == 404]
     assert (len(late), late[-1].at - before < 60) == (times, True)
+
+
+def test_batches_that_are_there_are_not_gone() -> None:
+    """Running or ended, they are waited for and not paid again."""
+    api, clock = api_of()
+    with job_on(api, most_requests=3) as job:
+        job.submit(requests_of(6))
+        assert job.resume({"gone"}).again == {}
+        clock.advance(2 * HOUR)
+        assert job.resume({"gone"}).again == {}
+        assert job.wait().outcomes == {"succeeded": 6}
+    assert set(created(api).values()) == {1}
+
+
+def test_a_batch_without_results_is_left_alone_while_others_run_on() -> None:
+    """It is told at the end, once."""
+    api, clock = api_of()
+    with job_on(api, most_requests=3) as job:
+        first, _ = job.submit(requests_of(6))
+        gone = f"{PATH}/{first.batch_id}"
+        api.add_faults(Fault.status(404, path=gone))
+        with pytest.raises(BatchGone):
+            job.wait()
+        assert job.status().outcomes == {"succeeded": 3}
+    assert clock.elapsed > HOUR
+
+
+def test_a_strangers_batch_that_was_deleted_is_not_ours() -> None:
+    """Its results cannot be read, so ours is sent."""
+    api, clock = api_of()
+    api.add_faults(Fault.disconnect(path=PATH, requests=2))
+    with job_on(api) as job:
+        job.submit(requests_of(5))
+        (made,) = api.client().messages.batches.list().data
+        clock.advance(2 * HOUR)
+        api.add_faults(Fault.status(404, path=f"{PATH}/{made.id}"))
+        assert job.wait().outcomes == {"succeeded": 5}
+    assert set(created(api).values()) == {2}

@@ -10,6 +10,7 @@ import pytest
 from batching_worker import api_of, job_on, requests_of
 
 from patterns.batching import BatchJob, JobStoreError
+from patterns.batching.plan import fill
 from patterns.batching.store import JobStore, JobStoreFull, JobStoreInUse
 
 
@@ -131,3 +132,55 @@ def test_a_password_is_in_no_message() -> None:
         JobStore("postgresql+psycopg://me:secret@127.0.0.1:1/runs")
     assert "secret" not in str(caught.value)
     assert caught.value.where == "postgresql+psycopg://127.0.0.1:1/runs"
+
+
+def planned(store: JobStore, count: int = 3) -> bool:
+    """Whether this store took the plan."""
+    plan = JobStore()
+    list(fill(plan, requests_of(count), 2, 10_000))
+    try:
+        return store.begin(plan, f"{count:016x}")
+    finally:
+        plan.close()
+
+
+def test_only_the_first_of_two_plans_counts(tmp_path: Path) -> None:
+    """The second sees it and keeps nothing of its own."""
+    url = f"sqlite:///{tmp_path / 'jobs'}"
+    first, second = JobStore(url), JobStore(url)
+    assert (second.state, second.nonce) == (None, "")
+    assert (planned(first, 3), planned(second, 5)) == (True, False)
+    assert second.nonce == first.nonce
+    assert second.count_requests() == 3
+    first.close()
+    second.close()
+
+
+def test_a_batch_that_was_sent_meanwhile_is_not_marked_as_unsent() -> None:
+    """A cancel does not overtake a worker."""
+    store = JobStore()
+    assert planned(store)
+    shard = store.shard(1)
+    assert store.mark_sending(shard, None)
+    store.mark_submitted(shard, "msgbatch_1", 0.0, 1.0)
+    store.mark_unsent(shard)
+    assert (store.shard(1).state, store.outcomes()) == ("submitted", {})
+    assert not store.mark_sending(shard, None)
+    store.close()
+
+
+def test_a_server_holds_a_job_as_a_file_does(postgres: str) -> None:
+    """Requests, shards and results on PostgreSQL."""
+    store = JobStore(postgres.replace("/runs", "/postgres"), "on-a-server")
+    assert planned(store)
+    shard = store.shard(1)
+    assert store.mark_sending(shard, None)
+    store.mark_submitted(shard, "msgbatch_server", 0.0, 1.0)
+    lines = [(1, "succeeded", "succeeded", b"{}"), (1, "expired", "expired", b"{}")]
+    assert store.store(store.shard(1), lines) == 1
+    assert store.missing(shard) == (1, ["job-1"])
+    store.mark_unsent(store.shard(2))
+    assert store.outcomes() == {"canceled": 1, "succeeded": 1}
+    assert [row.n for row in store.results()] == [1, 3]
+    assert len(b"".join(store.body(shard))) == shard.size
+    store.close()
