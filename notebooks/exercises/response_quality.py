@@ -1,16 +1,20 @@
-"""Chapter 06: thirty-six labelled questions, a brief for a panel, and three exercises.
+"""Chapter 06: thirty-six labelled questions, a brief for a panel, and four exercises.
 
 The questions have one whole number as their answer, and many invite a typical slip: a fence post
 too few, a doubling counted twice. The wording is the course's own, and
-`tests/test_quality_questions.py` computes every label again.
+`tests/quality/test_questions.py` computes every label again.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+from random import Random
 from typing import Any, Final
 
-from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
-from patterns.quality.odds import majority_accuracy
+from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
+from patterns.quality import Vote, vote
+from patterns.quality.calls import Lost
+from patterns.quality.odds import plurality_accuracy
 
 
 @dataclass(frozen=True)
@@ -261,38 +265,88 @@ plan to drop passwords in autumn after complaints; what the complaints were abou
 """
 """What every member of the panel reads. Company and figures are invented."""
 
+BALLOTS: Final[tuple[tuple[list[int | None], str], ...]] = (
+    ([5, None, 5, 10, None], "lost samples did not vote: divide by the votes cast"),
+    ([5, 10, 10, 5], "a tie has no winner: first come is no reason, and neither is the larger"),
+    ([7], "one sample is a vote as well"),
+    ([0, 0, None, 3], "0 is an answer like any other: only None is lost"),
+    ([1, 2, 3, 3, 3], "the winner need not be the first answer"),
+    ([1, 1, 2, 3, 4], "most votes win, also with less than half of them"),
+    ([1, 2, 3, 1, 2], "the first two answers share first place: a tie"),
+)
+"""Samples of a question, None for a lost one, and what is easily missed in each."""
+
 
 def _grade_count(count: Any) -> Grade:
-    """For `count(answers)`: (winner or None, agreement), with None for a lost sample."""
-    if count([5, None, 5, 10, None]) == (5, 2 / 5):
-        return not_yet("lost samples did not vote: divide by the votes cast, three here, not five")
-    if count([5, None, 5, 10, None]) != (5, 2 / 3):
-        return not_yet("[5, None, 5, 10, None] should give (5, 2/3): two of the three votes cast")
-    if count([5, 10, 10, 5]) != (None, 1 / 2):
-        return not_yet("[5, 10, 10, 5] is a tie: the winner is None, and first come is no reason")
-    if count([7]) != (7, 1.0):
-        return not_yet("[7] should give (7, 1.0)")
+    """For `count(answers)`: (winner or None, share of the votes cast)."""
+    random = Random(6)
+    drawn = [[random.choice((0, 1, 2, None)) for _ in range(7)] + [1] for _ in range(200)]
+    generated: list[tuple[list[int | None], str]] = [(each, "count each vote") for each in drawn]
+    for answers, hint in (*BALLOTS, *generated):
+        given = count(list(answers))
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            return not_yet(f"it returns {given!r}; return a pair: the winner and its share")
+        right = vote(each for each in answers if each is not None)
+        if given[0] != right.answer or abs(float(given[1]) - right.agreement) > 1e-9:
+            wanted = (right.answer, round(right.agreement, 3))
+            return not_yet(f"{answers} gives {tuple(given)}, not {wanted}: {hint}")
     return SOLVED
 
 
 COUNT = Exercise(
-    name="The winner and its share",
-    starter='''from collections import Counter
+    name="count",
+    starter="""\
+def answer(answers):
+    winner = max(answers, key=answers.count)
+    return winner, answers.count(winner) / len(answers)""",
+    solution="""\
+from collections import Counter
 
 def answer(answers):
-    """The winner (None on a tie) and its share of the votes cast. A lost sample is None."""
-    winner, votes = Counter(answers).most_common(1)[0]
-    return winner, votes / len(answers)''',
-    solution='''from collections import Counter
-
-def answer(answers):
-    """The winner (None on a tie) and its share of the votes cast. A lost sample is None."""
     cast = [each for each in answers if each is not None]
     ranked = Counter(cast).most_common(2)
     winner, votes = ranked[0]
     tied = len(ranked) > 1 and ranked[1][1] == votes
-    return (None if tied else winner), votes / len(cast)''',
+    return (None if tied else winner), votes / len(cast)""",
     grade=_grade_count,
+    right=(
+        """\
+from statistics import multimode
+
+def answer(answers):
+    cast = [a for a in answers if a is not None]
+    modes = multimode(cast)
+    return (modes[0] if len(modes) == 1 else None, cast.count(modes[0]) / len(cast))""",
+        """\
+from patterns.quality import vote
+
+def answer(answers):
+    counted = vote(a for a in answers if a is not None)
+    return counted.answer, counted.agreement""",
+        """\
+def answer(answers):
+    counts = {}
+    for each in answers:
+        if each is None:
+            continue
+        counts[each] = counts.get(each, 0) + 1
+    best = max(counts.values())
+    leaders = []
+    for each, number in counts.items():
+        if number == best:
+            leaders.append(each)
+    winner = leaders[0] if len(leaders) == 1 else None
+    return [winner, best / sum(counts.values())]""",
+        """\
+from fractions import Fraction
+
+def answer(answers):
+    cast = sorted(a for a in answers if a is not None)
+    ranked = sorted(set(cast), key=cast.count)
+    top = cast.count(ranked[-1])
+    tie = len(ranked) > 1 and cast.count(ranked[-2]) == top
+    return None if tie else ranked[-1], Fraction(top, len(cast))""",
+    ),
     wrong=(
         Wrong(
             """from collections import Counter
@@ -307,88 +361,384 @@ def answer(answers):
     cast = [a for a in answers if a is not None]
     winner, votes = Counter(cast).most_common(1)[0]
     return winner, votes / len(cast)""",
-            "is a tie",
+            "a tie has no winner",
+        ),
+        Wrong(
+            """def answer(answers):
+    cast = [a for a in answers if a]
+    top = max(cast.count(a) for a in cast)
+    best = [a for a in set(cast) if cast.count(a) == top]
+    return (best[0] if len(best) == 1 else None), top / len(cast)""",
+            "0 is an answer",
+        ),
+        Wrong(
+            """def answer(answers):
+    cast = [a for a in answers if a is not None]
+    for a in cast:
+        if cast.count(a) > len(cast) / 2:
+            return a, cast.count(a) / len(cast)
+    return None, max(map(cast.count, cast)) / len(cast)""",
+            "less than half",
         ),
         Wrong(
             """from collections import Counter
 def answer(answers):
+    (a, m), (b, n) = Counter(x for x in answers if x is not None).most_common(2)
+    return (None if m == n else a), m / sum(x is not None for x in answers)""",
+            "ValueError",
+        ),
+        Wrong(
+            """from collections import Counter
+def answer(answers):
+    return Counter(a for a in answers if a is not None).most_common(1)[0][0]""",
+            "return a pair",
+        ),
+        Wrong(
+            """def answer(answers):
     cast = [a for a in answers if a is not None]
-    ranked = Counter(cast).most_common(2)
-    if len(cast) < 2:
-        return None, 0.0
-    tied = len(ranked) > 1 and ranked[0][1] == ranked[1][1]
-    return (None if tied else ranked[0][0]), ranked[0][1] / len(cast)""",
-            "[7] should give",
+    tied = cast.count(cast[0]) * 2 == len(cast)
+    return (None if tied else cast[0]), cast.count(cast[0]) / len(cast)""",
+            "need not be the first",
         ),
     ),
 )
 
-_SETTLED: Final = (
-    (((3, 0), 2), True, "3 against 0 with 2 to come is settled: the other can reach 2 at most"),
-    (((3, 1), 2), False, "3 against 1 with 2 to come can still become a tie, so it is not settled"),
-    (((2, 1), 0), True, "2 against 1 with none to come is settled"),
-    (((2, 2), 0), False, "2 against 2 with none to come is a tie: nobody has won"),
-    (((4, 2), 1), True, "4 against 2 with 1 to come is settled; the lead of 2 is what counts"),
-    (((3, 2), 2), False, "3 against 2 with 2 to come is open; 3 votes are not yet enough"),
+STANDINGS: Final = (
+    ([3, 1], 2, "the second can draw level"),
+    ([3, 0], 2, "the other can reach 2 at most"),
+    ([2], 2, "another answer may still come, and draw level"),
+    ([3], 2, "another answer may still come, and reaches 2 at most"),
+    ([1, 4], 2, "the answers stand in no order: the second leads here"),
+    ([2, 1], 0, "none is to come, and 2 beat 1"),
+    ([2, 2], 0, "nobody leads"),
+    ([3, 1, 1], 1, "the others can reach 2 each at most; more than half is not needed"),
+    ([2, 2, 4], 1, "the others can reach 3 at most"),
 )
+"""Votes of each answer, how many are to come, and what decides it."""
 
 
-def _grade_settled(settled: Callable[[tuple[int, int], int], object]) -> Grade:
-    """For `settled((first, second), left)`: whether the leader can no longer be caught."""
-    for (counts, left), expected, hint in _SETTLED:
-        if bool(settled(counts, left)) != expected:
-            return not_yet(hint)
+def _grade_settled(settled: Any) -> Grade:
+    """For `settled(counts, left)`: whether the leader can no longer be caught."""
+    swept = product(product(range(1, 5), range(4), range(4)), range(5))
+    cases = [([*counts], left, "try the worst that may come") for counts, left in swept]
+    for counts, left, why in (*STANDINGS, *cases):
+        expected = _certain(counts, left)
+        if bool(settled(list(counts), left)) != expected:
+            says = "settled" if expected else "open"
+            return not_yet(f"{counts} with {left} to come is {says}: {why}")
     return SOLVED
+
+
+def _certain(counts: Iterable[int], left: int) -> bool:
+    """Whether one answer stays ahead, whichever other one gets all that is to come."""
+    first, *others = sorted([*counts, 0], reverse=True)
+    return all(other + left < first for other in others)
 
 
 SETTLED = Exercise(
-    name="Settled, or still open",
-    starter='''def answer(counts, left):
-    """Whether the leader has won for certain: counts is (first, second), left are to come."""
-    return counts[0] > left''',
-    solution='''def answer(counts, left):
-    """Whether the leader has won for certain: counts is (first, second), left are to come."""
-    first, second = counts
-    return first > second + left''',
+    name="settled",
+    starter="""\
+def answer(counts, left):
+    return counts[0] > left""",
+    solution="""\
+def answer(counts, left):
+    first, second = sorted([*counts, 0], reverse=True)[:2]
+    return first > second + left""",
     grade=_grade_settled,
+    right=(
+        """\
+from patterns.quality.vote import still_needed
+
+def answer(counts, left):
+    first, second = sorted([0, *counts])[-1:-3:-1]
+    return still_needed(counts, left) == 0 and first > second""",
+        """\
+def answer(counts, left):
+    rivals = list(counts)
+    lead = max(rivals)
+    rivals.remove(lead)
+    return lead - max(rivals, default=0) > left""",
+        """\
+import heapq
+
+def answer(counts, left):
+    top = heapq.nlargest(2, counts)
+    if len(top) == 1:
+        return top[0] > left
+    if top[0] - top[1] > left:
+        return True
+    return False""",
+        """\
+def answer(counts, left):
+    counts.append(0)
+    counts.sort()
+    return counts[-1] >= counts[-2] + left + 1""",
+    ),
     wrong=(
         Wrong(
-            "def answer(counts, left):\n    return counts[0] - counts[1] >= left", "become a tie"
+            """def answer(counts, left):
+    first, second = sorted([*counts, 0])[:-3:-1]
+    return first - second >= left""",
+            "draw level",
         ),
-        Wrong("def answer(counts, left):\n    return counts[0] > counts[1]", "become a tie"),
-        Wrong("def answer(counts, left):\n    return left == 0", "other can reach 2 at most"),
-        Wrong("def answer(counts, left):\n    return counts[0] >= 3 or not left", "become a tie"),
+        Wrong("def answer(counts, left):\n    return left == 0", "reach 2 at most"),
+        Wrong("def answer(counts, left):\n    return max(counts) > left", "draw level"),
+        Wrong("def answer(counts, left):\n    return counts[0] > counts[1] + left", "IndexError"),
+        Wrong(
+            """def answer(counts, left):
+    second = counts[1] if len(counts) > 1 else 0
+    return counts[0] > second + left""",
+            "in no order",
+        ),
+        Wrong(
+            "def answer(counts, left):\n    return max(counts) > (sum(counts) + left) / 2",
+            "more than half is not needed",
+        ),
+        Wrong(
+            """def answer(counts, left):
+    ranked = sorted(counts)
+    return len(ranked) == 1 or ranked[-1] > ranked[-2] + left""",
+            "another answer may still come",
+        ),
     ),
 )
 
+WANTED: Final = (
+    (0.65, 1, 0.85, "with one wrong answer, as in the binomial: find the fewest"),
+    (0.3, 5, 0.4, "the wrong samples scatter over five answers"),
+    (0.3, 1, 0.5, "with all wrong samples agreeing no number of votes gets there: None"),
+    (0.6, 3, 0.9, "with more than one wrong answer an even number can be enough"),
+    (0.55, 1, 0.65, "15 samples are allowed"),
+    (0.7, 2, 0.5, "one sample is enough there"),
+    (0.5, 5, 0.8, "find the fewest"),
+    (0.3, 5, 0.35, "three votes are worse than one here, and more are better again: go on"),
+)
+"""Chance of a sample, wrong answers, what is wanted, and what is easily missed."""
 
-def _grade_samples(n: Any) -> Grade:
-    """The smallest number of votes that makes 65 % into 85 %."""
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        return not_yet("answer is a whole number of samples, from 1.")
-    if n % 2 == 0:
-        return not_yet(f"{n} is even: one vote fewer does better, because it cannot end in a tie.")
-    if (reached := majority_accuracy(0.65, n)) < 0.85:
-        return not_yet(f"{n} votes reach {reached:.1%}; majority_accuracy(0.65, n) tells.")
-    if majority_accuracy(0.65, n - 2) >= 0.85:
-        return not_yet(f"{n} are enough, and so are {n - 2}: find the fewest.")
+
+def _grade_votes_needed(needed: Any) -> Grade:
+    """For `needed(p, wrong, target)`: the fewest samples from 1 to 15, or None."""
+    random = Random(66)
+    drawn = [
+        (random.choice((0.3, 0.4, 0.5, 0.6, 0.8)), random.randint(1, 6), random.uniform(0.2, 0.99))
+        for _ in range(60)
+    ]
+    for p, wrong, target, hint in (*WANTED, *((*each, "find the fewest") for each in drawn)):
+        reach = (n for n in range(1, 16) if plurality_accuracy(p, n, wrong) >= target)
+        if (given := needed(p, wrong, target)) != (right := next(reach, None)):
+            asked = f"p={p}, wrong={wrong}, target={target:.3g}"
+            return not_yet(f"{asked} gives {given!r}, not {right}: {hint}")
     return SOLVED
 
 
-SAMPLES = Exercise(
-    name="How many votes are enough",
-    starter="answer = 5",
-    solution="""\
+VOTES_NEEDED = Exercise(
+    name="votes_needed",
+    starter="""\
 from patterns.quality.odds import majority_accuracy
 
-answer = next(n for n in range(1, 99, 2) if majority_accuracy(0.65, n) >= 0.85)""",
-    grade=_grade_samples,
+def answer(p, wrong, target):
+    for n in range(1, 16, 2):
+        if majority_accuracy(p, n) >= target:
+            return n
+    return None""",
+    solution="""\
+from patterns.quality.odds import plurality_accuracy
+
+def answer(p, wrong, target):
+    for n in range(1, 16):
+        if plurality_accuracy(p, n, wrong) >= target:
+            return n
+    return None""",
+    grade=_grade_votes_needed,
+    right=(
+        """\
+from patterns.quality.odds import plurality_accuracy as right
+
+def answer(p, wrong, target):
+    return next((n for n in range(1, 16) if right(p, n, wrong) >= target), None)""",
+        """\
+from patterns.quality import odds
+
+def answer(p, wrong, target):
+    found = [n for n in range(1, 16) if odds.plurality_accuracy(p, n, wrong=wrong) >= target]
+    return min(found) if found else None""",
+        """\
+from patterns.quality.odds import plurality_accuracy
+
+def answer(p, wrong, target):
+    n = 1
+    while plurality_accuracy(p, n, wrong) < target:
+        n += 1
+        if n > 15:
+            return None
+    return n""",
+        """\
+from math import comb
+
+def answer(p, wrong, target):
+    each = (1 - p) / wrong
+    def ways(votes, answers, most):
+        if answers == 0:
+            return 1.0 if votes == 0 else 0.0
+        return sum(
+            comb(votes, k) * each**k * ways(votes - k, answers - 1, most)
+            for k in range(min(most, votes) + 1)
+        )
+    if p >= target:
+        return 1
+    for n in range(2, 16):
+        reached = sum(
+            comb(n, k) * p**k * ways(n - k, wrong, k - 1) for k in range(1, n + 1)
+        )
+        if reached >= target:
+            return n""",
+    ),
     wrong=(
-        Wrong("answer = 9", "82.8%"),
-        Wrong("answer = 16", "is even"),
-        Wrong("answer = 21", "find the fewest"),
-        Wrong("answer = 11.0", "whole number"),
+        Wrong("def answer(p, wrong, target):\n    return 9", "gives 9, not 11"),
+        Wrong(
+            """from patterns.quality.odds import plurality_accuracy
+def answer(p, wrong, target):
+    return next((n for n in range(1, 16, 2) if plurality_accuracy(p, n, wrong) >= target), None)""",
+            "an even number can be enough",
+        ),
+        Wrong(
+            """from patterns.quality.odds import plurality_accuracy
+def answer(p, wrong, target):
+    return next((n for n in range(1, 15) if plurality_accuracy(p, n, wrong) >= target), None)""",
+            "15 samples are allowed",
+        ),
+        Wrong(
+            """from patterns.quality.odds import plurality_accuracy
+def answer(p, wrong, target):
+    return next((n for n in range(1, 16) if plurality_accuracy(p, n, wrong) >= target), 15)""",
+            "no number of votes gets there",
+        ),
+        Wrong(
+            """from patterns.quality.odds import plurality_accuracy
+def answer(p, wrong, target):
+    return next((n for n in range(3, 16) if plurality_accuracy(p, n, wrong) >= target), None)""",
+            "one sample is enough",
+        ),
+        Wrong(
+            """from patterns.quality.odds import plurality_accuracy
+def answer(p, wrong, target):
+    if p < 0.5 and p < target:
+        return None
+    return next((n for n in range(1, 16) if plurality_accuracy(p, n, wrong) >= target), None)""",
+            "scatter over five answers",
+        ),
+        Wrong(
+            """from patterns.quality.odds import plurality_accuracy
+def answer(p, wrong, target):
+    enough = [n for n in range(1, 16) if plurality_accuracy(p, n, wrong) >= target]
+    return enough[-1] if enough else None""",
+            "not 11",
+        ),
     ),
 )
 
-EXERCISES: Final = (COUNT, SETTLED, SAMPLES)
+LEAVING: Final = (
+    ([4, 4, 4, 2, 7], "3 of 5 agree: that leaves room for a true share of 23 %"),
+    ([4, 4, 4], "three equal votes of three have a lower end of 0.44"),
+    ([4, 4], "two votes are too few, even if they agree"),
+    ([4, 4, 4, 4, 7], "4 of 5 has a lower end of 0.38"),
+    ([4, 4, 4, 4, 4, 7], "5 of 6 has a lower end of 0.44"),
+    ([0, 0, 0], "0 is an answer like any other; only None means that there is none"),
+    ([4] * 60 + [7] * 60, "a tie has no answer to send, however many votes were cast"),
+    ([4] * 9 + [7], "the lower end counts, not the upper one"),
+)
+"""Votes, and what is easily missed in each."""
+
+
+def _grade_may_send(may_send: Any) -> Grade:
+    """For `may_send(vote)`: a winner, and an interval that begins at 0.4 or above."""
+    for counted, hint in _votes():
+        expected = counted.answer is not None and counted.interval[0] >= 0.4
+        if bool(may_send(counted)) != expected:
+            verb = "may" if expected else "must not"
+            shown = ", ".join(f"{answer}: {count}" for answer, count in counted.counts)
+            lost = f" and {len(counted.lost)} lost" if counted.lost else ""
+            return not_yet(f"votes {shown}{lost}: the answer {verb} leave; {hint}")
+    return SOLVED
+
+
+def _votes() -> Iterable[tuple[Vote[int], str]]:
+    for answers, hint in LEAVING:
+        yield vote(answers), hint
+    lost = (
+        Lost("sample 4", TimeoutError(), "timeout"),
+        Lost("sample 5", TimeoutError(), "timeout"),
+    )
+    yield replace(vote([4, 4, 4]), lost=lost), "lost samples count neither for nor against"
+    yield replace(vote([4]), lost=lost), "lost samples are no votes"
+    for first, second, third in product(range(1, 13), range(6), range(3)):
+        yield vote([1] * first + [2] * second + [3] * third), "look at the interval's lower end"
+
+
+MAY_SEND = Exercise(
+    name="may_send",
+    part=True,
+    starter="""\
+def answer(vote):
+    return vote.agreement >= 0.6""",
+    solution="""\
+def answer(vote):
+    low, _ = vote.interval
+    return vote.answer is not None and vote.cast >= 3 and low >= 0.4""",
+    grade=_grade_may_send,
+    right=(
+        """\
+def answer(vote):
+    return not vote.tie and vote.interval[0] >= 0.4""",
+        """\
+def answer(vote):
+    if vote.answer is None:
+        return False
+    if sum(count for _, count in vote.counts) < 3:
+        return False
+    low, high = vote.interval
+    if low < 0.4:
+        return False
+    return True""",
+        """\
+from patterns.core.statistics import wilson
+
+answer = lambda v: len(v.tie) == 0 and wilson(v.counts[0][1], v.cast)[0] >= 0.4""",
+        """\
+from math import sqrt
+
+def answer(vote):
+    z, n, share = 1.959964, vote.cast, vote.agreement
+    middle = share + z * z / (2 * n)
+    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return n >= 3 and vote.tie == () and (middle - half) / (1 + z * z / n) >= 0.4""",
+    ),
+    wrong=(
+        Wrong("def answer(vote):\n    return vote.interval[0] >= 0.4", "a tie has no answer"),
+        Wrong(
+            "def answer(vote):\n    return bool(vote.answer) and vote.interval[0] >= 0.4",
+            "0 is an answer",
+        ),
+        Wrong(
+            "def answer(vote):\n    return vote.cast >= 3 and vote.agreement >= 0.4", "3 of 5 agree"
+        ),
+        Wrong(
+            "def answer(vote):\n    return vote.cast >= 3 and vote.interval[1] >= 0.4",
+            "3 of 5 agree",
+        ),
+        Wrong(
+            "def answer(vote):\n    return vote.answer is not None and vote.interval[0] > 0.5",
+            "three equal votes",
+        ),
+        Wrong(
+            """def answer(vote):
+    return vote.answer is not None and not vote.lost and vote.interval[0] >= 0.4""",
+            "neither for nor against",
+        ),
+        Wrong("def answer(vote):\n    return len(vote.counts) == 1", "two votes are too few"),
+        Wrong("def answer(vote):\n    return vote.agreement >= 0.8", "two votes are too few"),
+    ),
+)
+
+EXERCISES: Final = (COUNT, SETTLED, VOTES_NEEDED, MAY_SEND)
+check = Checker(EXERCISES)

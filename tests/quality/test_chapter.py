@@ -119,19 +119,45 @@ def test_figure_says_its_numbers_and_its_source(
     assert NOTE in said
 
 
-def test_widget_shows_what_the_text_says(
-    client: AsyncAnthropic, shown: list[Any], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("percent", [30, 50, 70])
+@pytest.mark.parametrize("wrong", [1, 2, 5])
+def test_widget_reaches_what_the_text_says(
+    percent: int, wrong: int, shown: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Moving a slider draws again, with the study's points and the exact sum."""
-    controls, _ = views.majority_widget([ONE, NINE], client).children
-    samples, percent = controls.children
-    assert isinstance(samples, widgets.IntSlider)
-    views.draw_majority(9, 70, votes=[ONE, NINE], client=client)
-    samples.value, percent.value = 9, 70
-    said = capsys.readouterr().out
-    assert repr(views.majority_text(9, 70)) in said
-    assert "The study: 1: 50%, 9: 55%" in said
-    assert len(shown) >= 2
+    """Moving the sliders to the values of the text draws the exact sums."""
+    controls, _ = views.odds_widget().children
+    samples, chance, answers = controls.children
+    for control, value in ((samples, 9), (chance, percent), (answers, wrong)):
+        assert isinstance(control, widgets.IntSlider)
+        assert control.min <= value <= control.max
+        assert (value - control.min) % control.step == 0
+        control.value = value
+    views.draw_odds(samples.value, chance.value, answers.value)
+    assert f"{views.odds_text(9, percent, wrong)!r}." in capsys.readouterr().out
+    assert shown
+
+
+@pytest.mark.parametrize(
+    ("percent", "wrong", "finding"),
+    [
+        (30, 1, "9 votes are right with 9.9%: worse than one call"),
+        (30, 5, "9 votes are right with 40.3%: better than one call"),
+        (50, 1, "9 votes are right with 50.0%: no better than one call"),
+    ],
+)
+def test_title_is_what_the_curve_shows(
+    percent: int, wrong: int, finding: str, shown: list[Any]
+) -> None:
+    """Computed from the odds, whatever the sliders say."""
+    views.draw_odds(9, percent, wrong)
+    assert shown[-1].get_suptitle() == finding
+
+
+def test_odds_table_holds_the_exact_multinomial() -> None:
+    """Nine votes at 30 %: 9.9 % if all wrong samples agree, 40.3 % if there are five answers."""
+    table = views.odds_table(9, [0.3], [1, 5])
+    assert table.columns == ("a sample is right", "1 wrong", "5 wrong")
+    assert table.rows == [("30%", "9.9%", "40.3%")]
 
 
 def test_promise_stands_beside_what_was_found(client: AsyncAnthropic) -> None:

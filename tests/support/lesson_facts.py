@@ -2,5 +2,9 @@
 
 EXTERNAL: dict[str, dict[str, str]] = {}
 
-CONVERTED: frozenset[str] = frozenset()
+CONVERTED: frozenset[str] = frozenset(
+    {
+        "06_response_quality",
+    }
+)
 """Chapters that are held to `tests/lessons`."""

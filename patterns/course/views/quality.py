@@ -1,4 +1,4 @@
-"""What chapter 06 draws: votes in a line, accuracy against dollars, and the binomial widget."""
+"""What chapter 06 draws: votes in a line, accuracy against dollars, the odds of a vote."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -6,10 +6,21 @@ from typing import Any, Final
 
 from anthropic import APIRequest, AsyncAnthropic, AsyncCallNext, Middleware
 
-from patterns.course.views import INK, MUTED, PALETTE, Shown, Table, figure, knobs, note_for, show
+from patterns.course.views import (
+    INK,
+    MUTED,
+    PALETTE,
+    STYLES,
+    Shown,
+    Table,
+    figure,
+    knobs,
+    note_for,
+    show,
+)
 from patterns.quality import Vote
 from patterns.quality.calls import Billed
-from patterns.quality.odds import early_stop_cost, majority_accuracy
+from patterns.quality.odds import early_stop_cost, majority_accuracy, plurality_accuracy
 from patterns.quality.prices import cost_of
 from patterns.quality.refinement import Refinement
 from patterns.quality.study import Gain, Strategy
@@ -178,64 +189,68 @@ def plot_accuracy(title: str, strategies: Sequence[Strategy], client: AsyncAnthr
     )
 
 
-def majority_text(n: int, percent: int) -> Shown:
+def odds_text(n: int, percent: int, wrong: int) -> Shown:
     """What a vote of `n` makes of samples that are each right with this chance."""
-    p = percent / 100
-    samples, _ = early_stop_cost(p, n)
-    return Shown(
-        f"{n} votes, each right with {percent} %: the vote is right with "
-        f"{majority_accuracy(p, n):.1%}, for {samples:.1f} samples on average"
-    )
+    right = plurality_accuracy(percent / 100, n, wrong)
+    answers = "1 wrong answer" if wrong == 1 else f"{wrong} wrong answers"
+    return Shown(f"{n} votes, each right with {percent} %, {answers}: right with {right:.1%}")
+
+
+def odds_table(n: int, chances: Sequence[float], wrongs: Sequence[int]) -> Table:
+    """How often a vote of `n` is right, by a sample's chance and by how many answers are wrong."""
+    rows = [
+        (f"{p:.0%}", *(f"{plurality_accuracy(p, n, wrong):.1%}" for wrong in wrongs))
+        for p in chances
+    ]
+    return Table(("a sample is right", *(f"{wrong} wrong" for wrong in wrongs)), rows)
+
+
+def promise(one: Strategy, many: Strategy) -> tuple[float, float]:
+    """What the binomial promises for the study's share of right samples, and what was found."""
+    return majority_accuracy(one.accuracy, _size(many)), many.accuracy
 
 
 def promise_text(one: Strategy, many: Strategy, client: AsyncAnthropic) -> Shown:
-    """What the binomial promises for the study's share of right samples, and what was found."""
-    promised = majority_accuracy(one.accuracy, _size(many))
+    """Promise and finding in a line, with the source."""
+    promised, found = promise(one, many)
     return Shown(
         f"the study: one call {one.accuracy:.1%}; {many.name}: promised {promised:.1%}, "
-        f"found {many.accuracy:.1%}\n{note_for(client)}"
+        f"found {found:.1%}\n{note_for(client)}"
     )
 
 
-def draw_majority(
-    n: int, percent: int, *, votes: Sequence[Strategy], client: AsyncAnthropic
-) -> None:
-    """The binomial curve over n for one chance, with the recorded votes of the study on it."""
-    fig, ax = figure(
-        f"{n} votes of {percent} % are right with {majority_accuracy(percent / 100, n):.1%}",
-        size=(6.6, 3.4),
-    )
-    ax.plot(ODD, [majority_accuracy(percent / 100, k) for k in ODD], color=PALETTE[1])
-    ax.plot([n], [majority_accuracy(percent / 100, n)], "o", color=PALETTE[1], markersize=9)
-    sizes = [_size(each) for each in votes]
-    ax.plot(sizes, [each.accuracy for each in votes], "s", color=PALETTE[0], label="the study")
+def draw_odds(n: int, percent: int, wrong: int) -> None:
+    """How often a vote is right over its size, beside one call; nothing of it is measured."""
+    p = percent / 100
+    reached = plurality_accuracy(p, n, wrong)
+    better = "better than" if reached > p else "worse than" if reached < p else "no better than"
+    fig, ax = figure(f"{n} votes are right with {reached:.1%}: {better} one call", size=(6.6, 3.4))
+    curve = [plurality_accuracy(p, k, wrong) for k in ODD]
+    ax.plot(ODD, curve, **STYLES[1], markersize=4, label="a vote")
+    ax.plot([n], [reached], "o", color=PALETTE[0], markersize=10)
+    ax.axhline(p, color=INK, linewidth=1, linestyle=":", label="one call")
     ax.set_ylim(0, 1.02)
     ax.set_xticks(ODD[::2])
     ax.set_xlabel("samples")
-    ax.set_ylabel("chance of a right vote")
+    ax.set_ylabel("chance of a right answer")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    ax.legend(frameon=False, loc="lower right")
-    said = ", ".join(
-        f"{size}: {each.accuracy:.0%}" for size, each in zip(sizes, votes, strict=True)
-    )
-    show(fig, f"{majority_text(n, percent)}. The study: {said}.", source=note_for(client))
+    ax.legend(frameon=False, fontsize=9, loc="best")
+    show(fig, f"{odds_text(n, percent, wrong)}.")
 
 
 def _size(votes: Strategy) -> int:
     return 1 if votes.name == "one call" else int(votes.name.split()[0])
 
 
-def majority_widget(votes: Sequence[Strategy], client: AsyncAnthropic) -> Any:
-    """Two sliders, the number of samples and the chance of each, over `draw_majority`."""
+def odds_widget() -> Any:
+    """Sliders over `draw_odds`: samples, the chance of each, and how many answers are wrong."""
     import ipywidgets as widgets
 
-    def draw(n: int, percent: int) -> None:
-        draw_majority(n, percent, votes=votes, client=client)
-
     return knobs(
-        draw,
-        n=widgets.IntSlider(5, 1, 21, 2, description="samples"),
-        percent=widgets.IntSlider(70, 0, 100, 1, description="right, %"),
+        draw_odds,
+        n=widgets.IntSlider(9, 1, 21, 2, description="samples"),
+        percent=widgets.IntSlider(30, 0, 100, 1, description="right, %"),
+        wrong=widgets.IntSlider(1, 1, 8, 1, description="wrong answers"),
     )
 
 
