@@ -73,7 +73,7 @@ class Exercise:
 
     def run(self, code: str) -> Grade:
         """Grade what `code` leaves in `answer`; `code` runs in a fresh namespace."""
-        names: dict[str, Any] = {}
+        names: dict[str, Any] = {"__name__": "__main__"}  # as in a notebook: `create_model` asks
         try:
             exec(code, names)
         except Exception as error:

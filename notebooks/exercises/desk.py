@@ -60,7 +60,7 @@ def parts(*, mine: bool = False) -> Any:
             if exercise.part:
                 code = code_of(notebook, exercise) if mine else ""
                 own = bool(code) and exercise.run(code).passed
-                names: dict[str, Any] = {}
+                names: dict[str, Any] = {"__name__": "__main__"}
                 exec(code if own else exercise.solution, names)
                 found[exercise.name] = names["answer"]
     return SimpleNamespace(**found)

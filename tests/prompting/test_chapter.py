@@ -2,30 +2,32 @@
 
 import json
 from collections import Counter
+from itertools import product
+from random import Random
 from typing import Any
 
 import pytest
 from anthropic.types import Usage
+from exercises import SOLVED
 from exercises.prompting import (
     EXAMPLES,
-    EXERCISES,
     HOUSE_RULES,
     LABELS,
     MESSAGES,
-    PARTS,
-    grade_fixes,
-    reused,
+    SPLITS,
+    check,
+    runs_of,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from pydantic import BaseModel
 
+from patterns.core.messages import tag
 from patterns.core.models import SONNET, facts_of
 from patterns.course.views import prompting as views
 from patterns.fake_api.tokens import text_tokens
 from patterns.prompting.labels import classifier_prompt
 from patterns.prompting.measure import by_chance
+from patterns.prompting.reasoning import Reasoned
 
 
 @pytest.fixture
@@ -39,34 +41,25 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return things
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_starter_is_not_enough_and_solution_passes(exercise: Any) -> None:
-    """The starter runs and gets a hint."""
-    assert not exercise.run(exercise.starter).passed
-    assert exercise.run(exercise.solution).passed
+def test_the_judge_of_prompts_is_tried_on_both_sides_of_the_limit() -> None:
+    """The splits that are graded hold what they say, and chance is above and below 5 %."""
+    for (fixed, broken), _ in SPLITS:
+        expected, before, after = runs_of(fixed, broken, Random(1))
+        assert views.changes(expected, before, after) == (fixed, broken)
+    more = [split for split, _ in SPLITS if split[0] > split[1]]
+    assert {by_chance(*split) < 0.05 for split in more} == {True, False}
 
 
-WRONG = [(exercise, wrong) for exercise in EXERCISES for wrong in exercise.wrong]
+def test_a_letter_that_only_fails_on_one_customer_is_not_solved() -> None:
+    """Each text of the grader is there for an answer that the others let through."""
+    for said in ("&lt;", "</ticket>", '<ticket id="T-1">', "nobody writes this"):
 
+        def letter(ticket: dict[str, str], raw: str = said) -> str:
+            if raw in ticket["text"]:
+                return f'<ticket id="{ticket["id"]}">{ticket["text"]}</ticket>'
+            return tag("ticket", ticket["text"], id=ticket["id"])
 
-@pytest.mark.parametrize(("exercise", "wrong"), WRONG)
-def test_wrong_answers_are_turned_down_with_their_hint(exercise: Any, wrong: Any) -> None:
-    """Answers that people give."""
-    grade = exercise.run(wrong.code)
-    assert not grade.passed
-    assert wrong.hint in grade.hint
-
-
-@given(st.permutations(sorted(PARTS)))
-def test_no_order_reuses_more_than_the_solution(order: list[str]) -> None:
-    """The grader's best is the best."""
-    assert reused(order) <= reused(["instructions", "user", "time", "question"])
-
-
-def test_only_the_smallest_number_of_fixes_is_right() -> None:
-    """The sign test decides, not the grader."""
-    passed = [n for n in range(1, 41) if grade_fixes(n).passed]
-    assert passed == [next(n for n in range(1, 41) if by_chance(n, 0) < 0.05)]
+        assert (check("letter", letter) == SOLVED) == (said == "nobody writes this")
 
 
 def test_messages_are_forty_balanced_and_never_among_the_examples() -> None:
@@ -141,7 +134,7 @@ def test_the_confusion_plot_says_its_numbers(
 ) -> None:
     """The finding is the title, and every wrong cell is in the sentence below it."""
     views.plot_confusion(EXPECTED, BEFORE, AFTER, source="illustrative: made up")
-    title = "Examples move 2 of 4 to 3; chance alone does as much in 100.0% of cases"
+    title = "2 of 4 right become 3: by chance in 100.0% of cases"
     assert shown[0].get_suptitle() == title
     assert capsys.readouterr().out == (
         "Two grids of expected by predicted label: zero-shot 2 on the diagonal, 1 a as b, 1 b as a;"
@@ -166,11 +159,53 @@ def test_an_unchanged_prompt_is_shared_to_its_end() -> None:
 
 
 def test_the_widget_shows_what_the_table_says(shown: list[Any]) -> None:
-    """Turning both knobs redraws it."""
+    """For every change and layout that the text and the table name."""
     change, layout = views.prefix_widget(HOUSE_RULES).children[0].children
-    assert shown.pop().data.startswith("<p>38 of ")
-    layout.value = "build_system_prompt"
-    same, rest = views.shared("build_system_prompt", HOUSE_RULES, "a minute later")
-    assert f"<p>{len(same):,} of {len(same + rest):,} characters" in shown.pop().data
-    change.value = "another user"
-    assert "<mark" in shown.pop().data
+    assert shown[-1].data.startswith("<p>38 of ")
+    assert set(change.options) == set(views.NEXT)
+    for change.value, layout.value in product(views.NEXT, views.LAYOUTS):
+        same, rest = views.shared(layout.value, HOUSE_RULES, change.value)
+        assert f"<p>{len(same):,} of {len(same + rest):,} characters" in shown[-1].data
+
+
+def test_the_usual_expression_and_ours_are_shown_side_by_side() -> None:
+    """What each finds, or the kind of error."""
+    texts = ("<a>1</a>", "<a>1</a><a>2</a>", "<a>1")
+    assert views.tag_table(texts, "a").rows == [
+        ("<a>1</a>", "'1'", "'1'"),
+        ("<a>1</a><a>2</a>", "'1'", "AmbiguousTag"),
+        ("<a>1", "None", "None"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("<a>1</a><a></a>", "the first"),
+        ("the tag <a> holds it: <a>1</a>", "the last"),
+        ("<a>1</a><a>2</a>", "an error"),
+    ],
+)
+def test_which_tag_is_taken_is_told_in_the_words_of_the_question(text: str, taken: str) -> None:
+    """The three guesses that the cell offers."""
+    assert views.which(text, "a") == taken
+
+
+@pytest.mark.parametrize(
+    ("details", "paid"), [({"thinking_tokens": 4}, "4"), (None, "an unknown number")]
+)
+def test_thinking_is_paid_for_whether_or_not_it_can_be_read(details: Any, paid: str) -> None:
+    """Where the API does not say how much, neither does the line."""
+    usage = Usage.model_validate(
+        {"input_tokens": 1, "output_tokens": 9, "output_tokens_details": details}
+    )
+    answer = Reasoned("1", {}, "", usage, "end_turn", None)
+    line = f"0 characters of thinking to read; {paid} of 9 tokens out are thinking"
+    assert repr(views.thinking_line(answer)) == line
+
+
+def test_one_run_is_dearer_than_another_by_the_text() -> None:
+    """Not by the run: the longer one may cost less a text."""
+    short, long = (Usage(input_tokens=tokens, output_tokens=1) for tokens in (10, 1000))
+    assert views.dearer(SONNET, [long], [short] * 200)
+    assert not views.dearer(SONNET, [short] * 200, [long])

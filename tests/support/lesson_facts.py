@@ -4,6 +4,7 @@ EXTERNAL: dict[str, dict[str, str]] = {}
 
 CONVERTED: frozenset[str] = frozenset(
     {
+        "05_prompting",
         "06_response_quality",
     }
 )

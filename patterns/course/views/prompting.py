@@ -1,6 +1,7 @@
 """What chapter 05 draws: one-line failures, confusion grids, and the prefix that stays cached."""
 
 import html
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -8,10 +9,58 @@ from typing import Any, Final
 from anthropic.types import Usage
 from pydantic import ValidationError
 
+from patterns.core.messages import AmbiguousTag, extract_tag
 from patterns.core.pricing import cost_usd
 from patterns.course.views import INK, PALETTE, Shown, Table, figure, knobs, one_line, show
 from patterns.prompting import UserContext, build_system_prompt
 from patterns.prompting.measure import accuracy, by_chance, confusion
+from patterns.prompting.reasoning import Reasoned
+
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "reasoning": {
+        "wrong": {"end_turn": "Steps for a reader are fine; the private reasoning is not given."},
+        "why": "The status is 200 and there is no answer. A retry ends the same way.",
+    },
+    "tags": {
+        "wrong": {
+            "the first": "The regular expression takes it, and is wrong where that one is bait.",
+            "the last": "Whoever writes after the answer would win.",
+        },
+        "why": "The rule: a tag counts where it is used, not where it is spoken of, and two "
+        "different contents are an error that lists them. None says that no tag was closed.",
+    },
+    "thinking": {
+        "wrong": {"all": "Nobody gets the raw thinking.", "a summary": "Only if you ask for it."},
+        "why": "Left out, `display` is 'omitted' on this model: an empty text and a signature. "
+        "`chain_of_thought(…, summary=True)` asks for the summary; the price is the same.",
+    },
+    "repair": {
+        "wrong": {"left out": "Then nobody could say what is wrong with it."},
+        "why": "The answer goes back unchanged, thinking included, then the errors as a user turn. "
+        "Both calls are billed, and both are in the result.",
+    },
+    "schema": {
+        "wrong": {
+            1: "Look again at what the text says of each.",
+            3: "All three are known to fail.",
+        },
+        "why": "Each is refused before anything is paid, and the message says what to change.",
+    },
+    "price": {
+        "why": "The first call writes the examples to the cache, and others read them at a small "
+        "part of the price. The short prompt is below the least that is cached; nobody says so.",
+    },
+    "chance": {
+        "wrong": {"ship": "A coin would do as well too often."},
+        "why": "Forty messages are few once most of them are easy. Label more of those on which "
+        "the two prompts differ.",
+    },
+    "prefix": {
+        "wrong": {"nothing": "What differs stands behind the breakpoint, where no cache looks."},
+        "why": "What the first user wrote to the cache, the second one can read.",
+    },
+}
+"""What a prediction is told, kept away from the cell that asks for it."""
 
 # ── Then and now ──────────────────────────────────────────────────────────────────────────────
 
@@ -26,6 +75,35 @@ def outcome(call: Callable[[], Any]) -> Shown:
         return Shown(f"ValidationError: {field}: {first['msg']}")
     except Exception as error:
         return one_line(error)
+
+
+def tag_table(texts: Sequence[str], name: str) -> Table:
+    """What the usual regular expression and `extract_tag` find in each text."""
+    rows = []
+    for text in texts:
+        match = re.search(f"<{name}>(.*?)</{name}>", text)
+        ours = repr(outcome(lambda text=text: extract_tag(text, name)))  # type: ignore[misc]
+        rows.append((text, repr(match and match[1]), ours.partition(":")[0]))
+    return Table(("text", "regular expression", "extract_tag"), rows)
+
+
+def which(text: str, name: str) -> str:
+    """Which of several contents `extract_tag` takes: "the first", "the last" or "an error"."""
+    try:
+        found = extract_tag(text, name)
+    except AmbiguousTag:
+        return "an error"
+    return "the first" if text.startswith(f"<{name}>{found}</{name}>") else "the last"
+
+
+def thinking_line(answer: Reasoned) -> Shown:
+    """How much of an answer's thinking can be read, and how much of it is paid for."""
+    details = answer.usage.output_tokens_details
+    paid = details.thinking_tokens if details else "an unknown number"
+    return Shown(
+        f"{len(answer.thinking)} characters of thinking to read; "
+        f"{paid} of {answer.usage.output_tokens} tokens out are thinking"
+    )
 
 
 # ── Labels ────────────────────────────────────────────────────────────────────────────────────
@@ -72,8 +150,16 @@ def score_table(
     return Table(columns, rows, note=source)
 
 
+def dearer(model: str, usages: Sequence[Usage], than: Sequence[Usage]) -> bool:
+    """Whether one run costs more a text than another."""
+    one, other = (
+        sum(cost_usd(model, each) or 0 for each in run) / len(run) for run in (usages, than)
+    )
+    return one > other
+
+
 def changes(
-    expected: Sequence[str], before: Sequence[str], after: Sequence[str]
+    expected: Sequence[str], before: Sequence[str | None], after: Sequence[str | None]
 ) -> tuple[int, int]:
     """How many texts only the second run got right, and how many only the first."""
     triples = list(zip(expected, before, after, strict=True))
@@ -91,10 +177,9 @@ def plot_confusion(
     right = [sum(map(str.__eq__, expected, run)) for run in (before, after)]
     chance = by_chance(better, worse)
     title = (
-        f"Examples move {right[0]} of {len(expected)} to {right[1]}; "
-        f"chance alone does as much in {chance:.1%} of cases"
+        f"{right[0]} of {len(expected)} right become {right[1]}: by chance in {chance:.1%} of cases"
     )
-    fig, axes = figure(title, size=(8.6, 4.3), panels=2, sharey=True)
+    fig, axes = figure(title, size=(7.2, 4.2), panels=2, sharey=True)
     for axis, name, run in zip(axes, ("zero-shot", "few-shot"), (before, after), strict=True):
         _grid(axis, labels, confusion(expected, run))
         axis.set_title(name, fontsize=10, color=INK)
@@ -112,7 +197,7 @@ def _grid(axis: Any, labels: Sequence[str], counts: Mapping[tuple[str, str | Non
     for (wanted, got), count in counts.items():
         row, column = labels.index(wanted), labels.index(str(got))
         colour = PALETTE[1] if wanted == got else PALETTE[0]
-        axis.scatter(column, row, s=620, marker="s", color=colour)
+        axis.scatter(column, row, s=420, marker="s", color=colour)
         axis.text(column, row, str(count), ha="center", va="center", color="white", weight="bold")
 
 
