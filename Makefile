@@ -42,7 +42,7 @@ ifneq "$(shell cat $(VENV)/.ready 2>/dev/null)" "$(HERE)"
 $(shell rm -f $(VENV)/.ready)
 endif
 
-.PHONY: help setup lab test units books run record check fix lock drift bench clean
+.PHONY: grade help setup lab test units books run record check fix lock drift bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ books: setup  ## every notebook, compared with its stored outputs
 	@rm -rf "$(VAR)/replay" && mkdir -p "$(VAR)/replay"
 	PATTERNS_REPLAY_LOG="$(VAR)/replay" $(NBVAL)
 	@$(BIN)/python -m patterns.course audit "$(VAR)/replay"
+
+grade: setup  ## your exercises, as saved in the notebooks: a line a chapter
+	@cd notebooks && ../$(BIN)/python -m exercises.desk
 
 run: setup  ## execute the chapters from their recordings   [CHAPTER=slug]
 	@$(BIN)/python -m patterns.course run $(CHAPTER)

@@ -108,7 +108,9 @@ class _Tail:
     @contextmanager
     def collecting(self) -> Iterator[TextIO]:
         """Yields the writing end of a pipe that the event loop reads until the block is left."""
-        if sys.platform == "win32":  # its event loop cannot read a pipe: stderr is dropped
+        if (
+            sys.platform == "win32"
+        ):  # pragma: no cover - its event loop cannot read a pipe: stderr is dropped
             with Path(os.devnull).open("w") as nothing:
                 yield nothing
             return

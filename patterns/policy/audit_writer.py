@@ -122,7 +122,7 @@ class AuditWriter:
     ) -> None:
         self.keys, self.path = KeyRing(key), Path(path)
         self._clock, self._wait, self._sleep = clock, wait, sleep
-        self._lock, self._known, self._files = threading.RLock(), False, dict[str, _Seen]()
+        self._lock, self._known, self._files = threading.RLock(), False, dict[Path, _Seen]()
         self._later: queue.SimpleQueue[Row] = queue.SimpleQueue()
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         with self.errors():
@@ -332,17 +332,18 @@ class AuditWriter:
             self._remember()
 
     def _remember(self) -> None:
-        for name, shrinks in ((str(self.path), False), (f"{self.path}-wal", True)):
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        for file, shrinks in ((self.path, False), (wal, True)):
             with suppress(OSError):
-                found = Path(name).stat()
+                found = file.stat()
                 size = 0 if shrinks else found.st_size
-                self._files[name] = _Seen(found.st_dev, found.st_ino, size)
+                self._files[file] = _Seen(found.st_dev, found.st_ino, size)
 
     def _same_files(self) -> None:
         """Refuse to write where nobody will look: into a file that was unlinked, swapped or cut."""
-        for name, seen in self._files.items():
+        for file, seen in self._files.items():
             try:
-                found = Path(name).stat()
+                found = file.stat()
             except OSError:
                 raise AuditUnavailable(self.path, "its file is gone") from None
             if (found.st_dev, found.st_ino) != (seen.device, seen.inode):

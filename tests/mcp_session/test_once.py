@@ -26,6 +26,7 @@ from patterns.mcp_session import (
     http_server,
     stdio_server,
 )
+from patterns.mcp_session.claude import told_to_claude
 
 by_era = pytest.mark.parametrize("mode", ERAS)
 WAIT: Any = {"connect_timeout": 30}
@@ -98,8 +99,11 @@ def test_over_sse_a_call_is_executed_once_whatever_the_answer(fault: str) -> Non
 
     async def run() -> None:
         connect = lambda: sse_client(state.url)  # noqa: E731
-        async with ToolSession(connect, mode="legacy", retry=QUICK, timeout=0.5, **WAIT) as session:
-            assert _told_honestly(await _sold(session), fault)
+        async with ToolSession(connect, mode="legacy", retry=QUICK) as session:
+            with pytest.raises((MCPError, ResultValidationError)) as caught:
+                await session.call_tool("sell", read_timeout_seconds=0.5)
+            error: Any = caught.value
+            assert _told_honestly(told_to_claude("sell", error), fault)
             assert state.executed == 1
             state.fault = "none"
             while "sold" not in await _sold(session):

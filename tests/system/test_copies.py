@@ -4,7 +4,6 @@ The package has another name, lies two levels deep, and lives in an environment 
 what the command's own pip line installs.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,22 +11,13 @@ from pathlib import Path
 
 import pytest
 from chapters import ROOT
+from elsewhere import call
 
 from patterns.copy.index import Pattern, patterns
 
 pytestmark = pytest.mark.stage
 PATTERNS = list(patterns().values())
 UV = [sys.executable, "-m", "uv"]
-
-
-def call(*command: str, cwd: Path, **environment: str) -> str:
-    """Run a command that sees no module of the caller's; what it said, whole, if it failed."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        command, cwd=cwd, env={**kept, **environment}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
