@@ -6,6 +6,7 @@ CONVERTED: frozenset[str] = frozenset(
     {
         "05_prompting",
         "06_response_quality",
+        "07_prompt_caching",
     }
 )
 """Chapters that are held to `tests/lessons`."""

@@ -4,20 +4,24 @@ Costs here are arithmetic on prices; no model's answer is in them. Tables of a r
 carry the note of where those come from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
+from anthropic.types import Message, Usage
 
-from patterns.caching import CacheStats, Segment, break_even, plan_breakpoints
+from patterns.caching import CacheStats, Segment, break_even, first_difference, plan_breakpoints
 from patterns.caching.economics import TTL, TTL_SECONDS
 from patterns.caching.planner import CachePlan
 from patterns.caching.traffic import Arrivals, Gaps, Poisson
+from patterns.core.fan_out import Outcome
 from patterns.core.models import FABLE, HAIKU, OPUS, SONNET
-from patterns.course.views import INK, MUTED, PALETTE, Table, figure, knobs, show
+from patterns.course.views import INK, MUTED, PALETTE, SOFT, Table, figure, knobs, show
 
 COLOURS: Final[Mapping[TTL, str]] = {"5m": PALETTE[0], "1h": PALETTE[1]}
+DASHES: Final[Mapping[TTL, str]] = {"5m": "-", "1h": "--"}
+MARKERS: Final[Mapping[TTL, str]] = {"5m": "o", "1h": "s"}
 
 HANDBOOK: Final = """\
 Handbook of the Kettenwerk bicycle workshop, for everyone who answers customers.
@@ -89,6 +93,18 @@ def token_table(calls: Mapping[str, CacheStats], *, note: str = "") -> Table:
     return Table(columns, rows, note=note)
 
 
+def difference_table(base: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Where each of some requests stops being the same prompt as `base`."""
+    found = {name: first_difference(base, other) for name, other in others.items()}
+    rows = [(name, each.path if each else "nowhere") for name, each in found.items()]
+    return Table(("what is different", "the prompts part at"), rows)
+
+
+async def usages_of(outcomes: AsyncIterator[Outcome[Any, Message]]) -> list[Usage]:
+    """What each call of a fan-out was billed for."""
+    return [outcome.unwrap().usage async for outcome in outcomes]
+
+
 def break_even_table(models: Sequence[str] = (SONNET, OPUS, HAIKU, FABLE)) -> Table:
     """From which use, and above which hit rate, caching pays on some models."""
     rows = []
@@ -110,13 +126,13 @@ def plot_break_even(model: str = SONNET) -> None:
     ax.axhline(1, color=INK, linewidth=1)
     for ttl, point in points.items():
         ends = [float(point.relative_cost(h)) for h in (0, 1)]
-        ax.plot([0, 100], ends, color=COLOURS[ttl], linewidth=2.2)
+        ax.plot([0, 100], ends, DASHES[ttl], color=COLOURS[ttl], linewidth=2.2)
         ax.annotate(f" {ttl}", (1, ends[0]), color=COLOURS[ttl], va="bottom")
         at = float(needed[ttl]) * 100
         ax.plot([at], [1], "o", color=COLOURS[ttl], markersize=7)
         ax.annotate(f"{at:.1f} %", (at + 1, 1.04), color=COLOURS[ttl])
-    ax.annotate("dearer than no caching", (99, 1.95), ha="right", va="top", color=MUTED)
-    ax.annotate("cheaper", (99, 0.93), ha="right", va="top", color=MUTED)
+    ax.annotate("dearer than no caching", (99, 1.95), ha="right", va="top", color=SOFT)
+    ax.annotate("cheaper", (99, 0.93), ha="right", va="top", color=SOFT)
     ax.set(xlim=(0, 100), ylim=(0, 2.1))
     ax.set_xlabel("share of marked tokens read from the cache, %")
     ax.set_ylabel("cost, uncached = 1")
@@ -149,8 +165,9 @@ def plot_lifetimes(model: str = SONNET, changes: float = 0.05) -> None:
     for ttl in TTL_SECONDS:
         random = [relative_cost(model, ttl, Poisson(gap), changes) for gap in gaps]
         steady = [relative_cost(model, ttl, Gaps((gap,)), changes) for gap in gaps]
-        ax.plot(gaps, random, color=COLOURS[ttl], linewidth=2.2, label=f"{ttl}, random gaps")
-        ax.plot(gaps, steady, "--", color=COLOURS[ttl], linewidth=1, label=f"{ttl}, steady beat")
+        look: dict[str, Any] = {"color": COLOURS[ttl], "marker": MARKERS[ttl], "markevery": 20}
+        ax.plot(gaps, random, **look, linewidth=2.2, label=f"{ttl}, random gaps")
+        ax.plot(gaps, steady, "--", **look, linewidth=1, label=f"{ttl}, steady beat")
     ax.axhline(1, color=INK, linewidth=1)
     ax.plot([at], [relative_cost(model, "5m", Poisson(at), changes)], "o", color=INK, zorder=5)
     ticks = {10: "10 s", 60: "1 min", 300: "5 min", 3_600: "1 h", 18_000: "5 h"}
