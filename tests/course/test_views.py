@@ -3,6 +3,7 @@
 import base64
 import math
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -168,22 +169,30 @@ def test_knobs_draw_once_for_each_change() -> None:
     assert len(box.children) == 2
 
 
-def test_prices_are_drawn_cheapest_first(
-    shown: list[tuple[Any, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The title is the ratio, the numbers are printed."""
+def test_prices_are_drawn_cheapest_first() -> None:
+    """The title is the ratio; the alt text has both ends."""
     costs = start_here.prices(Usage(input_tokens=20, output_tokens=50))
-    start_here.plot_prices(costs)
-    out = capsys.readouterr().out
-    assert out.startswith("Bars from claude-haiku-5-5 at $0.03")
-    assert len(shown) == 1
+    drawn = start_here.price_bars(costs)
+    assert drawn.alt.startswith("Bars from claude-haiku-5-5 at $0.03")
+    title = drawn.figure.get_suptitle()
+    assert f" {start_here.ratio(costs)} times more" in title
+    assert start_here.ratio({"a": Decimal(2), "b": Decimal(9), "c": Decimal(1)}) == 9
 
 
 def test_the_price_widget_shows_the_table(shown: list[tuple[Any, Any]]) -> None:
-    """And again when a knob is turned."""
-    box = start_here.price_widget()
-    box.children[0].children[2].value = 20_000
-    assert [type(thing) for thing, _ in shown] == [Table, Table]
+    """And again when a knob is turned, over the step that the text names: 100,000 tokens in."""
+    tokens_in, _, calls = start_here.price_widget().children[0].children
+    calls.value = 1_000
+    tokens_in.value = 100_000
+    tokens_in.value = 100_100
+    tables = [thing for thing, _ in shown]
+    assert [type(each) for each in tables] == [Table] * 4
+    below, above = (
+        {row[0]: float(row[1].lstrip("$").replace(",", "")) for row in table.rows}
+        for table in tables[-2:]
+    )
+    jumps = {model for model in below if above[model] > 2 * below[model]}
+    assert jumps == {"claude-haiku-5-5"}
 
 
 def test_quotes_in_an_alt_text_are_escaped() -> None:

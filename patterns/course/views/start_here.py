@@ -8,7 +8,7 @@ from anthropic.types import Usage
 
 from patterns.core.models import FABLE, HAIKU, MYTHOS, OPUS, SONNET
 from patterns.core.pricing import cost_usd
-from patterns.course.views import MUTED, PALETTE, Table, figure, knobs, show
+from patterns.course.views import MUTED, PALETTE, Picture, Table, figure, knobs, picture
 
 CURRENT: Final = (HAIKU, SONNET, OPUS, FABLE, MYTHOS)
 
@@ -19,22 +19,26 @@ def prices(usage: Usage) -> dict[str, Decimal]:
     return {model: 1000 * cost for model, cost in priced.items() if cost is not None}
 
 
-def plot_prices(costs: Mapping[str, Decimal]) -> None:
+def ratio(costs: Mapping[str, Decimal]) -> int:
+    """How many times the cheapest the dearest costs, rounded."""
+    return round(max(costs.values()) / min(costs.values()))
+
+
+def price_bars(costs: Mapping[str, Decimal]) -> Picture:
     """Bars of `prices`, cheapest first, with the ratio of the dearest to the cheapest as title."""
     ordered = sorted(costs.items(), key=lambda item: item[1])
-    low, high = ordered[0][1], ordered[-1][1]
-    title = f"The same tokens cost {high / low:.0f} times more on the dearest model"
+    title = f"The same tokens cost {ratio(costs)} times more on the dearest model"
     fig, ax = figure(title, size=(7.2, 2.8))
     bars = ax.barh([name for name, _ in ordered], [float(cost) for _, cost in ordered])
     for bar, (name, cost) in zip(bars, ordered, strict=True):
         bar.set_color(PALETTE[0] if name == SONNET else MUTED)
         ax.annotate(f" ${cost:.2f}", (float(cost), bar.get_y() + bar.get_height() / 2), va="center")
     ax.set_xlabel("US dollars for 1,000 calls like the first one")
-    ax.set_xlim(0, float(high) * 1.15)
+    ax.set_xlim(0, float(ordered[-1][1]) * 1.15)
     ax.invert_yaxis()
-    low_name, high_name = ordered[0][0], ordered[-1][0]
+    (low_name, low), (high_name, high) = ordered[0], ordered[-1]
     alt = f"Bars from {low_name} at ${low:.2f} to {high_name} at ${high:.2f} for 1,000 calls."
-    show(fig, alt)
+    return picture(fig, alt)
 
 
 def price_table(tokens_in: int, tokens_out: int, calls: int) -> Table:
