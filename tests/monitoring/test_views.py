@@ -8,7 +8,6 @@ import pytest
 from matplotlib.figure import Figure
 from monitoring_support import a_record
 
-from patterns.core.models import SONNET
 from patterns.course.views import monitoring
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import insights
@@ -57,6 +56,7 @@ def test_tables_say_that_the_week_is_synthetic(log: EventLog) -> None:
     ]
     assert {table.note for table in tables} == {monitoring.SYNTHETIC}
     assert tables[0].rows[0][0] == "chat"
+    assert repr(monitoring.totals(summarize(log))).startswith("11,112 calls, $")
     assert len(tables[3].rows) == 2
 
 
@@ -80,16 +80,18 @@ def test_burn_plot_states_its_finding(log: EventLog, shown: list[tuple[str, str,
 def test_dashboard_draws_again_when_the_hour_moves(
     log: EventLog, shown: list[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The widget is the table above it, and a day of bars."""
+    """At every hour that the text names, and at both ends of the slider."""
     displayed: list[Any] = []
     monkeypatch.setattr("IPython.display.display", displayed.append)
     widget = monitoring.dashboard(log)
     hour = widget.children[1].children[0].children[0]
-    hour.value = 64
-    tables = [each for each in displayed if hasattr(each, "rows")]
-    assert tables[-1].columns[0] == "Wed 16:00"
-    assert shown[-1][0] == "24 hours to Wednesday 16:00"
-    assert SONNET
+    said = {64: "Wed 16:00", 106: "Fri 10:00", 168: "Mon 00:00", 1: "Mon 01:00"}
+    for number in said:
+        hour.value = number
+        tables = [each for each in displayed if hasattr(each, "rows")]
+        assert tables[-1].columns[0] == said[number]
+    assert shown[-1][0] == "24 hours to Monday 01:00"
+    assert hour.layout.width == "98%"
 
 
 def test_alerts_of_the_week_are_listed_in_their_order() -> None:

@@ -11,11 +11,13 @@ EXTERNAL: dict[str, dict[str, str]] = {
         "409": "anthropic, _base_client._should_retry",
         "500": "anthropic, _base_client._should_retry",
     },
+    "04_monitoring": {"204": "the number of a made-up customer"},
 }
 
 CONVERTED: frozenset[str] = frozenset(
     {
         "00_start_here",
+        "04_monitoring",
         "05_prompting",
         "06_response_quality",
         "07_prompt_caching",

@@ -4,7 +4,7 @@ The week it draws is synthetic, and every table and figure of it says so.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import patterns.monitoring
-from patterns.course.views import INK, MUTED, PALETTE, Table, figure, knobs, show
+from patterns.course.views import INK, MUTED, PALETTE, Shown, Table, figure, knobs, show
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import Insight
 from patterns.monitoring.record import CallRecord
@@ -24,6 +24,49 @@ SYNTHETIC: Final = "synthetic traffic from a seeded generator, list prices"
 OBJECTIVE: Final = 0.99
 PAGE: Final = 14.4
 _UNSTABLE: Final = {"at", "seconds", "first_chunk_seconds", "request_id", "response_id", "trace_id"}
+
+
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "lines": {
+        "wrong": {
+            1: "Every user is a line of its own.",
+            10: "Look at what a counter sends besides.",
+        },
+        "why": "Two lines for each user: the count, and when it began. One counter, one model.",
+    },
+    "tokens": {
+        "wrong": {0: "Cached tokens are not in it.", 50: "It misses the call that writes, too."},
+        "why": "input_tokens holds only what is neither written to the cache nor read from it.",
+    },
+    "spans": {
+        "wrong": {3: "Three requests are three attempts of one call."},
+        "why": "One call, three attempts. The span knows how often it was sent again.",
+    },
+    "feature": {
+        "wrong": {"haiku": "Then whoever types a feature makes a time series."},
+        "why": "The set stays closed whatever anybody types.",
+    },
+    "prices": {
+        "wrong": {3: "Who would have published a price for 'next'?"},
+        "why": "Inference in the US costs a tenth more; Sonnet has no fast mode, 'next' no price.",
+    },
+    "sink": {
+        "wrong": {"an error": "That would break what it watches."},
+        "why": "What a sink raises is caught and counted; an alert can watch the count.",
+    },
+    "dearest": {
+        "wrong": {
+            "search": "It makes the most calls and costs next to nothing.",
+            "report": "Close: a few hundred reports cost a quarter of the week.",
+        },
+        "why": "Calls do not tell what a feature costs; tokens and model do.",
+    },
+    "silent": {
+        "wrong": {"the same": "The cache key is the prefix, and the prefix is new every minute."},
+        "why": "From one line of text. Error rates will never show it; the cache-hit ratio does.",
+    },
+}
+"""What a prediction is told, kept away from the cell that asks for it."""
 
 
 def record_table(records: Iterable[CallRecord], *facts: str, note: str = "") -> Table:
@@ -48,6 +91,12 @@ def synthetic_week() -> EventLog:
     for call, helpful in feedback_on(calls):
         log.feedback(str(call.response_id), helpful=helpful, at=call.at)
     return log
+
+
+def totals(summary: Summary) -> Shown:
+    """Calls, cost and p95 of everything together, in one line."""
+    total, p95 = summary.total, summary.latency.p95 if summary.latency else 0.0
+    return Shown(f"{total.calls:,} calls, ${total.cost_usd:.2f}, p95 {p95:.0f} s")
 
 
 def feature_table(summary: Summary) -> Table:
@@ -169,7 +218,8 @@ def dashboard(log: EventLog) -> Any:
         display(state_at(log, hour))  # type: ignore[no-untyped-call]
         _last_day(steps, hour)
 
-    hour = widgets.IntSlider(value=62, min=1, max=168, description="hour")
+    wide = widgets.Layout(width="98%")  # or each hour is less than a pixel
+    hour = widgets.IntSlider(value=62, min=1, max=168, description="hour", layout=wide)
     play = widgets.Play(value=62, min=1, max=168, interval=600)
     widgets.jslink((play, "value"), (hour, "value"))
     return widgets.VBox([play, knobs(draw, hour=hour)])
