@@ -359,8 +359,7 @@ class AuditWriter:
                     pass
         except PolicyDenied:
             self._sleep(0.05)
-            if self._end.alive:
-                self._wake.put(True)
+            self._wake.put(True)
 
     def forget_pages(self) -> None:
         """Leave nothing of what was removed in the write-ahead log."""
@@ -395,8 +394,6 @@ class _Seen:
 
 def _drain(writer: "weakref.ref[AuditWriter]", wake: "queue.SimpleQueue[bool]") -> None:
     """The log's thread: writes what was queued, unless another append has taken it along."""
-    while wake.get():
-        owner = writer()
-        if owner is not None:
-            owner.write_queued()
+    while wake.get() and (owner := writer()) is not None:
+        owner.write_queued()
         del owner

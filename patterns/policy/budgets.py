@@ -304,11 +304,10 @@ class MemoryStore:
                 account = self._account(key, limits, now)
                 account.wait(Cost(), now, today)
                 account.add(give, 1, today)
-            if charges:
-                account.held_until = max(account.held_until, account.now + hold)
-                for bucket, most in zip(account.buckets, (at_most or ())[:3], strict=False):
-                    if bucket is not None:
-                        bucket.level = min(bucket.level, most)
+            account.held_until = max(account.held_until, account.now + hold)
+            for bucket, most in zip(account.buckets, (at_most or ())[:3], strict=False):
+                if bucket is not None:
+                    bucket.level = min(bucket.level, most)
 
     def claim(self, name: str, owner: str) -> str:
         """Make `owner` the owner of an id unless it has one; returns whose it is."""

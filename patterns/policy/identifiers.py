@@ -205,6 +205,6 @@ def _split(row: str, by: str, quote: str) -> Iterator[tuple[int, int]]:
 def _under(
     cells: Iterator[tuple[int, int]], heads: list[str], wanted: Words, offset: int
 ) -> Iterator[tuple[int, int]]:
-    for head, (begin, end) in zip(heads, cells, strict=False):
+    for (begin, end), head in zip(cells, heads, strict=False):
         if wanted.search(head):
             yield offset + begin, offset + end

@@ -600,6 +600,9 @@ def test_the_command_line_verifies_shows_and_exports(tmp_path: Path, capsys: Any
     head = said.split()[-1]
     assert main(["tail", *common, "-n", "2"]) == 0
     assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == [5, 6]
+    assert main(["tail", *common, "-n", "2", "--user", "user_1"]) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["seq"] for row in shown] == [4, 6]
     assert main(["export", *common, "--user", "user_1"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
     tampered(path, "DELETE FROM audit WHERE seq = 6")
@@ -722,3 +725,13 @@ def test_queued_rows_are_written_by_the_thread_of_the_log(log: AuditLog) -> None
     other.close()
     assert written.wait(10)
     assert [row["call"] for row in log.rows()] == ["a", "b"]
+
+
+def test_where_nothing_is_queued_nothing_is_waited_for(log: AuditLog) -> None:
+    """Another append has taken the rows along, and another process writes by now."""
+    other = sqlite3.connect(log.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    log.write_queued()
+    other.execute("ROLLBACK")
+    other.close()
+    assert [*log.rows()] == []

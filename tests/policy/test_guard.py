@@ -409,17 +409,22 @@ def test_async_retries_and_lost_connections_are_one_call_too(folder: Path) -> No
     ]
 
 
-def test_an_async_stream_without_a_last_line_end_is_read_to_its_end() -> None:
-    """What is held back comes out."""
+def test_a_stream_without_a_last_line_end_is_read_to_its_end() -> None:
+    """What is held back comes out, sync and async."""
     body = b'data: {"type": "ping"}'
+    sent = {"content-type": "text/event-stream"}
+    policy = PIIMiddleware("redact", "redact")
     transport = httpx2.MockTransport(
-        lambda _: httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+        lambda _: httpx2.Response(200, headers=sent, stream=httpx2.ByteStream(body))
     )
 
     async def run() -> bytes:
         http = httpx2.AsyncClient(transport=transport)
-        client = AsyncAnthropic(api_key="t", http_client=http, middleware=[PIIMiddleware()])
+        client = AsyncAnthropic(api_key="t", http_client=http, middleware=[policy])
         stream = await client.messages.create(**ASK, stream=True)
         return bytes(await stream.response.aread())
 
     assert asyncio.run(run()) == body
+    http = httpx2.Client(transport=transport)
+    client = Anthropic(api_key="t", http_client=http, middleware=[policy])
+    assert client.messages.create(**ASK, stream=True).response.read() == body

@@ -448,6 +448,28 @@ def test_tool_input_in_a_stream_is_redacted_once_it_is_complete() -> None:
     ]
 
 
+HELLO: Any = {"model": HAIKU, "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+
+
+def test_observing_shows_a_stream_as_it_came() -> None:
+    """And notes what would have been redacted."""
+    api = FakeAPI()
+    api.enqueue(f"It was {MAIL}.")
+    policy = PIIMiddleware("redact", "redact", mode="observe")
+    with noting() as told:
+        stream = api.client(middleware=[policy]).messages.create(**HELLO, stream=True)
+        assert MAIL in "".join(str(event) for event in stream)
+    assert told["observed"]
+
+
+def test_a_name_may_hold_what_names_often_hold() -> None:
+    """A number in a custom id is no telephone for sure; it goes out as it is."""
+    api = FakeAPI()
+    items: Any = [{"custom_id": "555-123-4567", "params": HELLO}]
+    api.client(middleware=[PIIMiddleware()]).messages.batches.create(requests=items)
+    assert api.journal[0].body["requests"][0]["custom_id"] == "555-123-4567"
+
+
 def test_a_stream_can_be_blocked_midway() -> None:
     """What came before has been shown; the identifier is not."""
     api = Api(PIIMiddleware(None, "block"), ANSWER)
@@ -509,6 +531,7 @@ def test_what_is_not_an_answer_passes() -> None:
     assert lines_through(b'{"data": []}', "/v1/models", kind="application/json") == b'{"data": []}'
     assert lines_through(b"[1]", "/v1/models", kind="application/json") == b"[1]"
     assert lines_through(b"hello", "/v1/models", kind="text/plain") == b"hello"
+    assert lines_through(b"[1]", "/v1/messages/batches/b", kind="application/json") == b"[1]"
 
 
 def test_a_caller_who_asks_for_the_http_response_gets_it_redacted() -> None:

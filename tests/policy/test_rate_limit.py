@@ -226,11 +226,13 @@ def read(api: Api, how: str) -> None:
         next(iter(stream))
         stream.close()
         stream.close()
-    else:
+    elif how == "drop":
         next(iter(stream))
 
 
-@pytest.mark.parametrize(("how", "output_left"), [("end", None), ("close", 100), ("drop", 100)])
+@pytest.mark.parametrize(
+    ("how", "output_left"), [("end", None), ("close", 100), ("drop", 100), ("unread", 100)]
+)
 def test_a_stream_is_settled_exactly_once(how: str, output_left: int | None) -> None:
     """At its end by usage; broken off or abandoned it keeps its output reservation."""
     api = Api()
@@ -240,7 +242,7 @@ def test_a_stream_is_settled_exactly_once(how: str, output_left: int | None) -> 
     spent = api.used()
     assert spent.requests == 1
     assert spent.output == (usage.output_tokens if output_left is None else output_left)
-    if how != "drop":
+    if how in ("end", "close"):
         assert spent.input == usage.input_tokens
 
 
@@ -301,6 +303,22 @@ def test_retry_after_keeps_everybody_out() -> None:
     assert caught.value.wait == pytest.approx(30)
     api.clock.now += 25
     api.ask()
+    assert api.clock.now == pytest.approx(1_030)
+
+
+def test_retry_after_holds_async_clients_too() -> None:
+    """Until the time that was told, and no longer."""
+    api = Api(max_wait=60)
+    transport = headers(429, after="30")
+
+    async def run() -> None:
+        http = httpx2.AsyncClient(transport=transport)
+        told = AsyncAnthropic(api_key="t", http_client=http, middleware=[api.limit], max_retries=0)
+        with pytest.raises(RateLimitError):
+            await told.post("/v1/messages", cast_to=object, body=ASK)
+        await api.fake.async_client(middleware=[api.limit]).messages.create(**ASK)
+
+    asyncio.run(run())
     assert api.clock.now == pytest.approx(1_030)
 
 
@@ -460,6 +478,7 @@ def test_changed_limits_keep_their_level() -> None:
     store.reserve([Charge("k", Limits(rpm=5), Cost(5))], 0)
     assert store.levels("k", Limits(rpm=5)) == (0, None, None)
     assert store.levels("k", Limits(rpm=6)) == (0, None, None)
+    assert store.levels("k", Limits(rpm=6, itpm=9)) == (0, 9, None)
     assert store.levels("k", Limits(itpm=9)) == (None, 9, None)
     assert store.levels("k", Limits(rpm=5)) == (0, None, None)
 

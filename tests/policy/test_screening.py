@@ -373,6 +373,17 @@ def test_the_async_client_works_without_a_classifier() -> None:
     assert len(api.journal) == 1
 
 
+def test_a_classifier_for_async_clients_judges_no_other() -> None:
+    """Each kind of client has its own, or none."""
+
+    async def never(text: str) -> Any:
+        raise AssertionError(text)
+
+    api = FakeAPI()
+    policy = ContentPolicy(classifier_async=never)
+    assert api.client(middleware=[policy]).messages.create(**HELLO).content
+
+
 def test_a_category_without_letters_has_a_name() -> None:
     """What the classifier says goes into an audit row."""
     _, _, client = screen(Reply(json={"verdict": "block", "category": "!!!", "reason": ""}))

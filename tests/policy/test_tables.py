@@ -117,6 +117,11 @@ def test_identifiers_in_data_are_found_and_the_other_columns_left(writer: str) -
 
 
 SECRET = "q7Zr+Xk2/Lm9Tb4Vn8Wd3"
+KEY_BLOCK = "-----BEGIN PRIVATE KEY-----\nMIIE [EMAIL] MIIE\n-----END PRIVATE KEY-----"
+OTHER_TABLE = (
+    "INSERT INTO parts (id, colour) VALUES (1, 'red');\n"
+    "INSERT INTO users (id, password) VALUES (2, 'hunter2zz');"
+)
 CASES: list[tuple[str, list[str]]] = [
     ("Ada,4111111111111111,12/26", ["4111111111111111"]),
     ("[4111111111111111,5555555555554444]", ["4111111111111111", "5555555555554444"]),
@@ -124,6 +129,9 @@ CASES: list[tuple[str, list[str]]] = [
     ("4111  1111  1111  1111", ["4111  1111  1111  1111"]),
     ("4111 1111\n1111 1111", ["4111 1111\n1111 1111"]),
     ("4111/1111-1111.1111", ["4111/1111-1111.1111"]),
+    ("9411/1111-1111.1117 and 4111/1111-1111.1112", []),
+    (KEY_BLOCK, [KEY_BLOCK]),
+    (OTHER_TABLE, ["hunter2zz"]),
     ('{"ssn": "123456789"}', ["123456789"]),
     ('{"phone": "5551234"}', ["5551234"]),
     ('{"api_key": "a1b2c3d4e5f6g7h8"}', ["a1b2c3d4e5f6g7h8"]),

@@ -316,3 +316,11 @@ def test_numbers_come_back_as_numbers() -> None:
     sealed = {"type": "thinking", "thinking": f"{number}"}
     restored = conversation.restored({"n": number, "m": 5, "t": True, "s": sealed})
     assert restored == {"n": 4111111111111111, "m": 5, "t": True, "s": sealed}
+
+
+def test_a_placeholder_inside_of_a_value_is_part_of_the_value() -> None:
+    """It is masked with it, and comes back with it."""
+    api = Echo()
+    key = "-----BEGIN PRIVATE KEY-----\nMIIE [EMAIL_1] MIIE\n-----END PRIVATE KEY-----"
+    assert text_of(ask(api.client, f"{key} and [EMAIL_1]")) == f"{key} and [EMAIL_1]"
+    assert b"MIIE" not in api.sent[0]

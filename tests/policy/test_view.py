@@ -61,6 +61,7 @@ def test_an_endpoint_has_one_name_and_an_unknown_one_keeps_its_path(
 @pytest.mark.parametrize(
     "arguments",
     [
+        {},
         {"content": b"raw"},
         {"body": ["a", "list"]},
         {"files": [("file", b"bytes")]},
@@ -74,7 +75,7 @@ def test_a_body_that_no_policy_can_read_is_not_readable(arguments: dict[str, Any
         view_of(spy.requests[0])
 
 
-@pytest.mark.parametrize("requests", [None, [], ["x"], [{"custom_id": "a"}]])
+@pytest.mark.parametrize("requests", [None, [], ["x"], [{"custom_id": "a"}], [{"params": {}}]])
 def test_a_batch_without_readable_items_is_not_readable(requests: Any) -> None:
     """Each item must show its parameters."""
     client, spy = spied()
@@ -208,3 +209,11 @@ def test_notes_belong_to_one_call() -> None:
         note("pii", {"email": 1})
         assert notes() is kept
     assert (kept, notes()) == ({"pii": {"email": 1}}, None)
+
+
+def test_models_of_agents_are_found_however_deep() -> None:
+    """An agent names its model in lists of objects, and by an object with an id."""
+    client, spy = spied()
+    agents = [{"model": "claude-a"}, {"model": {"id": "claude-b"}}]
+    client.post("/v1/agents", cast_to=object, body={"team": agents})
+    assert view_of(spy.requests[0]).actions[0].models == ("claude-a", "claude-b")

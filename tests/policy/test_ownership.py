@@ -1,0 +1,101 @@
+"""Whose an id is: what answers give out, and what requests name."""
+
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+from anthropic import APIRequest, AsyncAnthropic, InternalServerError
+
+from patterns.core.models import HAIKU
+from patterns.fake_api import FakeAPI, Fault
+from patterns.policy.budgets import MemoryStore
+from patterns.policy.flow import Flow, Policy
+from patterns.policy.identity import Principal, acting_as
+from patterns.policy.ownership import NotOwner, Ownership
+from patterns.policy.responses import whole
+from patterns.policy.threads import Threads
+
+ADA, BOB = Principal("ada"), Principal("bob")
+ASK: Any = {"model": HAIKU, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+BETA: Any = ["message-threads-2026-08-12"]
+
+
+def test_a_failed_call_makes_nobody_an_owner() -> None:
+    """The error passes as it came."""
+    store = MemoryStore()
+    client = FakeAPI(faults=[Fault.status(500)]).client(
+        middleware=[Ownership(store)], max_retries=0
+    )
+    with acting_as(ADA), pytest.raises(InternalServerError):
+        client.messages.create(**ASK)
+
+
+@pytest.mark.parametrize("agent", ["agent_1", {"type": "agent", "id": "agent_1", "version": 2}])
+def test_an_agent_is_its_owners_however_it_is_named(agent: Any) -> None:
+    """By its id, or by an object that pins a version."""
+    store = MemoryStore()
+    store.claim("agent_1", ADA.key)
+    store.claim("env_1", BOB.key)
+    api = FakeAPI()
+    client = api.client(middleware=[Ownership(store)])
+    with acting_as(BOB), pytest.raises(NotOwner, match="agent_1"):
+        client.beta.sessions.create(agent=agent, environment_id="env_1")
+    assert api.journal == []
+
+
+def streamed(store: MemoryStore, how: str) -> None:
+    """An async stream of ADA's that is read to its end, closed early, or dropped unread."""
+    body = b'data: {"type": "message_start", "message": {"id": "msg_1"}}\n\ndata: {}\n\n'
+
+    async def parts() -> Any:
+        yield body[:30]
+        yield body[30:]
+
+    sent = {"content-type": "text/event-stream"}
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, headers=sent, content=parts()))
+
+    async def run() -> None:
+        client = AsyncAnthropic(
+            api_key="t",
+            http_client=httpx2.AsyncClient(transport=transport),
+            middleware=[Ownership(store)],
+        )
+        with acting_as(ADA):
+            stream = await client.messages.create(**ASK, stream=True)
+            if how == "read":
+                await stream.response.aread()
+            elif how == "closed":
+                await stream.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("how", "owner"), [("read", ADA.key), ("closed", None), ("dropped", None)])
+def test_the_ids_of_an_async_stream_are_owned_once_they_were_seen(
+    how: str, owner: str | None
+) -> None:
+    """An id that was not read was not given out."""
+    store = MemoryStore()
+    streamed(store, how)
+    assert store.owner("msg_1") == owner
+
+
+def test_only_the_latest_threads_are_remembered() -> None:
+    """An older one is unknown, and treated as such."""
+    threads = Threads[str](most=1)
+
+    class Keep(Policy):
+        def flow(self, request: APIRequest) -> Flow:
+            response = yield request
+            yield from whole(response)
+            assert isinstance(request.json, dict)
+            return threads.keep(request.json, response, "known")
+
+    client = FakeAPI().client(middleware=[Keep()])
+    ids = [
+        client.beta.messages.create(**ASK, thread={"type": "create"}, betas=BETA).id
+        for _ in range(2)
+    ]
+    known = [threads.before({"thread": {"previous_message_id": one}}) for one in ids]
+    assert known == [None, "known"]
