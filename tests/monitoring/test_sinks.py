@@ -204,7 +204,7 @@ def test_dogstatsd_datagrams_arrive_over_udp() -> None:
     """With the real client, on a real loopback socket."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as agent:
         agent.bind(("127.0.0.1", 0))
-        agent.settimeout(5)
+        agent.settimeout(60)
         port = agent.getsockname()[1]
         statsd = DogStatsd(
             host="127.0.0.1", port=port, disable_telemetry=True, disable_buffering=True
