@@ -1,25 +1,27 @@
-"""The chapter's drawings and exercises: what they say is what the modules compute."""
+"""The chapter's drawings: what they say is what the modules compute."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from exercises.batching import JOBS, TOKENS, right_way
 from matplotlib import pyplot as plt
 
-from patterns.batching import choose
+from patterns.batching import BatchJob
 from patterns.core.models import SONNET
 from patterns.core.pricing import Tokens
-from patterns.course.views import batching
+from patterns.course.views import Table, batching
 from patterns.fake_api import RateLimits
 
 LIMITS = RateLimits(rpm=10_000, itpm=10_000_000, otpm=20_000)
 
 
 @pytest.fixture(autouse=True)
-def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw into memory."""
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is displayed; figures are drawn into memory."""
     plt.switch_backend("agg")
-    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
+    found: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda *things, **_: found.extend(things))
+    return found
 
 
 def test_ways_of_fanning_out_do_what_the_chapter_says() -> None:
@@ -58,13 +60,35 @@ def test_choice_is_shown_with_its_arrow() -> None:
     assert [batching.hours(s) for s in (8, 1_800, 86_400)] == ["8 s", "30 min", "24 h"]
 
 
-def test_widget_draws_the_table_for_its_knobs() -> None:
-    """Four knobs."""
-    assert len(batching.decision_widget().children[0].children) == 4
+def test_each_lab_has_its_own_api_clock_and_file() -> None:
+    """So that any cell of the chapter runs again."""
+    one, other = batching.Lab(batch_seconds=3_600), batching.Lab(batch_seconds=3_600)
+    assert one.file != other.file
+    params: Any = {"model": SONNET, "max_tokens": 9}
+    params |= {"messages": [{"role": "user", "content": "Hello"}]}
+    with BatchJob(one.client, one.file, **one.timed) as job:
+        job.submit([{"custom_id": "a", "params": params}])
+        job.wait()
+        assert [each.outcome for each in job.results()] == ["succeeded"]
+    assert one.clock.elapsed >= 3_600
+    assert other.clock.elapsed == 0
 
 
-def test_right_ways_of_the_exercise_are_three_different_ones() -> None:
-    """As `choose` has them."""
-    assert [right_way(job) for job in JOBS] == ["one by one", "fan-out", "batch"]
-    n, deadline = JOBS["30,000 tickets until lunch, in 4 hours"]
-    assert choose(n, deadline, TOKENS, model=SONNET).fits == "surely"
+def arrow_of(table: Table) -> tuple[str, str]:
+    """Way and usual time of the row with the arrow."""
+    row = next(row for row in table.rows if row[0] == "→")
+    return row[1], row[3]
+
+
+def test_the_widget_reaches_what_the_text_names(shown: list[Any]) -> None:
+    """30,000 calls in 4 hours at first, then 60,000; 24 hours; ten calls in a tenth of an hour."""
+    volume, deadline, prompt, answer = batching.decision_widget().children[0].children
+    assert (volume.value, deadline.value, prompt.value, answer.value) == (30_000, 4, 2_000, 300)
+    assert arrow_of(shown[-1]) == ("fan-out", "30 min")
+    volume.value = 60_000
+    assert arrow_of(shown[-1]) == ("fan-out", "60 min")
+    assert next(row for row in shown[-1].rows if row[1] == "batch")[3] == "60 min"
+    deadline.value = 24
+    assert arrow_of(shown[-1])[0] == "batch"
+    volume.value, deadline.value = 10, 0.1
+    assert arrow_of(shown[-1])[0] == "one by one"

@@ -12,6 +12,19 @@ EXTERNAL: dict[str, dict[str, str]] = {
         "500": "anthropic, _base_client._should_retry",
     },
     "04_monitoring": {"204": "the number of a made-up customer"},
+    "08_batching": {
+        "100000": "Batches API documentation: requests in a batch",
+        "256": "Batches API documentation: megabytes in a batch",
+        "29": "Batches API documentation: days that results are kept",
+        "24": "Batches API documentation: hours until a batch expires",
+        "64": "Batches API documentation: characters of a custom_id",
+        "30": "Batches API documentation: lowest hit rate in batches, %",
+        "98": "Batches API documentation: highest hit rate in batches, %",
+        "32": "hexadecimal digits of 128 bits: more than a birthday reaches",
+        "60000": "reached by the widget; tests/batching/test_chapter.py drives it there",
+        "0.1": "reached by the widget; tests/batching/test_chapter.py drives it there",
+        "2024": "the Cookbook's notebook: its outputs are of 2024-10-08",
+    },
 }
 
 CONVERTED: frozenset[str] = frozenset(
@@ -21,6 +34,7 @@ CONVERTED: frozenset[str] = frozenset(
         "05_prompting",
         "06_response_quality",
         "07_prompt_caching",
+        "08_batching",
     }
 )
 """Chapters that are held to `tests/lessons`."""

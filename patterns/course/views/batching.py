@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from statistics import NormalDist
+from tempfile import mkdtemp
 from typing import Any, Final
 
-import numpy as np
 from anthropic import AsyncAnthropic, RateLimitError
 
 from patterns.batching.choose import Allowance, Choice, choose
@@ -34,6 +35,33 @@ HEAVY_TAIL: Final = tuple(
     round(200 * math.exp(1.2 * NormalDist().inv_cdf((k + 0.5) / 40))) for k in range(40)
 )
 """Lognormal: half are below 200 tokens, and the longest are fifteen times as long."""
+
+
+VOLUMES: Final = (1, 10, 100, 1_000, 10_000, 30_000, 60_000, 100_000, 1_000_000, 10_000_000)
+DEADLINES: Final = (0.1, 0.5, 1, 2, 4, 8, 12, 24, 48, 72)
+"""Hours."""
+
+
+class Lab:
+    """A fake API of its own with a virtual clock, and a new file for a job.
+
+    Args:
+        options: of the fake API, such as `batch_seconds`.
+
+    Attributes:
+        api: the fake API; its journal holds what was sent.
+        clock: its time.
+        client: a client of the SDK for it.
+        file: where a job may keep its state.
+        timed: `clock` and `sleep` as `BatchJob` takes them.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = VirtualClock()
+        self.api = FakeAPI(clock=self.clock, **options)
+        self.client = self.api.client()
+        self.file = Path(mkdtemp()) / "job.sqlite"
+        self.timed: dict[str, Any] = {"clock": self.clock.now, "sleep": self.clock.sleep}
 
 
 @dataclass(frozen=True)
@@ -224,18 +252,18 @@ def decision_widget() -> Any:
     """Turn volume, deadline and length of prompt and answer; see dollars and hours."""
     import ipywidgets as widgets
 
-    def draw(volume: float, deadline: float, prompt: int, answer: int) -> None:
+    def draw(volume: int, deadline: float, prompt: int, answer: int) -> None:
         from IPython.display import display
 
-        table = compare(round(10**volume), deadline, Tokens(input=prompt, output=answer))
+        table = compare(volume, deadline, Tokens(input=prompt, output=answer))
         display(table)  # type: ignore[no-untyped-call]
 
+    volumes = [(f"{each:,}", each) for each in VOLUMES]
+    deadlines = [(f"{each} h", each) for each in DEADLINES]
     return knobs(
         draw,
-        volume=widgets.FloatSlider(4, min=0, max=7, step=0.25, description="10^n calls"),
-        deadline=widgets.FloatLogSlider(
-            24, min=-2, max=np.log10(72), step=0.1, description="hours"
-        ),
-        prompt=widgets.IntSlider(1_000, min=100, max=20_000, step=100, description="input"),
-        answer=widgets.IntSlider(500, min=50, max=4_000, step=50, description="output"),
+        volume=widgets.SelectionSlider(options=volumes, value=30_000, description="calls"),
+        deadline=widgets.SelectionSlider(options=deadlines, value=4, description="deadline"),
+        prompt=widgets.IntSlider(2_000, min=100, max=20_000, step=100, description="input"),
+        answer=widgets.IntSlider(300, min=50, max=4_000, step=50, description="output"),
     )
