@@ -46,15 +46,14 @@ async def all_pages(
     raise ResultValidationError(what, f"more than {PAGE_CAP:,} pages")
 
 
-def mend_listing(result: Any, version: str) -> None:
+def mend_listing(result: dict[str, Any], version: str) -> None:
     """Change a `tools/list` result in place, so that each tool in it is valid.
 
     An input schema that the protocol does not allow is kept under `ORIGINAL`, for whoever can
     make something of it; an output schema that cannot be checked is dropped, and so is a tool
     without a name.
     """
-    tools = result.get("tools") if isinstance(result, dict) else None
-    if isinstance(tools, list):
+    if isinstance(tools := result["tools"], list):
         result["tools"] = [tool for tool in tools if _mended(tool, version)]
 
 
@@ -63,12 +62,13 @@ def _mended(tool: Any, version: str) -> bool:
         return False
     if "outputSchema" in tool and not resolvable(tool["outputSchema"]):
         del tool["outputSchema"]
-    for _ in range(len(tool) + 1):
+    for _ in range(len(tool) + 1):  # pragma: no branch  # each round mends or drops one part
         part = _wrong_part(tool, version)
         if part is None:
             return True
-        if part == "inputSchema" and ORIGINAL not in (tool.get(part) or {}):
-            tool[part] = {"type": "object", ORIGINAL: tool.get(part)}
+        given = tool.get(part)
+        if part == "inputSchema" and not (isinstance(given, dict) and ORIGINAL in given):
+            tool[part] = {"type": "object", ORIGINAL: given}
         elif part in tool and part != "name":
             del tool[part]
         else:

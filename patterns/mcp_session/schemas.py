@@ -317,12 +317,10 @@ def _repaired(schema: Schema) -> Schema:
         error = next(iter(_META.iter_errors(schema)), None)
         if error is None:
             return schema
-        *way, last = error.absolute_path or ("",)
+        *way, last = error.absolute_path
         holder: Any = schema
         for step in way:
             holder = holder[step]
-        if not error.absolute_path:
-            raise UnusableSchema(error.message)
         if way and way[-1] in MAPS and isinstance(holder, dict):
             holder[last] = {}
         else:

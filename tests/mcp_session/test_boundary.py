@@ -29,7 +29,7 @@ from mcp_session_strangers import PDF, PNG, RESULTS, TOOLS, Returned, Shape, b64
 
 from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, Reply, ToolUse
-from patterns.mcp_session import ToolSession, as_claude_content
+from patterns.mcp_session import ResultValidationError, ToolSession, as_claude_content
 from patterns.mcp_session.boundary import NAME_LIMIT, WHOSE_WORDS, offer
 from patterns.mcp_session.claude import MARK
 from patterns.mcp_session.media import as_text, decoded, image_type, is_pdf
@@ -419,6 +419,7 @@ def test_a_rejected_tool_costs_a_line_in_the_log_and_no_other_tool(
         {"name": "a.b", "inputSchema": {"anyOf": [obj({"$top": {"type": "integer"}})]}},
         {"inputSchema": {"type": "object"}},
         "no tool",
+        {"name": "e", "inputSchema": 7},
         {"name": "c", "inputSchema": None, "annotations": {"title": 5}, "outputSchema": 7},
         {"name": "d", "inputSchema": obj({}), "outputSchema": obj({"x": {"$ref": "#/lost"}})},
     ]
@@ -444,6 +445,7 @@ def test_a_rejected_tool_costs_a_line_in_the_log_and_no_other_tool(
     assert (called["name"], called["arguments"]) == ("a.b", {"$top": 5})
     assert "tool 'bad' is not offered" in caplog.text
     assert "tool 'c' is not offered" in caplog.text
+    assert "tool 'e' is not offered" in caplog.text
     assert "its name is invalid" in caplog.text
     sent: Any = api.journal[-1].body
     assert sent["messages"][-1]["content"][0]["content"][-1] == MARK
@@ -646,3 +648,34 @@ def test_an_unknown_kind_of_content_is_named() -> None:
         content=[TOOLS[0]], structured_content=None, is_error=False
     )
     assert as_claude_content(result) == [{"type": "text", "text": "[content, not shown]"}]
+
+
+def test_tools_that_are_no_list_are_named() -> None:
+    """The client refuses them, and the error says which request it was."""
+
+    async def run() -> None:
+        async with ToolSession(state.url) as session:
+            with pytest.raises(ResultValidationError, match="tools"):
+                await session.list_tools()
+
+    wrong: Any = {"sell": {}}
+    with misbehaving("none", tools=wrong) as state:
+        asyncio.run(run())
+
+
+def test_without_a_breakpoint_no_tool_gets_one() -> None:
+    """The definitions are those of the tools alone."""
+    offered = offer([Tool(name="a", input_schema={"type": "object"})])
+    assert [sorted(param) for param in offered.params()] == [
+        ["description", "input_schema", "name"]
+    ]
+
+
+def test_conditions_on_a_key_follow_it_to_its_new_name() -> None:
+    """However deep they stand in what speaks about the same object."""
+    part = {"allOf": [{"required": ["a b"]}, True]}
+    given = claude_input(
+        {"properties": {"a b": {}, "c": {}}, "if": part, "then": {"required": ["c"]}}
+    )
+    assert given.schema["if"] == {"allOf": [{"required": ["a_b"]}, True]}
+    assert given.restore({"a_b": 1}) == {"a b": 1}

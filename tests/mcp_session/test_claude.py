@@ -135,9 +135,13 @@ def test_what_goes_wrong_in_between_reaches_claude_as_a_sentence(tool: str, said
     api = FakeAPI()
     api.enqueue(Reply(tool_use=(ToolUse(tool, {}),)), "Sorry.")
 
+    seconds = 1 if tool == "hang" else 30
+
     async def run() -> None:
-        async with ToolSession(bare(), timeout=1, connect_timeout=30, retry=QUICK) as session:
-            await converse(api.async_client(), await session.anthropic_tools(), "Go on")
+        async with ToolSession(bare(), connect_timeout=30, retry=QUICK) as session:
+            tools = await session.anthropic_tools()
+            session.timeout = seconds
+            await converse(api.async_client(), tools, "Go on")
 
     asyncio.run(run())
     (result,) = results_sent(api)

@@ -516,3 +516,12 @@ def test_the_registry_forgets_what_is_old_or_too_much_but_nothing_that_is_busy()
 
     asyncio.run(main())
     assert made == ["ann", "ann", "bob", "cid", "bob", "dan"]
+
+
+def test_a_conversation_without_servers_sends_no_tools() -> None:
+    """An empty list would be a list all the same."""
+    api = FakeAPI()
+    api.enqueue("Hello.")
+    turn = asyncio.run(Conversation(api.async_client(), {}, model=SONNET).send("Hi"))
+    assert turn.text == "Hello."
+    assert "tools" not in api.journal[0].body

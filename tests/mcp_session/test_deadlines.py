@@ -73,3 +73,18 @@ def test_an_error_inside_passes() -> None:
             raise KeyError("mine")
 
     VirtualClock().run(run())
+
+
+def test_a_request_that_ends_while_its_limit_is_held_stays_ended() -> None:
+    """Nobody is interrupted later on its behalf."""
+
+    async def run() -> bool:
+        deadlines = Deadlines(asyncio.get_running_loop())
+        short = asyncio.create_task(_late(deadlines, 3, 2))
+        await asyncio.sleep(1)
+        with deadlines.held():
+            await asyncio.sleep(5)
+        await asyncio.sleep(50)
+        return await short
+
+    assert not VirtualClock().run(run())

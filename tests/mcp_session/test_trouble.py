@@ -510,3 +510,23 @@ def test_an_error_that_says_internal_stays_what_it_is_during_a_call() -> None:
             assert type(caught.value) is MCPError
 
     asyncio.run(run())
+
+
+def test_a_session_that_was_never_open_can_be_closed() -> None:
+    """As often as somebody likes."""
+    asyncio.run(ToolSession(bare()).aclose())
+
+
+def test_the_error_of_a_callback_comes_without_the_group_around_it() -> None:
+    """What the caller's own code raised is what the caller catches."""
+
+    async def send(client: Client) -> None:
+        raise ExceptionGroup("callbacks", [LookupError("mine")])
+
+    async def run() -> None:
+        async with ToolSession(bare()) as session:
+            with pytest.raises(LookupError, match="mine"):
+                await session.request(send)
+            await _still_usable(session)
+
+    asyncio.run(run())
