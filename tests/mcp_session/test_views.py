@@ -15,9 +15,10 @@ from patterns.mcp_session import RetryPolicy, ToolCall, ToolSession, declared_sa
 from patterns.mcp_session.events import ToolRun
 
 
-def test_a_failure_is_one_line_without_a_path() -> None:
-    """Python's import errors name a file of this machine."""
-    error = ImportError("cannot import name 'X' from 'y' (/lib/y.py)")
+@pytest.mark.parametrize("path", ["/lib/y.py", "/lib/" + "long/" * 40 + "y.py", "/my lib" * 30])
+def test_a_failure_is_one_line_without_a_path(path: str) -> None:
+    """Python's import errors name a file of this machine, at its end or cut off there."""
+    error = ImportError(f"cannot import name 'X' from 'y' ({path})")
     assert repr(views.failure(error)) == "ImportError: cannot import name 'X' from 'y'"
 
 
@@ -51,6 +52,7 @@ def test_histories_and_tools_become_tables() -> None:
         Tool(name="b", input_schema={}),
     ]
     assert views.tool_table(tools, declared_safe).rows == [("a", "yes"), ("b", "no")]
+    assert views.hint_table(tools).rows == [("a", "yes", "–"), ("b", "–", "–")]
 
 
 def test_the_calls_of_a_turn_become_a_table_that_does_not_depend_on_who_was_first() -> None:
@@ -67,17 +69,28 @@ def test_the_outage_table_says_which_try_gets_through() -> None:
     assert table.note == "tries begin after 0, 0.25, 0.75 s"
 
 
-def test_readings_are_plotted_and_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """The numbers stand below the figure."""
-    views.plot_readings([500, 450], what="assam")
-    assert "500, 450 grams of assam" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("sold", "found"), [([50, 100], "no change is missed"), ([20, 130], "missed: 480 g")]
+)
+def test_the_title_of_the_readings_says_what_they_show(sold: list[int], found: str) -> None:
+    """Also where a change was missed."""
+    shown = views.plot_readings([500, 450, 350], sold, what="assam")
+    assert shown.figure.get_suptitle() == f"2 sales, 3 readings: {found}"
+    assert f"500, 450, 350 grams of assam; {found}" in shown.alt
 
 
-def test_the_widget_draws_the_same_table() -> None:
-    """Two sliders and the table of outages."""
+def test_the_knobs_reach_what_the_text_names() -> None:
+    """Which outage three, six and seven tries outlast, at a quarter of a second."""
     box: Any = views.retry_widget()
-    knobs = box.children[0].children
-    assert [knob.description for knob in knobs] == ["attempts", "delay, s"]
+    attempts, delay = box.children[0].children
+    assert [knob.description for knob in (attempts, delay)] == ["attempts", "delay, s"]
+    last = {}
+    for tries in (3, 6, 7):
+        attempts.value, delay.value = tries, 0.25
+        assert (attempts.value, delay.value) == (tries, 0.25)
+        rows = views.outage_table(RetryPolicy(attempts=tries, delay=delay.value)).rows
+        last[tries] = [away for away, served in rows if served != "given up"][-1]
+    assert last == {3: "0.2 s", 6: "5 s", 7: "10 s"}
 
 
 def test_the_writer_passes_on_each_piece() -> None:

@@ -3,22 +3,35 @@
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 from mcp.shared.dispatcher import ProgressFnT
-from mcp.types import Tool
+from mcp.types import Tool, ToolAnnotations
 
-from patterns.course.views import INK, PALETTE, Shown, Table, figure, knobs, one_line, show
+from patterns.course.views import (
+    INK,
+    PALETTE,
+    Picture,
+    Shown,
+    Table,
+    figure,
+    knobs,
+    one_line,
+    picture,
+)
 from patterns.mcp_session import Connect, RetryPolicy, ToolCall, ToolSession
 from patterns.mcp_session.events import ToolRun
 
-OUTAGES: Final = (0.2, 1.0, 3.0, 10.0)
+OUTAGES: Final = (0.2, 1.0, 5.0, 10.0)
 """Seconds for which a server is away in the table of retries."""
 
 
 def failure(error: BaseException) -> Shown:
-    """An error in one line, without the path that some of Python's own errors carry."""
-    return Shown(re.sub(r" \([^()]*[/\\][^()]*\)", "", repr(one_line(error))))
+    """An error in one line, without the path that an import error carries."""
+    if isinstance(error, ImportError):
+        error = type(error)(re.sub(r" \([^()]*[/\\][^()]*\)", "", str(error)))
+    return one_line(error)
 
 
 async def outcome(call: Coroutine[Any, Any, Any]) -> Shown:
@@ -59,6 +72,17 @@ def history_table(calls: Sequence[ToolCall]) -> Table:
     return Table(("id", "tool", "outcome", "attempts", "connection"), rows)
 
 
+def hint_table(tools: Sequence[Tool]) -> Table:
+    """What each tool's server declares about it; a dash where it declares nothing."""
+    said = {True: "yes", False: "no", None: "–"}
+    hints = [tool.annotations or ToolAnnotations() for tool in tools]
+    rows = [
+        (tool.name, *(said[each] for each in (a.read_only_hint, a.idempotent_hint)))
+        for tool, a in zip(tools, hints, strict=True)
+    ]
+    return Table(("tool", "read_only_hint", "idempotent_hint"), rows)
+
+
 def tool_table(tools: Sequence[Tool], may_repeat: Callable[[Tool], bool]) -> Table:
     """Which tools a rule allows to run twice."""
     rows = [(tool.name, "yes" if may_repeat(tool) else "no") for tool in tools]
@@ -71,10 +95,12 @@ def run_table(runs: Sequence[ToolRun]) -> Table:
     return Table(("server", "tool", "arguments", "outcome"), sorted(rows, key=str))
 
 
-def plot_readings(readings: Sequence[int], *, what: str) -> None:
-    """What a watcher read, in order."""
-    sales = len(readings) - 1
-    fig, axis = figure(f"{sales} sales, {len(readings)} readings: no change is missed")
+def plot_readings(readings: Sequence[int], sold: Sequence[int], *, what: str) -> Picture:
+    """What a watcher read, in order, and which of the sales' changes it never saw."""
+    held = [readings[0] - gone for gone in accumulate(sold)]
+    missed = [grams for grams in held if grams not in readings]
+    found = f"missed: {', '.join(map(str, missed))} g" if missed else "no change is missed"
+    fig, axis = figure(f"{len(sold)} sales, {len(readings)} readings: {found}")
     axis.step(range(len(readings)), readings, where="post", color=PALETTE[1], linewidth=2)
     axis.plot(range(len(readings)), readings, "o", color=PALETTE[0])
     for at, grams in enumerate(readings):
@@ -84,7 +110,7 @@ def plot_readings(readings: Sequence[int], *, what: str) -> None:
     axis.set_ylabel(f"grams of {what}")
     axis.set_ylim(0, max(readings) * 1.15)
     listed = ", ".join(map(str, readings))
-    show(fig, f"A falling staircase: the watcher read {listed} grams of {what}.")
+    return picture(fig, f"Steps, reading by reading: {listed} grams of {what}; {found}.")
 
 
 def waits(policy: RetryPolicy) -> list[float]:
