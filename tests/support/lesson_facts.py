@@ -11,6 +11,12 @@ EXTERNAL: dict[str, dict[str, str]] = {
         "409": "anthropic, _base_client._should_retry",
         "500": "anthropic, _base_client._should_retry",
     },
+    "02_mcp": {
+        "400": "platform.claude.com/docs/en/api/errors: invalid_request_error",
+        "429": "RFC 6585, section 4: Too Many Requests",
+        "503": "RFC 9110, section 15.6.4: Service Unavailable",
+        "50000": "patterns/mcp_session/results.py: DEFAULT_RESULT_LIMIT",
+    },
     "04_monitoring": {"204": "the number of a made-up customer"},
     "08_batching": {
         "100000": "Batches API documentation: requests in a batch",
@@ -30,6 +36,7 @@ EXTERNAL: dict[str, dict[str, str]] = {
 CONVERTED: frozenset[str] = frozenset(
     {
         "00_start_here",
+        "02_mcp",
         "04_monitoring",
         "05_prompting",
         "06_response_quality",
