@@ -157,7 +157,10 @@ NAMES: Final = ("stock", "order", "get_price", "delete_order", "send_receipt")
 
 def _tools() -> Iterator[tuple[Tool, bool, str]]:
     """Tools with every combination of hints; whether they may repeat; what is declared."""
-    about = {"input_schema": {}, "description": "Read-only, idempotent, and safe to call twice."}
+    about: dict[str, Any] = {
+        "input_schema": {},
+        "description": "Read-only, idempotent, and safe to call twice.",
+    }
     for at, hints in enumerate(product((None, False, True), repeat=3)):
         reads, repeats, destroys = hints
         declared = ToolAnnotations(
