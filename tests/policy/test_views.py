@@ -104,5 +104,29 @@ def test_the_widget_runs_the_simulation(
     box.children[0].children[0].value = 5
     assert [each["calls_per_second"] for each in asked] == [2, 5]
     titles = [fig.get_suptitle() for fig in shown]
-    assert titles == ["7% of the limit was used, 0 calls were turned away"] * 2
+    assert titles == ["0.1 times the limit was used, 0 calls were turned away"] * 2
     assert capsys.readouterr().out.count(policy.summary(traffic)) == 2
+
+
+def turned(box: Any, capsys: pytest.CaptureFixture[str], **values: Any) -> str:
+    """Turn the named controls; what the widget says after the last of them."""
+    controls = {each.description: each for each in box.children[0].children}
+    said = ""
+    for name, value in values.items():
+        controls[name.replace("per_s", "/s")].value = value
+        said = capsys.readouterr().out or said
+    assert {name: controls[name.replace("per_s", "/s")].value for name in values} == values
+    return said.strip().splitlines()[-1]
+
+
+def test_the_widget_reaches_what_the_text_names(
+    shown: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing to settle where all that is reserved is used; the excess of eight processes."""
+    box = policy.limit_knobs()
+    unsettled = turned(box, capsys, settle=False, reserve=1_000)
+    assert turned(box, capsys, settle=True) == unsettled
+    assert unsettled.startswith("admitted 180,000")
+    said = turned(box, capsys, reserve=4_000, callsper_s=16, processes=8)
+    assert said.endswith("6.5 times the limit")
+    assert shown[-1].get_suptitle().startswith("6.5 times the limit was used")

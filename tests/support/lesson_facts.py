@@ -11,6 +11,11 @@ EXTERNAL: dict[str, dict[str, str]] = {
         "409": "anthropic, _base_client._should_retry",
         "500": "anthropic, _base_client._should_retry",
     },
+    "01_auth_and_policy": {
+        "2104": "RFC 2104, HMAC",
+        "8192": "premise of the exercise",
+        "12340": "premise of the exercise",
+    },
     "02_mcp": {
         "400": "platform.claude.com/docs/en/api/errors: invalid_request_error",
         "429": "RFC 6585, section 4: Too Many Requests",
@@ -36,6 +41,7 @@ EXTERNAL: dict[str, dict[str, str]] = {
 CONVERTED: frozenset[str] = frozenset(
     {
         "00_start_here",
+        "01_auth_and_policy",
         "02_mcp",
         "04_monitoring",
         "05_prompting",

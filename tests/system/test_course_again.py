@@ -9,8 +9,6 @@ from chapters import CHAPTERS, Chapter
 from kernels import Shown, kernel_of
 
 REPLAY = {"PATTERNS_MODE": "replay"}
-KNOWN = frozenset(("01_auth_and_policy",))
-"""Chapters of which some cells still need those before them to run again: to be mended there."""
 
 by_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.stem)
 
@@ -34,8 +32,6 @@ def test_every_cell_runs_again_and_shows_what_it_showed(chapter: Chapter) -> Non
     again = range(len(chapter.code))
     first, second, third = asyncio.run(shown_by(chapter.path, again, again[::-1]))
     assert compared(chapter, second) == compared(chapter, first)
-    if chapter.stem in KNOWN and compared(chapter, third) != compared(chapter, first):
-        pytest.xfail("some cells need those before them")
     assert compared(chapter, third) == compared(chapter, first)
 
 

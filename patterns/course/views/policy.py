@@ -10,7 +10,7 @@ from typing import Any
 
 from anthropic import Anthropic, AsyncAnthropic
 
-from patterns.course.views import INK, MUTED, PALETTE, Table, figure, knobs, show
+from patterns.course.views import INK, SOFT, STYLES, Table, figure, knobs, show
 from patterns.course.views.lesson import diagram
 from patterns.policy.budgets import Charge
 from patterns.policy.guard import Guard
@@ -108,31 +108,41 @@ def simulate(
 
 def plot_buckets(shared: Traffic, apart: Traffic, *, otpm: float, processes: int) -> None:
     """One bucket that everybody shares, against one in each process: tokens admitted."""
-    excess = apart.admitted[-1] / (otpm * (1 + apart.times[-1] / 60))
-    title = f"{processes} buckets in {processes} processes let {excess:.1f} times the limit through"
-    fig, axes = figure(title, size=(8.4, 3.8), panels=2)
+    title = f"{processes} buckets in {processes} processes let {excess(apart, otpm)} through"
+    fig, axes = figure(title, size=(7.2, 3.6), panels=2)
     left, right = axes
     settled, unsettled = (simulate(calls_per_second=0.8, settle=how) for how in (True, False))
-    for traffic, colour, label in ((settled, 0, "settled"), (unsettled, 1, "never settled")):
-        levels = [one / 1_000 for one in traffic.levels]
-        left.plot(traffic.times, levels, color=PALETTE[colour], label=label)
-    left.legend(frameon=False, fontsize=9)
-    left.set_title("level of one bucket, 48 calls a minute", fontsize=10, color=INK, loc="left")
-    left.set_ylabel("thousand output tokens")
-    allowed = [otpm * (1 + one / 60) / 1_000 for one in shared.times]
-    right.plot(shared.times, allowed, color=MUTED, linestyle="--", label="the limit")
-    right.plot(
-        apart.times, [one / 1_000 for one in apart.admitted], color=PALETTE[1], label="one each"
-    )
-    right.plot(
-        shared.times, [one / 1_000 for one in shared.admitted], color=PALETTE[0], label="one shared"
-    )
-    right.set_title("admitted since the start", fontsize=10, color=INK, loc="left")
-    right.legend(frameon=False, fontsize=9)
-    for axis in axes:
-        axis.set_xlabel("seconds")
-        axis.set_ylim(bottom=0)
-    show(fig, _alt(shared, apart, allowed[-1], processes))
+    _line(left, settled.times, settled.levels, "settled", 0)
+    _line(left, unsettled.times, unsettled.levels, "never settled", 1)
+    _finish(left, "level of one bucket, 48 calls a minute", "thousand output tokens")
+    allowed = [otpm * (1 + one / 60) for one in shared.times]
+    _line(right, apart.times, apart.admitted, "one each", 1)
+    _line(right, shared.times, shared.admitted, "one shared", 0)
+    _limit(right, shared.times, allowed)
+    _finish(right, "admitted since the start", "")
+    show(fig, _alt(shared, apart, allowed[-1] / 1_000, processes))
+
+
+def excess(traffic: Traffic, otpm: float) -> str:
+    """What was admitted, as a multiple of the limit: a full bucket and its refill."""
+    return f"{traffic.admitted[-1] / (otpm * (1 + traffic.times[-1] / 60)):.1f} times the limit"
+
+
+def _line(axis: Any, times: Sequence[float], tokens: Sequence[float], label: str, at: int) -> None:
+    thousands = [one / 1_000 for one in tokens]
+    axis.plot(times, thousands, label=label, markevery=15, markersize=5, **STYLES[at])
+
+
+def _limit(axis: Any, times: Sequence[float], allowed: Sequence[float]) -> None:
+    axis.plot(times, [one / 1_000 for one in allowed], color=SOFT, linestyle=":", label="the limit")
+
+
+def _finish(axis: Any, title: str, unit: str) -> None:
+    axis.set_title(title, fontsize=10, color=INK, loc="left")
+    axis.set_ylabel(unit)
+    axis.set_xlabel("seconds")
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False, fontsize=9)
 
 
 def _alt(shared: Traffic, apart: Traffic, allowed: float, processes: int) -> str:
@@ -140,7 +150,8 @@ def _alt(shared: Traffic, apart: Traffic, allowed: float, processes: int) -> str
     one, each = shared.admitted[-1] / 1_000, apart.admitted[-1] / 1_000
     return (
         f"After {shared.times[-1]:.0f} s the limit allows {allowed:,.0f} thousand output tokens. "
-        f"One shared bucket admitted {one:,.0f} thousand, {processes} separate ones {each:,.0f}. "
+        f"One shared bucket admitted {one:,.0f} thousand, {processes} separate ones {each:,.0f}: "
+        f"{each / allowed:.1f} times the limit. "
         f"At 48 calls a minute a settled bucket never falls under {low:,.0f} thousand tokens; one "
         "that is never settled runs dry."
     )
@@ -148,24 +159,14 @@ def _alt(shared: Traffic, apart: Traffic, allowed: float, processes: int) -> str
 
 def plot_traffic(traffic: Traffic, *, otpm: float = 60_000) -> None:
     """One simulation: the level over time, and what got in beside what may."""
-    allowed = [otpm * (1 + one / 60) for one in traffic.times]
-    share = traffic.admitted[-1] / allowed[-1]
-    title = f"{share:.0%} of the limit was used, {traffic.refused} calls were turned away"
-    fig, (left, right) = figure(title, size=(8.4, 3.2), panels=2)
-    left.plot(traffic.times, [one / 1_000 for one in traffic.levels], color=PALETTE[0])
-    left.set_title("level, thousand output tokens", fontsize=10, color=INK, loc="left")
-    right.plot(
-        traffic.times, [one / 1_000 for one in allowed], color=MUTED, linestyle="--", label="limit"
-    )
-    right.plot(
-        traffic.times, [one / 1_000 for one in traffic.admitted], color=PALETTE[1], label="admitted"
-    )
-    right.set_title("since the start", fontsize=10, color=INK, loc="left")
-    right.legend(frameon=False, fontsize=9)
-    for axis in (left, right):
-        axis.set_xlabel("seconds")
-        axis.set_ylim(bottom=0)
-    show(fig, summary(traffic))
+    title = f"{excess(traffic, otpm)} was used, {traffic.refused} calls were turned away"
+    fig, (left, right) = figure(title, size=(7.2, 3.2), panels=2)
+    _line(left, traffic.times, traffic.levels, "level", 0)
+    _finish(left, "level", "thousand output tokens")
+    _line(right, traffic.times, traffic.admitted, "admitted", 1)
+    _limit(right, traffic.times, [otpm * (1 + one / 60) for one in traffic.times])
+    _finish(right, "admitted since the start", "")
+    show(fig, f"{summary(traffic)}, {excess(traffic, otpm)}")
 
 
 def summary(traffic: Traffic) -> str:
@@ -188,7 +189,7 @@ def limit_knobs() -> Any:
 
     return knobs(
         draw,
-        calls=widgets.IntSlider(2, 1, 10, description="calls/s"),
+        calls=widgets.IntSlider(2, 1, 16, description="calls/s"),
         reserve=widgets.IntSlider(4_000, 1_000, 16_000, 1_000, description="reserve"),
         settle=widgets.Checkbox(True, description="settle"),
         processes=widgets.IntSlider(1, 1, 8, description="processes"),
