@@ -5,19 +5,23 @@ takes several times as long as another is what matters, not by how much.
 """
 
 import asyncio
+import builtins
+import html
 import json
 import random
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
-from exercises import SOLVED, Exercise, Grade, Wrong, not_yet
+from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
 from patterns.agents.balancer import Balancer
-from patterns.agents.plan import Agent, InvalidPlan, Plan, Task, lower_bound
+from patterns.agents.plan import Agent, Plan, Task, lower_bound
 from patterns.agents.report import Context, RunReport, TaskResult
 from patterns.agents.scheduler import Call, Execute, Job, run_job, run_plan
 from patterns.agents.worker import caller
@@ -269,117 +273,338 @@ BRIEF: Final = Plan(
 )
 
 
-def grade_speed_up(answer: Any) -> Grade:
-    """The one task that is worth making twice as fast, with four calls at once."""
-    if answer not in SECONDS:
-        return not_yet(f"name one of the tasks: {', '.join(SECONDS)}")
-    halved = lower_bound(BRIEF, 4, {**SECONDS, answer: SECONDS[answer] / 2})
-    if answer == "forecast":
-        return not_yet("it is long, but it ends at 17 s: what ends after it?")
-    if halved > 17:
-        return not_yet(f"then the bound is {halved:g} s; look along the critical path")
+def _soonest(waits: Mapping[str, Sequence[str]], seconds: Mapping[str, float]) -> float:
+    ends = dict.fromkeys(seconds, 0.0)
+    for _ in seconds:  # the longest chain has as many links as there are tasks, at most
+        for name, before in waits.items():
+            ends[name] = max((ends[each] for each in before), default=0.0) + seconds[name]
+    return max(ends.values())
+
+
+def _graphs() -> Iterator[tuple[dict[str, tuple[str, ...]], dict[str, float], str]]:
+    yield {"a": (), "b": ("a",)}, {"a": 2.0, "b": 3.0}, "b starts when a has ended"
+    yield {"a": (), "b": ()}, {"a": 2.0, "b": 3.0}, "what waits for nothing runs side by side"
+    yield {**WAITS}, {**SECONDS}, "no task waits for a whole level, or for the longest one"
+    late = {"c": ("b",), "b": ("a",), "a": ()}
+    yield late, {"c": 1.0, "b": 2.0, "a": 4.0}, "a task may stand before those it waits for"
+    draws = random.Random(5)
+    for size in range(1, 12):
+        names = [f"t{n}" for n in range(size)]
+        waits = {
+            name: tuple(draws.sample(names[:at], draws.randint(0, min(at, 3))))
+            for at, name in enumerate(names)
+        }
+        mixed = {name: waits[name] for name in draws.sample(names, size)}
+        seconds = {name: float(draws.randint(1, 9)) for name in mixed}
+        yield mixed, seconds, "follow every chain, and take the longest"
+
+
+def grade_soonest(answer: Any) -> Grade:
+    """`answer(waits, seconds)` is the length of the longest chain."""
+    for waits, seconds, why in _graphs():
+        got, expected = answer({**waits}, {**seconds}), _soonest(waits, seconds)
+        if not isinstance(got, (int, float)) or abs(got - expected) > 1e-6:
+            given = f"waits {waits}, seconds {seconds}" if len(waits) < 5 else f"{len(waits)} tasks"
+            return not_yet(f"{why}: expected {expected:g}, got {got!r} ({given})")
     return SOLVED
 
 
-def grade_dependencies(answer: Any) -> Grade:
-    """A plan that waits for what it needs and for nothing else."""
-    needs = {"price": {"ratios", "forecast"}, "letter": {"price", "risks"}}
-    if not isinstance(answer, Mapping) or set(answer) != {"ratios", "forecast", "risks", *needs}:
-        return not_yet("keep the five tasks as keys, each with a list of what it waits for")
-    try:
-        Plan(tuple(Task(name, "", depends_on=tuple(waits)) for name, waits in answer.items()))
-    except InvalidPlan as error:
-        return not_yet(f"that cannot run: {error}")
-    for name, waits in answer.items():
-        wanted = needs.get(name, set())
-        if missing := sorted(wanted - set(waits)):
-            return not_yet(f"{name} starts without what it reads: {', '.join(missing)}")
-        if extra := sorted(set(waits) - wanted):
-            return not_yet(f"{name} does not read {', '.join(extra)}, so it need not wait for it")
+SOONEST: Final = Exercise(
+    name="soonest",
+    starter="""\
+def soonest(waits, seconds):
+    return max(seconds.values())
+
+
+answer = soonest""",
+    solution="""\
+from graphlib import TopologicalSorter
+
+
+def soonest(waits, seconds):
+    ends = {}
+    for name in TopologicalSorter(waits).static_order():
+        ends[name] = seconds[name] + max((ends[each] for each in waits[name]), default=0)
+    return max(ends.values())
+
+
+answer = soonest""",
+    grade=grade_soonest,
+    right=(
+        """\
+def answer(waits, seconds):
+    def end(name):
+        return seconds[name] + max(map(end, waits[name]), default=0)
+    return max(end(name) for name in waits)""",
+        """\
+def answer(waits, seconds):
+    ends = dict.fromkeys(waits, 0)
+    changed = True
+    while changed:
+        changed = False
+        for name, before in waits.items():
+            new = seconds[name] + max([ends[each] for each in before] or [0])
+            if new != ends[name]:
+                ends[name] = new
+                changed = True
+    return max(ends.values())""",
+        """\
+from patterns.agents.plan import Plan, Task, critical_path
+
+def answer(waits, seconds):
+    tasks = [Task(n, "", depends_on=w, weight=seconds[n]) for n, w in waits.items()]
+    return sum(seconds[name] for name in critical_path(Plan(tuple(tasks))))""",
+        """\
+def answer(waits, seconds):
+    now, done, ends = 0, set(), {}
+    while len(done) < len(waits):
+        for name in waits:
+            if name not in ends and set(waits[name]) <= done:
+                ends[name] = now + seconds[name]
+        now = min(end for name, end in ends.items() if name not in done)
+        done |= {name for name, end in ends.items() if end <= now}
+    return now""",
+    ),
+    wrong=(
+        Wrong("answer = lambda waits, seconds: sum(seconds.values())", "side by side"),
+        Wrong("answer = lambda waits, seconds: max(seconds, key=seconds.get)", "b starts when"),
+        Wrong(
+            "def answer(waits, seconds):\n    total, done = 0, set()\n"
+            "    while len(done) < len(waits):\n"
+            "        ready = [n for n in waits if n not in done and set(waits[n]) <= done]\n"
+            "        total += max(seconds[n] for n in ready)\n        done |= set(ready)\n"
+            "    return total",
+            "a whole level",
+        ),
+        Wrong(
+            "def answer(waits, seconds):\n    ends = {}\n    for n in waits:\n"
+            "        ends[n] = seconds[n] + max((ends.get(w, 0) for w in waits[n]), default=0)\n"
+            "    return max(ends.values())",
+            "before those it waits for",
+        ),
+        Wrong(
+            "answer = lambda waits, seconds: max(seconds[n] + sum(seconds[w] for w in waits[n])"
+            " for n in waits)",
+            "a whole level, or for the longest one",
+        ),
+        Wrong(
+            "def answer(waits, seconds):\n    ends = {}\n    for n in waits:\n"
+            "        ends[n] = seconds[n] + max((ends[w] for w in waits[n]), default=0)\n"
+            "    return max(ends.values())",
+            "KeyError",
+        ),
+    ),
+)
+
+NEEDS: Final[Mapping[str, set[str]]] = {
+    "order": set(),
+    "handbook": set(),
+    "draft": {"order", "handbook"},
+    "check": {"draft"},
+}
+
+
+def grade_plan_of(answer: Any) -> Grade:
+    """`answer(ticket)` is a plan of four tasks that wait for what they need, and nothing else."""
+    for text in ("Where is my oolong?", "Is <b>1 < 2</b> & so on?", "Zwei Dosen, bitte.\nDanke"):
+        plan = answer({"id": "T-17", "customer": "c-204", "text": text})
+        if not isinstance(plan, Plan):
+            return not_yet(f"return a Plan; yours is a {type(plan).__name__}")
+        if {task.id for task in plan} != set(NEEDS):
+            return not_yet(f"the tasks are {', '.join(NEEDS)}; yours: {', '.join(plan.by_id)}")
+        for name, wanted in NEEDS.items():
+            task = plan[name]
+            if missing := sorted(wanted - set(task.depends_on)):
+                return not_yet(f"{name} starts without what it reads: {', '.join(missing)}")
+            if extra := sorted(set(task.depends_on) - wanted):
+                return not_yet(f"{name} does not read {', '.join(extra)}, so it need not wait")
+            if task.needs:
+                return not_yet(f"any agent may take {name}; it asks for {', '.join(task.needs)}")
+            if not task.prompt.strip():
+                return not_yet(f"{name} has no prompt: what should the agent do?")
+            seen = text in task.prompt or html.escape(text, quote=False) in task.prompt
+            if name != "check" and not (seen or html.escape(text) in task.prompt):
+                return not_yet(f"the prompt of {name} lacks the text {text!r}")
     return SOLVED
+
+
+TASKS: Final = "from patterns.agents.plan import Plan, Task\n"
+
+PLAN_OF: Final = Exercise(
+    name="plan_of",
+    part=True,
+    starter="""\
+from patterns.agents import plan
+
+
+def plan_of(ticket):
+    order = plan.Task("order", f"Find the order: {ticket['text']}")
+    handbook = plan.Task("handbook", "Find the rule.", depends_on=("order",))
+    return plan.Plan((order, handbook))
+
+
+answer = plan_of""",
+    solution="""\
+from patterns.agents.plan import Plan, Task
+from patterns.core.messages import tag
+
+
+def plan_of(ticket):
+    text = tag("ticket", ticket["text"])
+    return Plan(
+        (
+            Task("order", f"Say what is known of the order in question.\\n{text}"),
+            Task("handbook", f"Quote the rules of the handbook that apply.\\n{text}"),
+            Task("draft", f"Draft an answer.\\n{text}", depends_on=("order", "handbook")),
+            Task("check", "Is all of the draft true and polite?", depends_on=("draft",)),
+        )
+    )
+
+
+answer = plan_of""",
+    grade=grade_plan_of,
+    right=(
+        TASKS
+        + """\
+answer = lambda t: Plan([Task("check", "Check it.", depends_on=["draft"]),
+    Task("draft", t["text"], depends_on=["handbook", "order"]),
+    Task("handbook", t["text"]), Task("order", t["text"])])""",
+        TASKS
+        + """\
+WAITS = {"order": (), "handbook": (), "draft": ("order", "handbook"), "check": ("draft",)}
+
+def answer(ticket):
+    text = ticket["text"]
+    return Plan(tuple(Task(n, f"{n}: {text}", depends_on=w) for n, w in WAITS.items()))""",
+        """\
+import html
+from patterns.agents import plan
+
+def answer(ticket):
+    safe = html.escape(ticket["text"])
+    tasks = [plan.Task(id=name, prompt="<t>" + safe + "</t>") for name in ("order", "handbook")]
+    tasks.append(plan.Task(id="draft", prompt=safe, depends_on=tuple(t.id for t in tasks)))
+    tasks.append(plan.Task(id="check", prompt="Right?", depends_on=(tasks[-1].id,), weight=0.5))
+    return plan.Plan(tuple(tasks))""",
+        """\
+from dataclasses import replace
+from patterns.agents.plan import Plan, Task
+
+def answer(ticket):
+    base = Task("order", "Help with: " + ticket["text"])
+    first = [base, replace(base, id="handbook")]
+    draft = replace(base, id="draft", depends_on=("order", "handbook"), priority=1)
+    return Plan((*first, draft, replace(draft, id="check", depends_on=("draft",))))""",
+    ),
+    wrong=(
+        Wrong("answer = lambda ticket: [ticket]", "return a Plan"),
+        Wrong(TASKS + "answer = lambda t: Plan((Task('order', t['text']),))", "the tasks are"),
+        Wrong(
+            TASKS + "ids = ('order', 'handbook', 'draft', 'check')\nanswer = lambda t: Plan(tuple("
+            "Task(n, t['text'], depends_on=ids[max(0, i - 1):i]) for i, n in enumerate(ids)))",
+            "handbook does not read order",
+        ),
+        Wrong(
+            TASKS + "w = {'order': (), 'handbook': (), 'draft': ('order',), 'check': ('draft',)}\n"
+            "answer = lambda t: Plan(tuple(Task(n, t['text'], depends_on=w[n]) for n in w))",
+            "starts without what it reads: handbook",
+        ),
+        Wrong(
+            TASKS + "w = {'order': (), 'handbook': (), 'draft': ('order', 'handbook'),"
+            " 'check': ('order', 'handbook', 'draft')}\n"
+            "answer = lambda t: Plan(tuple(Task(n, t['text'], depends_on=w[n]) for n in w))",
+            "check does not read handbook, order",
+        ),
+        Wrong(
+            TASKS + "w = {'order': (), 'handbook': (), 'draft': ('order', 'handbook'),"
+            " 'check': ('draft',)}\n"
+            "answer = lambda t: Plan(tuple(Task(n, t['id'], depends_on=w[n]) for n in w))",
+            "lacks the text",
+        ),
+        Wrong(
+            TASKS + "w = {'order': ('check',), 'handbook': (), 'draft': ('order', 'handbook'),"
+            " 'check': ('draft',)}\n"
+            "answer = lambda t: Plan(tuple(Task(n, t['text'], depends_on=w[n]) for n in w))",
+            "circle",
+        ),
+    ),
+)
 
 
 def grade_key(answer: Any) -> Grade:
     """A key that is the same for a repeated call and different for every other."""
-    first = Context("run-1", "invoice", 1, {})
-    again, other = Context("run-1", "invoice", 2, {}), Context("run-2", "invoice", 1, {})
-    sibling = Context("run-1", "reminder", 1, {})
-    try:
-        key = answer(first)
-        if answer(again) != key:
-            return not_yet("the second attempt sends the invoice again: leave the attempt out")
-        if answer(other) == key:
-            return not_yet("the next run's invoice is never sent: the key lacks the run")
-        if answer(sibling) == key:
-            return not_yet("the reminder is taken for the invoice: the key lacks the task")
-    except Exception as error:
-        return not_yet(f"a function of the context, please; yours raised {type(error).__name__}")
+    names = ("run-1", "run-2", "run", "run1", "invoice", "1-invoice", "1", "11", "reminder")
+    seen: dict[str, tuple[str, str]] = {}
+    for run, task in product(names, names):
+        key = answer(Context(run, task, 1, {}))
+        if not isinstance(key, str):
+            return not_yet(f"the post room takes text; yours gives {key!r}")
+        if answer(Context(run, task, 2, {"letter": "again"})) != key:
+            return not_yet("the second attempt sends the invoice again: the key must stay the same")
+        with patch.object(builtins, "hash", lambda _: random.random()):  # as in another process
+            if answer(Context(run, task, 1, {})) != key:
+                return not_yet("another process hashes text to another number: sent twice")
+        if other := seen.get(key):
+            lacks = "run" if other[1] == task else "task" if other[0] == run else "border"
+            return not_yet(
+                f"run {run!r} task {task!r} has the key of run {other[0]!r} task {other[1]!r}, "
+                f"{key!r}: it lacks the {lacks}"
+            )
+        seen[key] = (run, task)
     return SOLVED
 
 
-EXERCISES: Final[Sequence[Exercise]] = (
-    Exercise(
-        name="What is worth speeding up",
-        starter='answer = "forecast"',
-        solution='answer = "contracts"',
-        grade=grade_speed_up,
-        wrong=(
-            Wrong('answer = "accounts"', "critical path"),
-            Wrong('answer = "risks"', "critical path"),
-            Wrong('answer = "lawyer"', "one of the tasks"),
-        ),
-    ),
-    Exercise(
-        name="Only what is needed",
-        starter="""\
-answer = {
-    "ratios": [],
-    "forecast": ["ratios"],
-    "risks": ["forecast"],
-    "price": ["risks"],
-    "letter": ["price"],
-}""",
-        solution="""\
-answer = {
-    "ratios": [],
-    "forecast": [],
-    "risks": [],
-    "price": ["ratios", "forecast"],
-    "letter": ["price", "risks"],
-}""",
-        grade=grade_dependencies,
-        wrong=(
-            Wrong(
-                'answer = {"ratios": [], "forecast": [], "risks": [], "price": [], "letter": []}',
-                "price starts without",
-            ),
-            Wrong(
-                'answer = {"ratios": ["letter"], "forecast": [], "risks": [],'
-                ' "price": ["ratios", "forecast"], "letter": ["price", "risks"]}',
-                "circle",
-            ),
-            Wrong('answer = ["ratios", "forecast"]', "five tasks as keys"),
-        ),
-    ),
-    Exercise(
-        name="A call that may run twice",
-        starter="""\
+KEY: Final = Exercise(
+    name="key",
+    starter="""\
 def key(context):
     return f"{context.task_id}:{context.attempt}"
 
 
 answer = key""",
-        solution="""\
+    solution="""\
 def key(context):
     return f"{context.run_id}:{context.task_id}"  # or context.idempotency_key
 
 
 answer = key""",
-        grade=grade_key,
-        wrong=(
-            Wrong("answer = lambda context: context.task_id", "lacks the run"),
-            Wrong("answer = lambda context: context.run_id", "lacks the task"),
-            Wrong('answer = "invoice"', "TypeError"),
-        ),
+    grade=grade_key,
+    right=(
+        "answer = lambda context: context.idempotency_key",
+        "import json\nanswer = lambda c: json.dumps([c.run_id, c.task_id])",
+        """\
+import hashlib
+
+def answer(context):
+    digest = hashlib.sha256()
+    digest.update(context.run_id.encode() + b"\\0")
+    digest.update(context.task_id.encode())
+    return digest.hexdigest()""",
+        "answer = lambda context: '/'.join((context.task_id, context.run_id))",
+        """\
+from uuid import NAMESPACE_URL, uuid5
+
+def answer(context):
+    return str(uuid5(uuid5(NAMESPACE_URL, context.run_id), context.task_id))""",
+    ),
+    wrong=(
+        Wrong("answer = lambda context: context.task_id", "lacks the run"),
+        Wrong("answer = lambda context: context.run_id", "lacks the task"),
+        Wrong('answer = "invoice"', "TypeError"),
+        Wrong("answer = lambda c: f'{c.run_id}-{c.task_id}'", "lacks the border"),
+        Wrong("answer = lambda c: c.run_id + c.task_id", "lacks the border"),
+        Wrong("answer = lambda c: str(hash((c.run_id, c.task_id)))", "another process"),
+        Wrong("import uuid\nanswer = lambda c: str(uuid.uuid4())", "second attempt"),
+        Wrong("answer = lambda c: (c.run_id, c.task_id)", "takes text"),
     ),
 )
+
+
+def asked(report: RunReport, name: str) -> list[str]:
+    """The agents that were asked for a task, in order; none if the plan has no such task."""
+    found = report.results.get(name)
+    return [attempt.agent for attempt in found.attempts] if found else []
+
+
+EXERCISES: Final = (SOONEST, PLAN_OF, KEY)
+check: Final = Checker(EXERCISES)

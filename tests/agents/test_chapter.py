@@ -11,6 +11,7 @@ from exercises.multi_agent import (
     FERRY,
     SECONDS,
     TEAM,
+    asked,
     recorded,
     rush,
     start_worker,
@@ -152,6 +153,24 @@ def test_the_knobs_lines_are_the_widgets(
     [fig] = shown
     assert sum(bar.get_height() for bar in fig.axes[0].patches) == 40
     assert fig.get_suptitle() == "1.19 times the bound on average"
+
+
+def test_the_knobs_reach_what_the_text_asks_for(
+    shown: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One call at a time up to a width that helps no longer, with and without failures."""
+    cap, rate = views.widget(BRIEF, WRITER, SECONDS).children[0].children
+    rate.value = 0.0
+    for cap.value, seconds in ((1, 49.0), (3, 19.0), (8, 19.0)):
+        line = f"{cap.value} at once, 0% of calls lost: {seconds} s on average"
+        assert line in capsys.readouterr().out
+    assert len(shown) == 5
+
+
+def test_who_was_asked_is_told_in_order() -> None:
+    """And nobody, where a plan has no such task."""
+    run = views.in_virtual_time(BRIEF, WRITER, views.taking(SECONDS), max_concurrency=4)
+    assert (asked(run, "patents"), asked(run, "nothing")) == (["writer"], [])
 
 
 def test_notes_keep_what_is_sent() -> None:

@@ -22,6 +22,14 @@ EXTERNAL: dict[str, dict[str, str]] = {
         "503": "RFC 9110, section 15.6.4: Service Unavailable",
         "50000": "patterns/mcp_session/results.py: DEFAULT_RESULT_LIMIT",
     },
+    "03_multi_agent": {
+        "12": "minutes of the optional section",
+        "17": "a ticket's id in the exercise",
+        "204": "a customer's id in the exercise",
+        "64": "an example: any number of calls at once",
+        "429": "https://platform.claude.com/docs/en/api/errors",
+        "600": "exercises.multi_agent.fleet: its defaults, tasks and requests a minute",
+    },
     "04_monitoring": {"204": "the number of a made-up customer"},
     "08_batching": {
         "100000": "Batches API documentation: requests in a batch",
@@ -43,6 +51,7 @@ CONVERTED: frozenset[str] = frozenset(
         "00_start_here",
         "01_auth_and_policy",
         "02_mcp",
+        "03_multi_agent",
         "04_monitoring",
         "05_prompting",
         "06_response_quality",

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from anthropic import APIRequest, AsyncAPIResponse, AsyncCallNext, Middleware
 
@@ -16,6 +16,10 @@ from patterns.fake_api.clock import VirtualClock
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+HATCHES: Final = ("", "///", "...", "xxx")
+"""One for each agent of a chart, beside its colour."""
 
 
 def taking(seconds: Mapping[str, float]) -> Call:
@@ -107,29 +111,32 @@ def _shorten(text: str, most: int = 44) -> str:
 
 
 def gantt(runs: Mapping[str, RunReport], bound: float, *, title: str, alt: str) -> None:
-    """One panel a run, one bar a call, coloured by agent; the bound is a line."""
-    fig, axes = figure(title, size=(10.0, 4.2), panels=len(runs), sharex=True, sharey=True)
+    """One panel a run, one bar a call, agents by colour and hatch; the bound is a line."""
+    fig, axes = figure(title, size=(7.2, 3.6), panels=len(runs), sharex=True, sharey=True)
     names = sorted({attempt.agent for run in runs.values() for attempt in run.attempts})
-    colours = dict(zip(names, PALETTE, strict=False))
+    looks = dict(zip(names, zip(PALETTE, HATCHES, strict=True), strict=False))
     for axis, (name, run) in zip(axes, runs.items(), strict=True):
-        _bars(axis, run, colours)
+        _bars(axis, run, looks)
         axis.axvline(bound, color=INK, linewidth=1.4, linestyle="--")
         axis.set_title(f"{name}: {run.makespan:g} s", loc="left", fontsize=10, color=INK)
         axis.set_xlabel("seconds", fontsize=9, color=INK)
-    axes[0].text(bound + 0.3, -0.6, f"bound {bound:g} s", fontsize=8, color=INK)
-    handles = [_swatch(colours[name]) for name in names]
-    axes[-1].legend(handles, names, loc="upper right", fontsize=8, frameon=False)
+    axes[0].text(bound + 0.3, -0.6, f"bound {bound:g} s", fontsize=9, color=INK)
+    handles = [_swatch(*looks[name]) for name in names]
+    axes[-1].legend(handles, names, loc="upper right", fontsize=9, frameon=False)
     show(fig, alt)
 
 
-def _bars(axis: "Axes", run: RunReport, colours: Mapping[str, str]) -> None:
+def _bars(axis: "Axes", run: RunReport, looks: Mapping[str, tuple[str, str]]) -> None:
     for row, result in enumerate(run.results.values()):
         for attempt in result.attempts:
+            colour, hatch = looks[attempt.agent]
             axis.barh(
                 row,
                 attempt.ended - attempt.started,
                 left=attempt.started,
-                color=colours[attempt.agent] if not attempt.error else MUTED,
+                facecolor=MUTED if attempt.error else colour,
+                edgecolor="white",
+                hatch=hatch,
                 height=0.62,
             )
     axis.set_yticks(range(len(run.results)), [*run.results])
@@ -137,10 +144,10 @@ def _bars(axis: "Axes", run: RunReport, colours: Mapping[str, str]) -> None:
     axis.grid(visible=False, axis="y")
 
 
-def _swatch(colour: str) -> Any:
+def _swatch(colour: str, hatch: str) -> Any:
     from matplotlib.patches import Patch
 
-    return Patch(color=colour)
+    return Patch(facecolor=colour, edgecolor="white", hatch=hatch)
 
 
 # ── The widget ────────────────────────────────────────────────────────────────────────────────
