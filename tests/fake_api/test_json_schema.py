@@ -185,3 +185,11 @@ def test_a_missing_property_is_named() -> None:
     """In the words that the API's 400 then holds."""
     schema = {"type": "object", "required": ["a", "b"]}
     assert misfit({"a": 1}, schema, schema) == "'b' is required"
+
+
+def test_what_does_not_fit_is_told_with_the_value() -> None:
+    """A schema of `false` takes nothing; a constant takes itself."""
+    nothing: dict[str, Any] = {"properties": {"a": False}}
+    assert misfit({"a": 1}, nothing, nothing) == "a: nothing is allowed here"
+    constant = {"const": 1}
+    assert misfit(True, constant, constant) == "'True' is not 1"

@@ -432,7 +432,7 @@ def edited(**prompts: str) -> Plan:
         ),
         (
             {"hang": "next"},
-            {"deadline_s": 0.3},
+            {"deadline_s": 3.0},
             {"deadline_s": 60.0},
             ["next", "last"],
         ),
