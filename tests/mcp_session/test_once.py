@@ -18,6 +18,7 @@ from mcp_session_support import ERAS, QUICK
 
 from patterns.mcp_session import (
     AccessDenied,
+    CallTimeout,
     ResultValidationError,
     RetryPolicy,
     ServerUnavailable,
@@ -367,3 +368,21 @@ def test_no_secret_of_a_url_is_in_an_error(caplog: pytest.LogCaptureFixture) -> 
     assert not any("s3cret" in text for text in errors), errors
     assert "s3cret" not in caplog.text
     assert "HTTP Request" in caplog.text
+
+
+def test_a_limit_that_ends_between_two_attempts_says_that_the_call_may_have_run() -> None:
+    """The server asked for more patience than the caller has."""
+
+    async def forever(_: float) -> None:
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        async with ToolSession(state.url, sleep=forever) as session:
+            with pytest.raises(CallTimeout, match="may have run"):
+                await session.request(
+                    lambda client: client.call_tool("sell"), seconds=0.5, repeat=True
+                )
+
+    with misbehaving("status 503", retry_after="30") as state:
+        asyncio.run(run())
+    assert state.executed == 1
