@@ -433,4 +433,4 @@ def _explained(error: Exception, where: str) -> Exception:
     if isinstance(error, sqlite3.Error) or hasattr(error, "sqlstate"):
         problem = f"cannot be used ({error}); check that the folder exists and may be written to, "
         return JobStoreError(where, problem + "or that the server runs; else restore a copy.")
-    return error
+    return error  # pragma: no cover  # nothing of a database

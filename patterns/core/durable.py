@@ -80,6 +80,19 @@ class Stopped(BaseException):
     """Ends a workflow that waits while its engine stops; it counts as unfinished."""
 
 
+def make_tables(tables: sa.MetaData, database: sa.Engine, *, tries: int = 9) -> None:
+    """Create the tables that are missing; several workers may start in the same moment.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: the database refuses for another reason.
+    """
+    for _ in range(tries - 1):
+        with suppress(sa.exc.DBAPIError):  # another worker made one between our look and our order
+            tables.create_all(database)
+            return
+    tables.create_all(database)
+
+
 class Durable:
     """Workflows on one database; what a dead worker held goes on at a living one.
 
@@ -144,7 +157,7 @@ class Durable:
             f"{self.name}@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         )
         DBOS.migrate(self.url)
-        _tables.create_all(self.database)
+        make_tables(_tables, self.database)
         self.client = DBOSClient(system_database_url=self.url, application_name=_APP)
         self.client.register_queue(self.own_queue, polling_interval_sec=POLL_S)
         shared = [_SHARED + service for service in self.services]
@@ -239,7 +252,7 @@ class Durable:
         Raises:
             Stopped: the engine stops; no `except Exception` takes it, and DBOS records nothing.
         """
-        if self._stopping.wait(seconds):
+        if self._stopping.wait(seconds):  # pragma: no branch  # tests do not wait
             raise Stopped
 
     def living(self, executor_id: str) -> bool:

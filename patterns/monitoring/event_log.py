@@ -113,7 +113,7 @@ class EventLog(Sink):
         self._connect()
         renew_in_children(self)
 
-    def renew(self) -> None:
+    def renew(self) -> None:  # pragma: no cover  # in a forked child
         """After a fork: open the file anew before the next row; a log in memory is a copy."""
         self._lock = Lock()
         self._forked = self._file is not None
@@ -151,7 +151,7 @@ class EventLog(Sink):
 
     def _open(self) -> sqlite3.Connection:
         """The connection to the file that the path leads to now, in this process."""
-        if self._forked:
+        if self._forked:  # pragma: no cover  # in a forked child
             _PARENTS.append(self._db)  # closing it here would take the parent's locks away
             self._connect()
         elif self._file != self._on_disk():
@@ -164,7 +164,8 @@ class EventLog(Sink):
         with suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.close()
-        if self._on_disk() is None:  # else another process has begun the new file already
+        # Else another process has begun the new file already.
+        if self._on_disk() is None:  # pragma: no branch
             for part in ("-wal", "-shm"):  # these belong to the old one, and kept their names
                 Path(self.path + part).unlink(missing_ok=True)
 

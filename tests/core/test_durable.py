@@ -16,7 +16,7 @@ from dbos import DBOSClient
 from durable_worker import WORKFLOW
 
 from patterns.core import durable
-from patterns.core.durable import DatabaseUnusable, Durable, EngineBusy, holder_of
+from patterns.core.durable import DatabaseUnusable, Durable, EngineBusy, holder_of, make_tables
 
 WORKER = Path(__file__).parents[1] / "support" / "durable_worker.py"
 
@@ -245,3 +245,33 @@ def test_it_stops_inside_a_loop_too(url: str) -> None:
         assert await asyncio.to_thread(str, 1) == "1"
 
     asyncio.run(test())
+
+
+def test_a_table_that_another_worker_just_made_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the order; any other refusal is raised in the end."""
+    database = sa.create_engine(f"sqlite:///{tmp_path}/x.sqlite")
+    tables = sa.MetaData()
+    sa.Table("t", tables, sa.Column("id", sa.Integer))
+    create = tables.create_all
+    calls: list[sa.Engine] = []
+
+    def raced(bind: sa.Engine) -> None:
+        calls.append(bind)
+        if len(calls) == 1:
+            create(bind)
+            raise sa.exc.OperationalError("CREATE TABLE t", {}, Exception("exists"))
+        create(bind)
+
+    monkeypatch.setattr(tables, "create_all", raced)
+    make_tables(tables, database)
+    assert len(calls) == 2
+
+    def refused(bind: sa.Engine) -> None:
+        raise sa.exc.OperationalError("CREATE TABLE t", {}, Exception("disk full"))
+
+    monkeypatch.setattr(tables, "create_all", refused)
+    with pytest.raises(sa.exc.OperationalError):
+        make_tables(tables, database, tries=3)
+    database.dispose()

@@ -371,3 +371,24 @@ def test_calls_may_run_long_while_outcomes_wait_for_a_slow_reader() -> None:
 
     gate = asyncio.Event()
     assert asyncio.run(main()) == 30
+
+
+def test_a_reader_who_is_slow_holds_the_source_back() -> None:
+    """At most `buffer` outcomes wait; the rest is not even taken."""
+    taken: list[int] = []
+
+    def source() -> Iterator[int]:
+        for n in range(100):
+            taken.append(n)
+            yield n
+
+    async def run() -> int:
+        seen = 0
+        async for _ in fan_out(source(), lambda n: asyncio.sleep(0, n), limit=4, buffer=8):
+            for _turn in range(50):
+                await asyncio.sleep(0)
+            seen += 1
+            assert len(taken) <= seen + 8 + 4 + 1
+        return seen
+
+    assert asyncio.run(run()) == 100

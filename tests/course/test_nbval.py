@@ -21,7 +21,8 @@ def test_a_changed_and_a_missing_output_are_found_and_nothing_else(tmp_path: Pat
     code[3]["outputs"][0]["data"]["text/plain"] = ["['text', 'thinking']"]
     code[4]["outputs"] = []
     (tmp_path / "00_start_here.ipynb").write_text(json.dumps(book), "utf-8")
-    shutil.copytree(NOTEBOOKS / "recordings", tmp_path / "recordings")
+    for folder in ("recordings", "exercises"):
+        shutil.copytree(NOTEBOOKS / folder, tmp_path / folder)
     command = [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider"]
     command += ["-c", "/dev/null", "--rootdir", str(tmp_path), str(tmp_path)]
     nbval = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(SANITIZE)]

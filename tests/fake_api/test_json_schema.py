@@ -193,3 +193,16 @@ def test_what_does_not_fit_is_told_with_the_value() -> None:
     assert misfit({"a": 1}, nothing, nothing) == "a: nothing is allowed here"
     constant = {"const": 1}
     assert misfit(True, constant, constant) == "'True' is not 1"
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "words"),
+    [
+        (5, {"anyOf": [{"type": "string"}, {"type": "null"}]}, "fits none of anyOf"),
+        (5, {"oneOf": [{"type": "integer"}, {"type": "number"}]}, "exactly one of oneOf"),
+        (5, {"const": 6}, "is not 6"),
+    ],
+)
+def test_a_choice_that_does_not_fit_is_named(value: Any, schema: Any, words: str) -> None:
+    """With the keyword that refuses it."""
+    assert words in (misfit(value, schema, schema, 0) or "")

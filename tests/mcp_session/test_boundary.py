@@ -679,3 +679,10 @@ def test_conditions_on_a_key_follow_it_to_its_new_name() -> None:
     )
     assert given.schema["if"] == {"allOf": [{"required": ["a_b"]}, True]}
     assert given.restore({"a_b": 1}) == {"a b": 1}
+
+
+def test_a_part_of_a_schema_that_allows_everything_is_nothing() -> None:
+    """`true` is a schema too."""
+    from patterns.mcp_session.schemas import _resolved
+
+    assert _resolved(True, {}, ()) == {}
