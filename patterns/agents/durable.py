@@ -189,7 +189,8 @@ class DBOSEngine(Durable):
         found = await to_thread(self._known, run_id)
         job = replace(found.job, **changes)
         with self._passing(run_id, call or found.service, balancer) as service:
-            if found.status.status in UNFINISHED and job == found.job and not retry_failed:
+            under_way = found.status.status in UNFINISHED and job == found.job
+            if under_way and not retry_failed:  # pragma: no cover  # in another process
                 return await self._attend(job, found.status.workflow_id)
             return await self._go_on(found, job, service, retry_failed)
 
