@@ -107,7 +107,7 @@ class Connection:
         finally:
             self.retire()
             self._opened.set()
-            if self._ping is not None:  # pragma: no cover  # closed in the moment of a ping
+            if self._ping is not None:
                 self._ping.cancel()
 
     def suspect(self, seconds: float) -> None:
