@@ -3,6 +3,7 @@
 The worker submits, waits, stores the results, and writes `done`.
 """
 
+import itertools
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from anthropic import Anthropic
 
@@ -18,6 +20,9 @@ from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, VirtualClock
 
 PATH = "/v1/messages/batches"
+
+
+_NUMBERS: WeakKeyDictionary[FakeAPI, Iterator[int]] = WeakKeyDictionary()
 
 
 def request(n: int, **params: Any) -> Any:
@@ -39,9 +44,14 @@ def api_of(hours: float = 1.0, **options: Any) -> tuple[FakeAPI, VirtualClock]:
 
 
 def job_on(api: FakeAPI, journal: Path | str = "", **options: Any) -> BatchJob:
-    """A job that talks to a fake API in its virtual time."""
+    """A job that talks to a fake API in its virtual time.
+
+    Its nonce is the next number: the order in which a batch is worked through depends on its
+    bodies, and a test sees the same one every time.
+    """
     clock = api.clock
     assert isinstance(clock, VirtualClock)
+    options.setdefault("nonce", f"{next(_NUMBERS.setdefault(api, itertools.count(1))):016x}")
     return BatchJob(api.client(), journal, clock=clock.now, sleep=clock.sleep, **options)
 
 
