@@ -3,26 +3,33 @@
     python tests/bench/mutants.py patterns/fake_api tests/fake_api --sample 40 --seed 1
 
 Runs the tests once and notes which test runs which line. Then it changes one operator, constant,
-condition, return or statement of one function at a time, in a copy of the repository, and runs
-only the tests that pass over that line, until one fails. Prints the survivors with their lines and
-the ratio; exits 1 below `--least`. A mutant that hangs counts as killed, one on a line that no test
-runs as a survivor. `--seed` draws another sample, `--only build.py` keeps to files so named.
+condition, return or statement of one function at a time, in copies of the repository, and runs
+only the tests that pass over that line, the quickest first, until one fails. Prints the survivors
+with their lines and the ratio; exits 1 below `--least`. A mutant that hangs counts as killed, one
+on a line that no test runs as a survivor. `--seed` draws another sample, `--only build.py` keeps to
+files so named, `--jobs 2` tries two at a time, `--again FOLDER` keeps the first run there and
+takes it from there as long as no file of the package or the tests has changed.
 
 Prose (strings with a blank in them) is left alone: messages are not behaviour.
 """
 
 import argparse
 import ast
+import contextlib
 import copy
+import hashlib
 import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final
 
 from coverage import CoverageData
@@ -34,8 +41,8 @@ SWAPS: Final[dict[type[Any], type[Any]]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.Div: ast.Mult,
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
-MOST_TESTS: Final = 60
-"""Tests that one mutant is shown to at most; lines that everything runs are hit early anyway."""
+MOST_SECONDS: Final = 30.0
+"""What the tests that one mutant is shown to took at first; lines all tests run are hit early."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ def _within(path: str, node: ast.AST) -> Iterator[Mutant]:
 def run(where: Path, *arguments: str, seconds: float | None = None) -> int:
     """pytest in a folder: its exit code; 1 where it takes longer."""
     env = {**os.environ, "PYTHONPATH": str(where), "COVERAGE_FILE": str(where / ".coverage")}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *arguments]
     try:
         done = subprocess.run(command, cwd=where, env=env, capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -132,25 +139,86 @@ def run(where: Path, *arguments: str, seconds: float | None = None) -> int:
     return done.returncode
 
 
-def who_runs(data: CoverageData, file: Path, line: int) -> list[str]:
-    """The tests that pass over a line; what runs at import counts for all."""
-    contexts = data.contexts_by_lineno(str(file)).get(line, [])
-    return sorted({context.partition("|")[0] for context in contexts} - {""})
+@dataclass(frozen=True)
+class Baseline:
+    """The run without a mutant: which test passes over which line, and how long each test takes."""
+
+    data: CoverageData
+    seconds: dict[str, float]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Baseline":
+        """What a first run left in a folder."""
+        data = CoverageData(str(folder / ".coverage"))
+        data.read()
+        cases = ET.parse(folder / "tests.xml").iter("testcase")
+        names = {
+            f"{c.get('classname', '').replace('.', '/')}.py::{c.get('name')}": c for c in cases
+        }
+        return cls(data, {name: float(case.get("time", 0)) for name, case in names.items()})
+
+    def tests(self, path: str, line: int) -> list[str]:
+        """The tests that pass over a line, the quickest first, as many as there is time for."""
+        file = next((f for f in self.data.measured_files() if f.endswith(path)), path)
+        contexts = self.data.contexts_by_lineno(file).get(line, [])
+        names = {context.rpartition("|")[0] for context in contexts} - {""}
+        chosen: list[str] = []
+        left = MOST_SECONDS
+        for name in sorted(names, key=lambda each: (self.seconds.get(each, 1), each)):
+            if (left := left - self.seconds.get(name, 1)) > 0 or not chosen:
+                chosen.append(name)
+        return chosen
 
 
-def survives(mutant: Mutant, where: Path, data: CoverageData, draw: random.Random) -> bool:
+def survives(mutant: Mutant, where: Path, baseline: Baseline) -> bool:
     """Whether every test that passes over the mutant's line passes with it."""
     file = where / mutant.path
-    tests = who_runs(data, file, mutant.line)
+    tests = baseline.tests(mutant.path, mutant.line)
     if not tests:
         return True
     original = file.read_text("utf-8")
-    chosen = draw.sample(tests, min(len(tests), MOST_TESTS))
+    patience = 60 + 5 * sum(baseline.seconds.get(test, 1) for test in tests)
     try:
         file.write_text(mutant.source(original), "utf-8")
-        return run(where, *chosen, seconds=300) == 0
+        return run(where, "-p", "no:xdist", *tests, seconds=patience) == 0
     finally:
         file.write_text(original, "utf-8")
+
+
+def first_run(where: Path, package: Path, tests: Sequence[str], kept: Path) -> bool:
+    """Run the tests once and keep what they say in a folder, unless it holds that already."""
+    roots = [where / each for each in (str(package), *tests)]
+    found = [file for root in roots for file in ([root] if root.is_file() else root.rglob("*.*"))]
+    files = sorted(file for file in found if file.suffix in (".py", ".jsonl"))
+    print_of = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    mark = kept / "of"
+    if mark.exists() and mark.read_text() == print_of:
+        return True
+    measured = package if (where / package).is_dir() else package.parent
+    if run(where, *tests, "-n", "2", f"--cov={measured}", "--cov-context=test", "--cov-report=",
+           "--cov-fail-under=0", f"--junitxml={kept / 'tests.xml'}"):  # fmt: skip
+        return False
+    shutil.copy(where / ".coverage", kept)
+    mark.write_text(print_of)
+    return True
+
+
+def copies(folder: Path, count: int) -> "SimpleQueue[Path]":
+    """Copies of the repository, to be taken and given back."""
+    made: SimpleQueue[Path] = SimpleQueue()
+    skip = shutil.ignore_patterns(".venv*", ".git", ".mypy_cache", "__pycache__")
+    for n in range(count):
+        shutil.copytree(ROOT, folder / str(n), ignore=skip)
+        made.put(folder / str(n))
+    return made
+
+
+@contextlib.contextmanager
+def taken(free: "SimpleQueue[Path]") -> Iterator[Path]:
+    """A copy of one's own for a while."""
+    where = free.get()
+    yield where
+    free.put(where)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -162,29 +230,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parse.add_argument("--seed", type=int, default=0)
     parse.add_argument("--only", default="", help="part of a file's path")
     parse.add_argument("--least", type=float, default=0.85)
+    parse.add_argument("--jobs", type=int, default=1)
+    parse.add_argument("--again", type=Path, help="folder in which the first run is kept")
     options = parse.parse_args(arguments)
     found = (ROOT / options.package).resolve()
     files = sorted(found.rglob("*.py")) if found.is_dir() else [found]
     pool = [m for file in files if options.only in str(file) for m in mutants_of(file)]
     draw = random.Random(options.seed)
-    sample = draw.sample(pool, min(options.sample, len(pool)))
-    with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder).resolve() / "copy"
-        skip = shutil.ignore_patterns(".venv*", ".git", ".mypy_cache", "__pycache__")
-        shutil.copytree(ROOT, where, ignore=skip)
-        measured = found if found.is_dir() else found.parent
-        if run(where, *options.tests, f"--cov={measured.relative_to(ROOT)}", "--cov-context=test",
-               "--cov-report=", "--cov-fail-under=0"):  # fmt: skip
-            return print("the tests fail without any mutant") or 2
-        data = CoverageData(str(where / ".coverage"))
-        data.read()
-        left = 0
-        for done, mutant in enumerate(sorted(sample, key=str), 1):
-            if survives(mutant, where, data, draw):
-                left += 1
-                print(f"[{done}/{len(sample)}] {mutant}", flush=True)
-    ratio = 1 - left / max(1, len(sample))
-    print(f"{len(sample) - left} of {len(sample)} killed ({ratio:.0%}), {len(pool)} possible")
+    sample = sorted(draw.sample(pool, min(options.sample, len(pool))), key=str)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as threads:
+        free = copies(Path(folder).resolve(), options.jobs)
+        kept = (options.again or Path(folder)).resolve()
+        kept.mkdir(parents=True, exist_ok=True)
+        with taken(free) as where:
+            if not first_run(where, found.relative_to(ROOT), options.tests, kept):
+                return print("the tests fail without any mutant") or 2
+        baseline = Baseline.read(kept)
+
+        def left(mutant: Mutant) -> bool:
+            with taken(free) as where:
+                return survives(mutant, where, baseline)
+
+        alive = 0
+        for n, lives in enumerate(threads.map(left, sample)):
+            alive += lives
+            if lives:
+                print(f"[{n + 1}/{len(sample)}] {sample[n]}", flush=True)
+    ratio = 1 - alive / max(1, len(sample))
+    print(f"{len(sample) - alive} of {len(sample)} killed ({ratio:.0%}), {len(pool)} possible")
     return int(ratio < options.least)
 
 
