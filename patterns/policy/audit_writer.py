@@ -51,7 +51,7 @@ class AuditUnavailable(PolicyDenied):
         reason: what SQLite says: locked, disk full, not a database, read-only ...
     """
 
-    rule = "audit-unavailable"
+    rule, status = "audit-unavailable", 503
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
@@ -61,7 +61,7 @@ class AuditUnavailable(PolicyDenied):
 class WrongKey(PolicyDenied):
     """The file was written with another key; writing on would break its chain."""
 
-    rule = "audit-wrong-key"
+    rule, status = "audit-wrong-key", 503
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -19,7 +19,7 @@ from patterns.policy.identity import Principal
 class BadToken(PolicyDenied):
     """A bearer token that is not accepted; `reason` is a class name, never the token."""
 
-    rule = "bad-token"
+    rule, status = "bad-token", 401
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -29,7 +29,7 @@ class BadToken(PolicyDenied):
 class BadSignature(PolicyDenied):
     """A request of one of our callers that is not signed as agreed."""
 
-    rule = "bad-signature"
+    rule, status = "bad-signature", 401
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

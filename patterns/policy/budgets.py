@@ -81,7 +81,7 @@ class Throttled(PolicyDenied):
         wait: seconds after which it would; None if it never would.
     """
 
-    rule = "rate-limit"
+    rule, status = "rate-limit", 429
 
     def __init__(self, message: str, wait: float | None) -> None:
         self.wait, self.why = wait, message
@@ -91,7 +91,7 @@ class Throttled(PolicyDenied):
 class AboveCapacity(Throttled):
     """One call costs more than a full budget holds, so waiting does not help."""
 
-    rule = "above-capacity"
+    rule, status = "above-capacity", 422
 
     def __init__(self, what: str, cost: float, capacity: float) -> None:
         self.cost, self.capacity = cost, capacity

@@ -25,9 +25,11 @@ class PolicyDenied(Exception):
     Attributes:
         rule: short name of the rule that denied.
         why: the reason for the audit log, without any text of the request.
+        status: what it is over HTTP, for a service whose caller is denied; see `asgi`.
     """
 
     rule = "policy"
+    status = 403
     why = ""
 
 

@@ -65,7 +65,7 @@ class Principal:
 class NoPrincipal(PolicyDenied):
     """Nobody is acting, so nobody may."""
 
-    rule = "no-principal"
+    rule, status = "no-principal", 401
 
     def __init__(self) -> None:
         super().__init__("no principal is acting; make the call inside `with acting_as(...)`.")
@@ -74,7 +74,7 @@ class NoPrincipal(PolicyDenied):
 class PrincipalClash(PolicyDenied):
     """Two principals would act at once, as in two interleaved generators of one task."""
 
-    rule = "principal-clash"
+    rule, status = "principal-clash", 503
 
     def __init__(self) -> None:
         super().__init__(

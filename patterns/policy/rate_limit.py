@@ -75,7 +75,7 @@ class StoreUnavailable(PolicyDenied):
         error: class name of what the store raised.
     """
 
-    rule = "limiter-unavailable"
+    rule, status = "limiter-unavailable", 503
 
     def __init__(self, error: str) -> None:
         self.error = self.why = error
@@ -87,7 +87,7 @@ class StoreUnavailable(PolicyDenied):
 class Unpriced(PolicyDenied):
     """A dollar limit stands, and no price is known for the call."""
 
-    rule = "unpriced"
+    rule, status = "unpriced", 422
 
     def __init__(self, model: str) -> None:
         super().__init__(f"no price is known for {model!r}; use a model with one, or tokens.")

@@ -33,7 +33,7 @@ class PIIFound(PolicyDenied):
         where: `input` or `output`.
     """
 
-    rule = "pii"
+    rule, status = "pii", 422
 
     def __init__(self, types: Mapping[str, int], where: str = "input") -> None:
         self.types, self.where = dict(types), where

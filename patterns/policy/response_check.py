@@ -35,7 +35,7 @@ class InvalidResponse(PolicyDenied):
         usage: what the answer cost all the same.
     """
 
-    rule = "invalid-response"
+    rule, status = "invalid-response", 422
 
     def __init__(self, reason: str, usage: Mapping[str, Any] | None = None) -> None:
         self.reason = self.why = reason

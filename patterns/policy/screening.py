@@ -42,7 +42,7 @@ class ContentBlocked(PolicyDenied):
         origin: whose text it was, or empty.
     """
 
-    rule = "content"
+    rule, status = "content", 422
 
     def __init__(self, reason: str, score: float = 0, origin: str = "") -> None:
         self.reason, self.score, self.origin = reason, score, origin
@@ -56,7 +56,7 @@ class ContentBlocked(PolicyDenied):
 class ScreenUnavailable(PolicyDenied):
     """The classifier gave no verdict, and `on_error` says to block."""
 
-    rule = "screen-unavailable"
+    rule, status = "screen-unavailable", 503
 
     def __init__(self, error: str) -> None:
         self.error = error

@@ -48,7 +48,7 @@ _LONG_NUMBER: Final = 10**6
 class NotReadable(PolicyDenied):
     """The request is not what policies can read, so none can allow it."""
 
-    rule = "unreadable-body"
+    rule, status = "unreadable-body", 400
 
 
 class Slot(NamedTuple):
