@@ -42,7 +42,7 @@ ifneq "$(shell cat $(VENV)/.ready 2>/dev/null)" "$(HERE)"
 $(shell rm -f $(VENV)/.ready)
 endif
 
-.PHONY: grade help setup lab test units books run record check fix lock drift bench clean
+.PHONY: grade kit help setup lab test units books run record check fix lock drift bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,10 @@ books: setup  ## every notebook, compared with its stored outputs
 grade: setup  ## your exercises, as saved in the notebooks: a line a chapter
 	@cd notebooks && ../$(BIN)/python -m exercises.desk
 
+kit: setup  ## zips for a workshop without a network   [PYTHONS="3.12 3.13"] [SYSTEMS="macos windows"]
+	@$(BIN)/python .github/workshop/kit.py $(if $(PYTHONS),--python $(PYTHONS)) \
+		$(if $(SYSTEMS),--system $(SYSTEMS))
+
 run: setup  ## execute the chapters from their recordings   [CHAPTER=slug]
 	@$(BIN)/python -m patterns.course run $(CHAPTER)
 
@@ -97,7 +101,7 @@ check: setup  ## lint, format and types only
 
 fix: setup  ## format, repair what lint can repair, rewrite generated tables
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
-	@$(BIN)/python tests/support/readme_tables.py --write
+	@PYTHONPATH=notebooks $(BIN)/python tests/support/readme_tables.py --write
 
 lock: setup  ## resolve requirements.lock again, and that of the benchmarks
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 \

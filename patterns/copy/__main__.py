@@ -94,7 +94,8 @@ def copied(names: Sequence[str], into: Path, *, dry: bool, overwrite: bool) -> s
     if dry:
         done = "\n".join(f"would write {file}" for file in sorted(files))
     else:
-        written = write(into, files, names=names, version=version(), overwrite=overwrite)
+        own = [each.name for each in chosen]
+        written = write(into, files, names=own, version=version(), overwrite=overwrite)
         done = f"{len(written)} files written into {into}, {len(files) - len(written)} as they were"
     return "\n\n".join([done, *(shown(each, dotted(into)) for each in chosen)])
 

@@ -45,6 +45,7 @@ class Pattern:
         section: heading of that notebook, without the signs.
         data: files that travel along, by their path in the package.
         extras: distributions that only functions import and that `use` needs.
+        also: what other guides call it; `pattern` knows these names too.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Pattern:
     section: str = ""
     data: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     @cached_property
     def files(self) -> list[Path]:
@@ -105,12 +107,12 @@ def _declared(name: str, entry: Mapping[str, Any]) -> Pattern:
 
 
 def pattern(name: str) -> Pattern:
-    """One pattern.
+    """One pattern, by its name or one that another guide has for it.
 
     Raises:
         UnknownPattern: there is none of that name.
     """
-    try:
-        return patterns()[name]
-    except KeyError:
-        raise UnknownPattern(name, list(patterns())) from None
+    found = patterns().get(name) or next((p for p in patterns().values() if name in p.also), None)
+    if found is None:
+        raise UnknownPattern(name, list(patterns()))
+    return found

@@ -4,19 +4,21 @@ import re
 from pathlib import Path
 
 from chapters import CHAPTERS, ROOT
-from readme_tables import README, rendered
+from readme_tables import README, WORKSHOP, rendered
 
 TEXT = README.read_text("utf-8")
 
 
 def test_the_tables_are_up_to_date() -> None:
     """`make fix` writes them from the chapters and modules."""
-    assert rendered(TEXT) == TEXT, "run `make fix`"
+    for page in (README, WORKSHOP):
+        text = page.read_text("utf-8")
+        assert rendered(text) == text, "run `make fix`"
 
 
 def test_the_readme_is_short() -> None:
-    """Under 150 lines: promise, two commands, chapters, replay or live, what to copy."""
-    assert len(TEXT.splitlines()) < 150
+    """Under 160 lines: promise, two commands, chapters, replay or live, what to copy."""
+    assert len(TEXT.splitlines()) < 160
 
 
 def test_every_link_leads_somewhere() -> None:
