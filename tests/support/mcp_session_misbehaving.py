@@ -8,11 +8,11 @@ Standard library only. The tool `sell` is executed, counted, and then answered w
 import json
 import os
 import queue
+import select
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -135,8 +135,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(b"event: endpoint\ndata: /messages?session_id=s1\n\n")
-        while message := outbox.get():
-            self.wfile.write(f"event: message\ndata: {json.dumps(message)}\n\n".encode())
+        while not select.select([self.connection], [], [], 0)[0]:  # the client is still there
+            with suppress(queue.Empty):
+                if not (message := outbox.get(timeout=0.02)):
+                    break
+                self.wfile.write(f"event: message\ndata: {json.dumps(message)}\n\n".encode())
         return None
 
     def do_DELETE(self) -> None:
@@ -189,10 +192,20 @@ class Handler(BaseHTTPRequestHandler):
             case "end of stream":
                 self.reply(200, b": nothing\n\n", "text/event-stream")
             case "hang":
-                time.sleep(30)
+                select.select([self.connection], [], [], 30)  # until the client leaves
             case _:
                 self.reply(200, whole)
         return None
+
+
+class Quiet(ThreadingHTTPServer):
+    """Clients that leave in the middle are no news here."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing."""
 
 
 @contextmanager
@@ -201,9 +214,7 @@ def misbehaving(fault: str, *, sse: bool = False, **options: Any) -> Iterator[Mi
     state = Misbehaving(fault, **options)
     streams: dict[str, queue.Queue[Json]] = {}
     handler = type("Bound", (Handler,), {"state": state, "streams": streams})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
+    with Quiet(("127.0.0.1", 0), handler) as server:
         state.url = f"http://127.0.0.1:{server.server_port}/{'sse' if sse else 'mcp'}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
