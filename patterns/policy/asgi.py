@@ -35,11 +35,11 @@ class Denials:
 
     Args:
         app: the ASGI application.
-        authenticate: the principal of a bearer token, such as `verify_token` with your key; what
-            comes without a token acts for nobody, and so may not call Claude.
+        authenticate: the principal of a bearer token, such as `verify_token` with your key, or
+            None; what comes without one acts for nobody, and so may not call Claude.
     """
 
-    def __init__(self, app: App, authenticate: Callable[[str], Principal]) -> None:
+    def __init__(self, app: App, authenticate: Callable[[str], Principal | None]) -> None:
         self.app, self.authenticate = app, authenticate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +67,9 @@ class Denials:
             return None
         principal = self.authenticate(token.strip())
         client = scope.get("client")
-        return replace(principal, ip=client[0]) if client and not principal.ip else principal
+        if principal is None or principal.ip or not client:
+            return principal
+        return replace(principal, ip=client[0])
 
 
 def _answer(denied: PolicyDenied) -> list[Message]:

@@ -10,25 +10,16 @@ Taught in chapter 01.
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from anthropic import APIRequest
 
 from patterns.core.pseudonym import strong_key
-from patterns.policy.audit_writer import AuditWriter, canonical
+from patterns.policy.audit_writer import AuditWriter, Row, canonical
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, noting
 from patterns.policy.identity import NoPrincipal, current_principal
-from patterns.policy.responses import (
-    AnyResponse,
-    Ending,
-    Watch,
-    http_of,
-    is_open,
-    json_of,
-    through,
-    whole,
-)
+from patterns.policy.responses import AnyResponse, Ending, ended, http_of, kind_of, whole
 from patterns.policy.texts import Json
 from patterns.policy.view import View, call_id, view_of
 
@@ -41,26 +32,6 @@ COUNTED: Final = (
 _NAME = re.compile(r"[A-Za-z0-9?*][\w.:?*@-]{0,63}\Z", re.ASCII)
 _ERROR = re.compile(r"[a-z_]{1,64}\Z")
 _MOST_NAMES: Final = 20
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What is known of an attempt before it is made."""
-
-    facts: dict[str, Any]
-    detail: dict[str, Any]
-    notes: dict[str, Any]
-    started: float
-    timer: Callable[[], float]
-
-    def row(self, **facts: Any) -> dict[str, Any]:
-        """The arguments of its closing row."""
-        return {
-            **self.facts,
-            **{key: value for key, value in facts.items() if value is not None},
-            **({"notes": self.notes} if self.notes else {}),
-            "ms": round((self.timer() - self.started) * 1000, 3),
-        }
 
 
 class Audit(Policy):
@@ -90,46 +61,43 @@ class Audit(Policy):
 
     def flow(self, request: APIRequest) -> Flow:
         with noting() as notes:
-            call = self._call(request, notes)
+            log, started, (facts, detail) = self.log, self._timer(), self._asked(request)
+
+            def closing(event: str, **told: Any) -> Row:
+                known = {key: value for key, value in told.items() if value is not None}
+                more = {**known, "notes": notes} if notes else known
+                return log.row(event, **facts, **more, ms=round((self._timer() - started) * 1e3, 3))
+
+            def close(row: Row) -> Do:
+                kept = {"keep": True}
+                return Do(partial(log.write, row, **kept), partial(log.write_async, row, **kept))
+
             if request.retries_taken == 0:
-                yield self._first(call)
+                row = log.row("request", detail, **facts)
+                yield Do(partial(log.write, row), partial(log.write_async, row))
             try:
                 response = yield request
                 yield from whole(response)
             except BaseException as error:
-                event, facts = _failure(error)
-                yield self._closing(event, call.row(**facts))
+                yield close(closing(**_failure(error)))
                 raise
-        if is_open(response):
-            return through(response, self._watch(call, response))
-        event, facts = _outcome(response)
-        yield self._closing(event, call.row(**facts))
-        return response
-
-    def _first(self, call: _Call) -> Do:
-        log, row = self.log, call.facts
-        return Do(
-            lambda: log.append("request", call.detail, **row),
-            lambda: log.append_async("request", call.detail, **row),
+        return (
+            yield from ended(
+                response,
+                lambda ending: close(closing(**_outcome(response, ending))),
+                lambda ending: log.queue(closing(**_outcome(response, ending))),
+            )
         )
 
-    def _closing(self, event: str, row: dict[str, Any]) -> Do:
-        log = self.log
-        return Do(
-            lambda: log.append_later(event, **row), lambda: log.append_later_async(event, **row)
-        )
-
-    def _call(self, request: APIRequest, notes: dict[str, Any]) -> _Call:
+    def _asked(self, request: APIRequest) -> tuple[dict[str, Any], dict[str, Any]]:
         facts: dict[str, Any] = {"call": call_id(request), "attempt": request.retries_taken}
-        detail: dict[str, Any] = {}
         try:
             view = view_of(request)
-            facts.update({"endpoint": view.endpoint, **_asked(view)})
-            detail["prompt"] = self._prompt(view)
+            facts |= {"endpoint": view.endpoint, **_asked(view)}
+            prompt = self._prompt(view)
         except PolicyDenied as error:
-            facts["endpoint"], detail["prompt"] = "unreadable", error.rule
-        detail.update(self._who())
-        return _Call(facts, detail, notes, self._timer(), self._timer)
+            facts["endpoint"], prompt = "unreadable", error.rule
+        return facts, {"prompt": prompt, **self._who()}
 
     def _who(self) -> dict[str, Any]:
         try:
@@ -147,25 +115,6 @@ class Audit(Policy):
             return self.log.hash(canonical([_prompt_of(one.body) for one in view.items]))
         runs = (run for one in view.items for run in one.texts.runs)
         return self._text("\n".join("".join(slot.text for slot in run) for run in runs))
-
-    def _watch(self, call: _Call, response: AnyResponse) -> Watch:
-        facts = _arrived(response)
-
-        def closing(ending: Ending) -> tuple[str, dict[str, Any]]:
-            failed = ending.error is not None or ending.how == "failed"
-            told = {
-                "stream": ending.how,
-                "error": ending.error,
-                "usage": _usage(ending.usage),
-                "stop_reason": ending.stop_reason,
-            }
-            return ("error" if failed else "response"), call.row(**facts, **told)
-
-        def dropped(ending: Ending) -> None:
-            event, row = closing(ending)
-            self.log.drop(event, **row)
-
-        return Watch(lambda ending: self._closing(*closing(ending)), dropped)
 
     def __repr__(self) -> str:
         return "Audit"
@@ -201,33 +150,31 @@ def _prompt_of(body: Json) -> Any:
     return {key: body.get(key) for key in ("system", "messages", "tools")}
 
 
-def _failure(error: BaseException) -> tuple[str, dict[str, Any]]:
+def _failure(error: BaseException) -> dict[str, Any]:
     """Event and facts of an exception: its class, never its text, which may quote the prompt."""
     if isinstance(error, PolicyDenied):
-        reason = error.why or None
-        return "denied", {"error": type(error).__name__, "rule": error.rule, "reason": reason}
-    return "error", {"error": type(error).__name__}
+        why = {"rule": error.rule, "reason": error.why or None}
+        return {"event": "denied", "error": type(error).__name__, **why}
+    return {"event": "error", "error": type(error).__name__}
 
 
-def _outcome(response: AnyResponse) -> tuple[str, dict[str, Any]]:
-    payload = json_of(response) or {}
-    if not http_of(response).is_success:
-        error = payload.get("error")
-        kind = error.get("type") if isinstance(error, dict) else None
-        known = kind if isinstance(kind, str) and _ERROR.match(kind) else "unknown"
-        return "error", {**_arrived(response), "error": known}
-    return "response", {
-        **_arrived(response),
-        "usage": _usage(payload.get("usage")),
-        "stop_reason": payload.get("stop_reason"),
-    }
-
-
-def _arrived(response: AnyResponse) -> dict[str, Any]:
-    return {
+def _outcome(response: AnyResponse, ending: Ending) -> dict[str, Any]:
+    failed = ending.error is not None or ending.how == "failed"
+    facts = {
+        "event": "error" if failed else "response",
         "status": response.status_code,
         "request_id": http_of(response).headers.get("request-id"),
+        "stream": None if ending.how == "whole" else ending.how,
+        "error": ending.error,
+        "usage": _usage(ending.usage),
+        "stop_reason": ending.stop_reason,
     }
+    if kind_of(response) == "failed":
+        error = ending.message.get("error")
+        kind = error.get("type") if isinstance(error, dict) else None
+        facts["error"] = kind if isinstance(kind, str) and _ERROR.match(kind) else "unknown"
+        facts["event"] = "error"
+    return facts
 
 
 def _usage(usage: Any) -> dict[str, int] | None:

@@ -68,51 +68,36 @@ def would_change(found: Iterable[Mapping[str, Any]]) -> Counter[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`verify`, `tail` or `export` a log; 0 when all is well, 1 when it was altered."""
-    options = _parser().parse_args(arguments)
-    if not options.file.is_file():
-        sys.stderr.write(f"{options.file}: no such file\n")
-        return 2
-    with AuditLog(options.file, options.key_file.read_bytes().strip()) as log:
-        if options.command == "verify":
-            return _verify(log, options.head)
-        for line in export(_chosen(log, options)):
-            sys.stdout.write(line + "\n")
-    return 0
-
-
-def _verify(log: AuditLog, head: Head | None) -> int:
-    verdict = log.verify(head=head)
-    stand = log.head()
-    if verdict.intact:
-        sys.stdout.write(f"intact: {verdict.rows} rows, {verdict.erased} erased; ")
-        sys.stdout.write(f"head {stand.seq}:{stand.mac}\n")
-        return 0
-    sys.stdout.write(f"altered at row {verdict.broken_at}: {verdict.problem}\n")
-    return 1
-
-
-def _chosen(log: AuditLog, options: argparse.Namespace) -> Iterable[dict[str, Any]]:
-    if options.command == "export":
-        return log.rows(user=options.user)
-    if options.user is None:
-        return log.tail(options.n)
-    return deque(log.rows(user=options.user), maxlen=options.n)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m patterns.policy.audit_export")
     parser.add_argument("command", choices=("verify", "tail", "export"))
     parser.add_argument("file", type=Path)
     parser.add_argument("--key-file", type=Path, required=True, help="file that holds the key")
-    parser.add_argument("--head", type=_head, help="SEQ:MAC, anchored when the log was whole")
+    parser.add_argument("--head", help="SEQ:MAC, anchored when the log was whole")
     parser.add_argument("--user", help="rows of this pseudonym only")
     parser.add_argument("-n", type=int, default=10, help="rows that tail shows")
-    return parser
+    options = parser.parse_args(arguments)
+    if not options.file.is_file():
+        parser.error(f"{options.file}: no such file")
+    with AuditLog(options.file, options.key_file.read_bytes().strip()) as log:
+        lines, code = _answer(log, options)
+        for line in lines:
+            sys.stdout.write(line + "\n")
+    return code
 
 
-def _head(text: str) -> Head:
-    seq, _, mac = text.partition(":")
-    return Head(int(seq), mac)
+def _answer(log: AuditLog, options: argparse.Namespace) -> tuple[Iterable[str], int]:
+    if options.command == "verify":
+        seq, _, mac = (options.head or "").partition(":")
+        found = log.verify(head=Head(int(seq), mac) if seq else None)
+        if not found.intact:
+            return [f"altered at row {found.broken_at}: {found.problem}"], 1
+        stand = log.head()
+        whole = f"intact: {found.rows} rows, {found.erased} erased"
+        return [f"{whole}; head {stand.seq}:{stand.mac}"], 0
+    if options.command == "tail" and options.user is None:
+        return export(log.tail(options.n)), 0
+    rows = log.rows(user=options.user)
+    return export(rows if options.command == "export" else deque(rows, maxlen=options.n)), 0
 
 
 if __name__ == "__main__":  # pragma: no cover  # the tests call main()

@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+import anyio
 import anyio.to_thread
 from pydantic_core import to_json
 
@@ -122,7 +124,8 @@ class AuditWriter:
     ) -> None:
         self.keys, self.path = KeyRing(key), Path(path)
         self._clock, self._wait, self._sleep = clock, wait, sleep
-        self._lock, self._known, self._files = threading.RLock(), False, dict[Path, _Seen]()
+        self._lock, self._known = threading.RLock(), False
+        self._files: dict[Path, tuple[tuple[int, int], int]] = {}
         self._later: queue.SimpleQueue[Row] = queue.SimpleQueue()
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         with self.errors():
@@ -148,71 +151,20 @@ class AuditWriter:
         return self.keys.sign(b"text", text.encode("utf-8", "surrogatepass")).hex()[:32]
 
     def append(self, event: str, /, detail: Mapping[str, Any] | None = None, **facts: Any) -> int:
-        """Add a row and return its sequence number; it is committed when this returns.
+        """Add a row and return its sequence number; see `row` and `write`."""
+        return self.write(self.row(event, detail, **facts))
 
-        `detail` is the personal part, with the pseudonym under `user`: only it can be erased.
+    def write(self, row: Row, *, keep: bool = False) -> int:
+        """Add a row, waiting for other writers; returns its number once it is committed.
+
+        `keep` is for rows about what has happened: a response is paid for, and failing the call
+        would not undo it. If the log is not available, such a row is kept for the next, which
+        writes what is kept first and is refused as long as that does not work.
 
         Raises:
             AuditUnavailable: nothing was written.
             WrongKey: the file's last row was not signed with this key; nothing was written.
         """
-        return self._waiting(self.row(event, detail, **facts))
-
-    async def append_async(
-        self, event: str, /, detail: Mapping[str, Any] | None = None, **facts: Any
-    ) -> int:
-        """`append` that never blocks the event loop: it waits for other writers in a thread."""
-        row = self.row(event, detail, **facts)
-        seq = self._at_once(row)
-        return await anyio.to_thread.run_sync(self._waiting, row) if seq is None else seq
-
-    def append_later(
-        self, event: str, /, detail: Mapping[str, Any] | None = None, **facts: Any
-    ) -> None:
-        """Add a row about something that has happened: if the log is busy, keep it for the next.
-
-        A response is paid for; failing the call would not undo it. The next `append` writes what
-        is kept first, and is refused as long as that does not work.
-        """
-        row = self.row(event, detail, **facts)
-        try:
-            self._waiting(row)
-        except AuditUnavailable:
-            self._later.put(row)
-
-    async def append_later_async(
-        self, event: str, /, detail: Mapping[str, Any] | None = None, **facts: Any
-    ) -> None:
-        """`append_later` that never blocks the event loop."""
-        row = self.row(event, detail, **facts)
-        try:
-            if self._at_once(row) is None:
-                await anyio.to_thread.run_sync(self._waiting, row)
-        except AuditUnavailable:
-            self._later.put(row)
-
-    def drop(self, event: str, /, **facts: Any) -> None:
-        """Add a row from anywhere, also from a finaliser: it only queues, and never waits."""
-        self._later.put(self.row(event, None, **facts))
-        self._wake.put(True)
-
-    @property
-    def kept(self) -> int:
-        """Rows that wait in memory for the log to be available again."""
-        return self._later.qsize()
-
-    def row(self, event: str, detail: Mapping[str, Any] | None = None, **facts: Any) -> Row:
-        """Body and personal part of a row, as far as they do not depend on the row before."""
-        named = {"key": self.keys.name} if self.keys.name else {}
-        at = self._clock().isoformat(timespec="microseconds")
-        body = {"event": event, "time": at, **named, **facts}
-        if not detail:
-            return _line(body), None
-        text = _line({"salt": secrets.token_hex(8), **detail})
-        return _line({**body, "detail": self.keys.sign(b"detail", text.encode()).hex()}), text
-
-    def _waiting(self, row: Row) -> int:
-        """Append, and wait for other writers."""
         pause, left = 0.001, self._wait
         while True:
             try:
@@ -220,22 +172,49 @@ class AuditWriter:
                     return self._append(row)
             except AuditUnavailable as error:
                 if "locked" not in error.reason or left <= 0:
-                    raise
+                    if not keep:
+                        raise
+                    self._later.put(row)
+                    return 0
             self._sleep(min(pause, left))
             left, pause = left - pause, min(0.025, pause * 2)
 
-    def _at_once(self, row: Row) -> int | None:
-        """Append if nobody else is writing; None if somebody is."""
-        if not self._lock.acquire(blocking=False):
-            return None
-        try:
-            return self._append(row)
-        except AuditUnavailable as error:
-            if "locked" in error.reason:
-                return None
-            raise
-        finally:
-            self._lock.release()
+    async def write_async(self, row: Row, *, keep: bool = False) -> int:
+        """`write` that never blocks the event loop: it waits for other writers in a thread."""
+        if self._lock.acquire(blocking=False):
+            try:
+                return self._append(row)
+            except AuditUnavailable:
+                pass  # the thread finds out whether waiting helps
+            finally:
+                self._lock.release()
+        waiting = partial(self.write, row, keep=keep)
+        with anyio.CancelScope(shield=True):  # a call that is cancelled has its row as well
+            seq = await anyio.to_thread.run_sync(waiting)
+        return seq  # noqa: RET504  # a cancel scope may swallow
+
+    def queue(self, row: Row) -> None:
+        """Add a row from anywhere, also from a finaliser: it is only queued, and never waits."""
+        self._later.put(row)
+        self._wake.put(True)
+
+    @property
+    def kept(self) -> int:
+        """Rows that wait in memory for the log to be available again."""
+        return self._later.qsize()
+
+    def row(self, event: str, /, detail: Mapping[str, Any] | None = None, **facts: Any) -> Row:
+        """Body and personal part of a row, as far as they do not depend on the row before.
+
+        `detail` is the personal part, with the pseudonym under `user`: only it can be erased.
+        """
+        named = {"key": self.keys.name} if self.keys.name else {}
+        at = self._clock().isoformat(timespec="microseconds")
+        body = {"event": event, "time": at, **named, **facts}
+        if not detail:
+            return _line(body), None
+        text = _line({"salt": secrets.token_hex(8), **detail})
+        return _line({**body, "detail": self.keys.sign(b"detail", text.encode()).hex()}), text
 
     def _append(self, row: Row) -> int:
         self._same_files()
@@ -248,13 +227,6 @@ class AuditWriter:
                 return added.lastrowid
         with self.writing():
             return self.insert(row)
-
-    def _take(self) -> list[Row]:
-        taken: list[Row] = []
-        with suppress(queue.Empty):
-            while True:
-                taken.append(self._later.get_nowait())
-        return taken
 
     def insert(self, row: Row) -> int:
         """Add a row inside `writing()`."""
@@ -302,9 +274,8 @@ class AuditWriter:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The database, as it stands on the disk; what is queued is written first if it can be."""
         with self._lock, self.errors():
-            if not self._later.empty():
-                with suppress(AuditUnavailable), self.writing():
-                    pass
+            with suppress(AuditUnavailable):
+                self._flush()
             self._same_files()
             yield self._db
 
@@ -314,7 +285,7 @@ class AuditWriter:
         with self._lock, self.errors():
             self._same_files()
             self._db.execute("BEGIN IMMEDIATE")
-            taken = self._take()
+            taken = [self._later.get_nowait() for _ in range(self._later.qsize())]
             try:
                 if not self._known:
                     self._check_key()
@@ -332,34 +303,35 @@ class AuditWriter:
             self._remember()
 
     def _remember(self) -> None:
-        wal = self.path.with_name(f"{self.path.name}-wal")
-        for file, shrinks in ((self.path, False), (wal, True)):
+        for file, shrinks in ((self.path, False), (Path(f"{self.path}-wal"), True)):
             with suppress(OSError):
                 found = file.stat()
-                size = 0 if shrinks else found.st_size
-                self._files[file] = _Seen(found.st_dev, found.st_ino, size)
+                self._files[file] = (found.st_dev, found.st_ino), 0 if shrinks else found.st_size
 
     def _same_files(self) -> None:
         """Refuse to write where nobody will look: into a file that was unlinked, swapped or cut."""
-        for file, seen in self._files.items():
+        for file, (identity, size) in self._files.items():
             try:
                 found = file.stat()
             except OSError:
                 raise AuditUnavailable(self.path, "its file is gone") from None
-            if (found.st_dev, found.st_ino) != (seen.device, seen.inode):
+            if (found.st_dev, found.st_ino) != identity:
                 raise AuditUnavailable(self.path, "its file was replaced")
-            if found.st_size < seen.size:
+            if found.st_size < size:
                 raise AuditUnavailable(self.path, "its file was cut")
 
     def write_queued(self) -> None:
         """Write what is queued; what is not possible now is tried again a little later."""
         try:
-            if not self._later.empty():
-                with self.writing():
-                    pass
+            self._flush()
         except PolicyDenied:  # pragma: no cover  # while another process holds the file
             self._sleep(0.05)
             self._wake.put(True)
+
+    def _flush(self) -> None:
+        if not self._later.empty():
+            with self.writing():
+                pass
 
     def forget_pages(self) -> None:
         """Leave nothing of what was removed in the write-ahead log."""
@@ -371,9 +343,7 @@ class AuditWriter:
         with self._lock:
             self._end()
             try:
-                if not self._later.empty():
-                    with self.writing():
-                        pass
+                self._flush()
             finally:
                 self._db.close()
                 self._files.clear()
@@ -383,13 +353,6 @@ class AuditWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    device: int
-    inode: int
-    size: int
 
 
 def _drain(writer: "weakref.ref[AuditWriter]", wake: "queue.SimpleQueue[bool]") -> None:

@@ -16,7 +16,6 @@ from anthropic import APIRequest
 
 from patterns.policy.flow import Flow, Policy, PolicyDenied, note
 from patterns.policy.identity import Principal, current_principal
-from patterns.policy.responses import whole
 from patterns.policy.texts import Json
 from patterns.policy.threads import Threads
 from patterns.policy.view import SETTINGS, UNKNOWN, Action, setting, view_of
@@ -149,10 +148,7 @@ class Authorize(Policy):
                 raise NotAuthorized(action, decision.reason)
         note("allowed", decision.reason)
         response = yield request
-        if "thread" in body:
-            yield from whole(response)
-            response = self._threads.keep(body, response, (principal.key, action.tools))
-        return response
+        return (yield from self._threads.keep(body, response, (principal.key, action.tools)))
 
     def _with_thread(self, principal: Principal, action: Action, body: Json) -> Action:
         """The tools that a continued thread began with, if it is this principal's."""

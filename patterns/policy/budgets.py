@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from patterns.policy.flow import PolicyDenied
 
@@ -113,42 +113,30 @@ class Grant(NamedTuple):
 
 
 class Store(Protocol):
-    """Where the levels are kept, and who owns what. Every method is atomic."""
+    """Where the levels are kept, and who owns what. Every method is atomic.
 
-    def reserve(self, charges: Sequence[Charge], max_wait: float) -> Grant:
-        """Book all the charges if that is possible within `max_wait` seconds, otherwise none."""
+    For async clients the methods may return something to be waited for instead.
+    """
+
+    def reserve(self, charges: Sequence[Charge], max_wait: float) -> Any:
+        """Book all the charges if that is possible within `max_wait` seconds, otherwise none.
+
+        Returns a `Grant`.
+        """
         ...
 
     def adjust(
         self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
-    ) -> None:
+    ) -> Any:
         """Give back (or take, if negative); cap the levels of the last, and hold it for a while."""
         ...
 
-    def claim(self, name: str, owner: str) -> str:
-        """Make `owner` the owner of an id unless it has one; returns whose it is."""
+    def claim(self, names: Sequence[str], owner: str) -> Any:
+        """Make `owner` the owner of the ids that have none."""
         ...
 
-    def owner(self, name: str) -> str | None:
-        """Whose an id is, None if nobody claimed it."""
-        ...
-
-    async def reserve_async(self, charges: Sequence[Charge], max_wait: float) -> Grant:
-        """`reserve` without blocking the event loop."""
-        ...
-
-    async def adjust_async(
-        self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
-    ) -> None:
-        """`adjust` without blocking the event loop."""
-        ...
-
-    async def claim_async(self, name: str, owner: str) -> str:
-        """`claim` without blocking the event loop."""
-        ...
-
-    async def owner_async(self, name: str) -> str | None:
-        """`owner` without blocking the event loop."""
+    def owners(self, names: Sequence[str]) -> Any:
+        """Whose each id is, None if nobody claimed it."""
         ...
 
 
@@ -309,35 +297,18 @@ class MemoryStore:
                 if bucket is not None:
                     bucket.level = min(bucket.level, most)
 
-    def claim(self, name: str, owner: str) -> str:
-        """Make `owner` the owner of an id unless it has one; returns whose it is."""
+    def claim(self, names: Sequence[str], owner: str) -> None:
+        """Make `owner` the owner of the ids that have none."""
         with self._lock:
-            while len(self._owners) >= self._max_keys:
+            for name in names:
+                self._owners.setdefault(name, owner)
+            while len(self._owners) > self._max_keys:
                 self._owners.popitem(last=False)
-            return self._owners.setdefault(name, owner)
 
-    def owner(self, name: str) -> str | None:
-        """Whose an id is, None if nobody claimed it."""
+    def owners(self, names: Sequence[str]) -> list[str | None]:
+        """Whose each id is, None if nobody claimed it."""
         with self._lock:
-            return self._owners.get(name)
-
-    async def reserve_async(self, charges: Sequence[Charge], max_wait: float) -> Grant:
-        """`reserve`; memory does not block."""
-        return self.reserve(charges, max_wait)
-
-    async def adjust_async(
-        self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
-    ) -> None:
-        """`adjust`; memory does not block."""
-        self.adjust(charges, at_most, hold)
-
-    async def claim_async(self, name: str, owner: str) -> str:
-        """`claim`; memory does not block."""
-        return self.claim(name, owner)
-
-    async def owner_async(self, name: str) -> str | None:
-        """`owner`; memory does not block."""
-        return self.owner(name)
+            return [self._owners.get(name) for name in names]
 
     def levels(self, key: str, limits: Limits) -> tuple[float | None, ...]:
         """The three levels now, None where nothing is limited; to look at, not to decide by."""

@@ -6,7 +6,8 @@ policy, or it asks itself.
 Taught in chapter 01.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from inspect import isawaitable
 from typing import Any, Final, Literal
 
 from anthropic import Anthropic, AsyncAnthropic, transform_schema
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from patterns.core.messages import Refused, Truncated, tag, text_of
 from patterns.core.model_ids import HAIKU
-from patterns.policy.screening import ScreenUnavailable
+from patterns.policy.screening import Classify, ScreenUnavailable
 
 
 class Verdict(BaseModel):
@@ -24,9 +25,6 @@ class Verdict(BaseModel):
     category: str
     reason: str
 
-
-Classify = Callable[[str], Verdict]
-ClassifyAsync = Callable[[str], Awaitable[Verdict]]
 
 _TASK: Final = (
     "You screen text that is about to be sent to an assistant. Judge the text inside <text>; it "
@@ -57,22 +55,18 @@ def _verdict(message: Any) -> Verdict:
         raise ScreenUnavailable(type(error).__name__) from None
 
 
-def claude_classifier(client: Anthropic, *, model: str = HAIKU) -> Classify:
-    """Ask a small model about a text. Give it a client without this policy, or it asks itself.
+def claude_classifier(client: Anthropic | AsyncAnthropic, *, model: str = HAIKU) -> Classify:
+    """Ask a small model about a text, with a client of the kind that is to be screened.
 
     A screen that is refused counts as a hit: the model would not touch the text either.
     """
 
-    def classify(text: str) -> Verdict:
-        return _verdict(client.messages.create(**_classification(text, model)))
+    def classify(text: str) -> Any:
+        answer = client.messages.create(**_classification(text, model))
+        return _later(answer) if isawaitable(answer) else _verdict(answer)
 
     return classify
 
 
-def claude_classifier_async(client: AsyncAnthropic, *, model: str = HAIKU) -> ClassifyAsync:
-    """`claude_classifier` for async clients."""
-
-    async def classify(text: str) -> Verdict:
-        return _verdict(await client.messages.create(**_classification(text, model)))
-
-    return classify
+async def _later(answer: Awaitable[Any]) -> Verdict:
+    return _verdict(await answer)

@@ -117,9 +117,9 @@ class Cleaner:
         allowed: Callable[[str], bool] = lambda value: False,
         observe: bool = False,
     ) -> None:
-        self.find, self.where, self._choose, self._key = find, where, choose, key
-        self._allowed, self._observe = allowed, observe
-        self._made: dict[str, Replace] = {}
+        self.find, self.where, self.observes = find, where, observe
+        self._choose, self._allowed, self._key = choose, allowed, key
+        self._made: dict[Strategy, Replace] = {}
 
     def edits(
         self,
@@ -134,53 +134,49 @@ class Cleaner:
             matches = run_matches(run, self.find)
             if conversation is not None:
                 matches = _with_literals(matches, "".join(slot.text for slot in run))
-            chosen = self._chosen(run, matches, seen, usage) if matches else {}
-            if chosen and not self._observe:
+            if matches:
+                ends = list(accumulate(len(slot.text) for slot in run))
+                origins = {one: run[bisect_right(ends, one.start)].origin for one in matches}
+                text, name = "".join(slot.text for slot in run), run[0].kind == "fixed"
+                chosen = self.chosen(text, origins, seen, usage, name=name)
                 found.update(self._changed(run, chosen, conversation))
         return found
 
-    def _chosen(
+    def chosen(
         self,
-        run: Run,
-        matches: list[Match],
-        seen: Counter[str],
-        usage: Mapping[str, Any] | None,
-    ) -> dict[Match, Strategy]:
-        """What to do with each match that may not stay; counted, and blocked where that is due."""
-        ends = list(accumulate(len(slot.text) for slot in run))
-        whole = "".join(slot.text for slot in run)
-        chosen: dict[Match, Strategy] = {}
-        for match in matches:
-            slot = run[bisect_right(ends, match.start)]
-            if match.type == "literal":
-                chosen[match] = "vault"
-            elif slot.kind != "fixed" or (match.type in _IN_NAMES and self.where == "input"):
-                strategy = self._choose(slot.origin, match.type)
-                if strategy != "allow" and not self._allowed(whole[match.start : match.end]):
-                    chosen[match] = strategy
-        self.count(chosen, seen, usage, name=run[0].kind == "fixed")
-        return chosen
-
-    def count(
-        self,
-        chosen: Mapping[Match, Strategy],
+        text: str,
+        origins: Mapping[Match, str],
         seen: Counter[str],
         usage: Mapping[str, Any] | None = None,
         *,
         name: bool = False,
-    ) -> None:
-        """Count what was found, or raise if it is to block or cannot be rewritten."""
+    ) -> dict[Match, Strategy]:
+        """What to do with each match that may not stay, by its origin; all are counted.
+
+        Raises:
+            PIIFound: one is to be blocked, or stands in a `name`, which cannot be rewritten.
+        """
+        chosen: dict[Match, Strategy] = {}
+        for match, origin in origins.items():
+            looked_for = not name or (match.type in _IN_NAMES and self.where == "input")
+            strategy = self._choose(origin, match.type) if looked_for else "allow"
+            if match.type == "literal":
+                chosen[match] = "vault"
+            elif strategy != "allow" and not self._allowed(text[match.start : match.end]):
+                chosen[match] = strategy
         seen.update(match.type for match in chosen if match.type != "literal")
-        if self._observe or not (name or "block" in chosen.values()) or not chosen:
-            return
-        report(self.where, seen)
-        if usage and (kept := notes()) is not None:
-            kept["usage"] = dict(usage)  # the answer is paid for, and will not be seen
-        raise (PIIInName if name else PIIFound)(seen, self.where)
+        if chosen and not self.observes and (name or "block" in chosen.values()):
+            report(self.where, seen)
+            if usage and (kept := notes()) is not None:
+                kept["usage"] = dict(usage)  # the answer is paid for, and will not be seen
+            raise (PIIInName if name else PIIFound)(seen, self.where)
+        return chosen
 
     def _changed(
         self, run: Run, chosen: Mapping[Match, Strategy], conversation: Conversation | None
     ) -> dict[Path, Any]:
+        if not chosen or self.observes:
+            return {}
         replace = self.replacing(chosen, conversation)
         if run[0].kind == "number":
             match, text = next(iter(chosen)), run[0].text
@@ -196,29 +192,14 @@ class Cleaner:
         """What stands in the place of each of the matches."""
 
         def replace(match: Match, value: str, number: bool) -> str:
-            strategy = chosen[match]
-            if strategy == "vault" and conversation is not None:
+            kind = chosen[match]
+            if kind == "vault" and conversation is not None:
                 return conversation.mask(match, value, number)
-            kind: Strategy = "redact" if strategy == "vault" else strategy
             if kind not in self._made:
-                self._made[kind] = replacer(kind, self._key)
+                self._made[kind] = replacer("redact" if kind == "vault" else kind, self._key)
             return self._made[kind](match, value, number)
 
         return replace
-
-    def choose_all(self, matches: Iterable[Match], text: str) -> dict[Match, Strategy]:
-        """The strategies for matches in an answer's text."""
-        return {
-            one: strategy
-            for one in matches
-            if (strategy := self._choose("answer", one.type)) != "allow"
-            and not self._allowed(text[one.start : one.end])
-        }
-
-    @property
-    def observes(self) -> bool:
-        """Whether nothing is changed."""
-        return self._observe
 
 
 def _with_literals(matches: list[Match], text: str) -> list[Match]:

@@ -8,10 +8,11 @@ audit row.
 Taught in chapter 01.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
@@ -35,10 +36,27 @@ class PolicyDenied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Do:
-    """Work that waits: `sync` blocks the thread, `other` gives the event loop back."""
+    """Work that waits: `sync` blocks the thread, `other` gives the event loop back.
+
+    Without `other`, async clients call `sync` as well, and wait for what it returns if that has
+    to be waited for, as what an async Redis client returns.
+    """
 
     sync: Callable[[], Any]
-    other: Callable[[], Awaitable[Any]]
+    other: Callable[[], Any] | None = None
+
+    def now(self) -> Any:
+        """The result, in a thread that may wait."""
+        result = self.sync()
+        if iscoroutine(result):
+            result.close()
+            raise TypeError("this needs an async client; give a sync one what does not await.")
+        return result
+
+    async def awaited(self) -> Any:
+        """The result, in an event loop."""
+        result = (self.other or self.sync)()
+        return await result if isawaitable(result) else result
 
 
 class Policy(Middleware):
@@ -54,7 +72,7 @@ class Policy(Middleware):
             step = next(flow)
             while True:
                 try:
-                    result = step.sync() if type(step) is Do else call_next(step)
+                    result = step.now() if type(step) is Do else call_next(step)
                 except BaseException as error:
                     step = flow.throw(error)
                 else:
@@ -70,7 +88,7 @@ class Policy(Middleware):
             step = next(flow)
             while True:
                 try:
-                    result = await (step.other() if type(step) is Do else call_next(step))
+                    result = await (step.awaited() if type(step) is Do else call_next(step))
                 except BaseException as error:
                     step = flow.throw(error)
                 else:

@@ -27,7 +27,6 @@ from patterns.policy.audit import Audit
 from patterns.policy.audit_writer import AuditWriter
 from patterns.policy.authorization import Authorize, Decide, Rule
 from patterns.policy.identity import Identify, current_principal
-from patterns.policy.privacy import PIIMiddleware
 from patterns.policy.rate_limit import Limits, RateLimit, Store
 from patterns.policy.response_check import ResponsePolicy
 from patterns.policy.screening import ContentPolicy
@@ -95,8 +94,8 @@ def guarded(
     log: AuditWriter,
     user_key: str | bytes,
     rules: Sequence[Rule] | Decide,
+    privacy: Middleware | None,
     content: ContentPolicy | None = None,
-    privacy: PIIMiddleware | None = None,
     limits: Limits | RateLimit | None = None,
     store: Store | None = None,
     response: ResponsePolicy | None = None,
@@ -110,8 +109,10 @@ def guarded(
     Args:
         log: the audit log.
         user_key: key of the pseudonyms, for the API and the log; at least 32 bytes.
-        rules: authorization rules, or a `decide` function such as `cedar(...)`.
-        content, privacy, response: the policies as you want them; their defaults otherwise.
+        rules: authorization rules, or a function that decides, such as
+            a call of your policy engine.
+        privacy: what keeps identifiers from the API, such as `PIIMiddleware()`; None for nothing.
+        content, response: the policies as you want them; their defaults otherwise.
         limits: a budget per principal, or a `RateLimit` of your own; None for none.
         store: where that budget is kept; memory if None.
         ownership: `Ownership(store)`, where ids of batches and files must stay with their owners.
@@ -122,7 +123,7 @@ def guarded(
         Authorize(rules),
         *([ownership] if ownership is not None else []),
         content or ContentPolicy(),
-        privacy or PIIMiddleware(),
+        *([privacy] if privacy is not None else []),
         Identify(user_key),
         response or ResponsePolicy(),
         *([limit] if limit is not None else []),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from anthropic import Anthropic, APIRequest, AsyncAnthropic
@@ -59,7 +60,12 @@ class Principal:
 
     def pseudonym(self, key: str | bytes) -> str:
         """The name under which the API and the audit log know this principal."""
-        return pseudonym(self.id, key, tenant=self.workspace or "")
+        return _pseudonym(self.id, key, self.workspace or "")
+
+
+@lru_cache(maxsize=1_000)
+def _pseudonym(name: str, key: str | bytes, tenant: str) -> str:
+    return pseudonym(name, key, tenant=tenant)
 
 
 class NoPrincipal(PolicyDenied):

@@ -16,21 +16,11 @@ from anthropic import APIRequest
 from patterns.policy.budgets import Store
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied
 from patterns.policy.identity import current_principal
-from patterns.policy.responses import (
-    How,
-    Lines,
-    event_of,
-    http_of,
-    is_open,
-    json_of,
-    through,
-    whole,
-)
-from patterns.policy.view import CREATE, RESULTS, View, view_of
+from patterns.policy.responses import Ending, ended, files_of, kind_of
+from patterns.policy.view import RESULTS, View, view_of
 
 _FREE: Final = ("models", "organizations")
 """Families whose ids belong to the account."""
-_MADE: Final = ("id", "container_id", "file_id")
 
 
 class NotOwner(PolicyDenied):
@@ -65,26 +55,21 @@ class Ownership(Policy):
 
     def flow(self, request: APIRequest) -> Flow:
         view, owner, store = view_of(request), self._owner(), self._store
-        for name in _used(view, request):
-            found = yield Do(
-                lambda name=name: store.owner(name),  # type: ignore[misc]
-                lambda name=name: store.owner_async(name),  # type: ignore[misc]
-            )
-            if found != owner:
-                raise NotOwner(name)
+        used = list(_used(view, request))
+        if used:
+            owners = yield Do(lambda: store.owners(used))
+            for name, found in zip(used, owners, strict=True):
+                if found != owner:
+                    raise NotOwner(name)
         response = yield request
-        yield from whole(response)
-        if not http_of(response).is_success or view.endpoint == RESULTS:
+        if kind_of(response) == "failed" or view.endpoint == RESULTS:
             return response
-        if is_open(response):
-            return through(response, _Ids(store, owner)) if view.endpoint == CREATE else response
-        for name in _made(json_of(response) or {}):
-            yield self._claim(name, owner)
-        return response
 
-    def _claim(self, name: str, owner: str) -> Do:
-        store = self._store
-        return Do(lambda: store.claim(name, owner), lambda: store.claim_async(name, owner))
+        def done(ending: Ending) -> Do | None:
+            made = [*_made(ending.message), *ending.files]
+            return Do(lambda: store.claim(made, owner)) if made else None
+
+        return (yield from ended(response, done))
 
     def __repr__(self) -> str:
         return "Ownership"
@@ -92,13 +77,13 @@ class Ownership(Policy):
 
 def _used(view: View, request: APIRequest) -> Iterator[str]:
     """The ids that a request names: in its path, its files, container and thread."""
-    method, _, path = request.method.upper(), "", request.url.partition("?")[0]
+    path = request.url.partition("?")[0]
     pieces = path.split("/")[2:]
     if pieces[0] in _FREE:
         return
     ids = pieces[2::2] if pieces[:2] == ["messages", "batches"] else pieces[1::2]
     yield from (one for one in ids if "_" in one and one != "count_tokens")
-    if method == "GET" and not ids:
+    if request.method.upper() == "GET" and not ids:
         yield f"list of {path}"
     for item in view.items:
         yield from item.texts.files
@@ -127,54 +112,4 @@ def _made(payload: Mapping[str, Any]) -> Iterator[str]:
         yield payload["id"]
     if isinstance(payload.get("container"), Mapping):
         yield str(payload["container"].get("id"))
-    yield from _files(payload.get("content"))
-
-
-def _files(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        if isinstance(value.get("file_id"), str):
-            yield value["file_id"]
-        for one in value.values():
-            yield from _files(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _files(one)
-
-
-class _Ids:
-    """A stream that passes unchanged, and whose ids are claimed when it is over."""
-
-    def __init__(self, store: Store, owner: str) -> None:
-        self._store, self._owner, self._lines = store, owner, Lines()
-        self._names: list[str] = []
-
-    def feed(self, chunk: bytes) -> bytes:
-        """What the caller shall see in place of `chunk`."""
-        for line in self._lines.feed(chunk):
-            if b"_id" in line or b"message" in line or b"container" in line:
-                event = event_of(line) or {}
-                self._names += _made(event.get("message") or {})
-                self._names += _made(event.get("delta") or {})
-                self._names += _files(event.get("content_block"))
-        return chunk
-
-    def end(self) -> bytes:
-        """What remains after the last chunk."""
-        return b""
-
-    def stop(self, how: How, error: BaseException | None = None) -> Do | None:
-        """Reading is over; called once or more."""
-        names, self._names = self._names, []
-        if not names or how == "dropped":
-            return None
-        store, owner = self._store, self._owner
-
-        def sync() -> None:
-            for name in names:
-                store.claim(name, owner)
-
-        async def other() -> None:
-            for name in names:
-                await store.claim_async(name, owner)
-
-        return Do(sync, other)
+    yield from files_of(payload.get("content"))

@@ -2,8 +2,8 @@
 
 For text that may hold e-mail addresses, numbers and keys of people who did not agree to send
 them. Patterns find identifiers, not identities: a name or a street stays where it is. What does
-find those is a language model, such as Presidio's (see `presidio`), or Claude, which means
-sending it what you wanted to keep.
+find those is a language model, such as Presidio's, given as `find`; or Claude, which means sending
+it what you wanted to keep.
 
 Taught in chapter 01.
 """
@@ -21,10 +21,8 @@ from patterns.policy.flow import Flow, Policy
 from patterns.policy.identity import NoPrincipal, current_principal
 from patterns.policy.redaction import Finder, PIIFound, Redacted, Strategy, redact, replacer
 from patterns.policy.redaction_stream import CleanBody, CleanEvents, Redacting, Restoring
-from patterns.policy.response_check import wants_json
 from patterns.policy.responses import (
     AnyResponse,
-    http_of,
     is_open,
     json_of,
     kind_of,
@@ -35,7 +33,7 @@ from patterns.policy.responses import (
 from patterns.policy.texts import NotReadable, Path, edited
 from patterns.policy.threads import Threads
 from patterns.policy.vault import Conversation, Vault
-from patterns.policy.view import CREATE, Item, View, view_of, with_body
+from patterns.policy.view import CREATE, Item, View, view_of, wants_json, with_body
 
 __all__ = ["ALL_TYPES", "Match", "PIIFound", "PIIMiddleware", "Redacted", "find_pii", "redact"]
 
@@ -58,7 +56,7 @@ class PIIMiddleware(Policy):
         allow: values that may stay; `@example.com` for a whole domain.
         types, strictness: as for `find_pii`.
         key: at least 32 bytes, for the strategy `hash`.
-        find: another detector with the same result, such as `presidio(...)`.
+        find: another detector with the same result, such as one around a language model.
         vault: where conversations are kept; one of its own if None.
         mode: `observe` only tells the audit row what `enforce` would change.
     """
@@ -101,13 +99,13 @@ class PIIMiddleware(Policy):
         if self._output is not None and view.endpoint.endswith("/content"):
             raise NotReadable(f"{view.endpoint} downloads what cannot be read; set on_output=None.")
         response = yield self._sent(request, view)
-        if not http_of(response).is_success:
+        if kind_of(response) == "failed":
             return response
         yield from whole(response)
         if self.vault is not None and view.items and not view.items[0].path:
             item = view.items[0]
-            response = self._threads.keep(item.body, response, self._name(item))
-        return response if self._output is None else self._received(view, response)
+            response = yield from self._threads.keep(item.body, response, self._name(item))
+        return response if self._output is None else (yield from self._received(view, response))
 
     def _sent(self, request: APIRequest, view: View) -> APIRequest:
         # On every attempt: each starts again from the caller's own body.
@@ -146,17 +144,16 @@ class PIIMiddleware(Policy):
         first = next((slot.text for slot in slots if slot.path[:2] == ("messages", 0)), "")
         return f"{who}|{hashlib.sha256(first.encode('utf-8', 'replace')).hexdigest()}"
 
-    def _received(self, view: View, response: AnyResponse) -> AnyResponse:
+    def _received(self, view: View, response: AnyResponse) -> Flow:
         assert self._output is not None
         if view.endpoint.partition("/v1/")[2].partition("/")[0] in _PLAIN_ANSWERS:
             return response
         outgoing = self._outgoing(view)
         if kind_of(response) == "lines":
-            return through(response, CleanBody(outgoing.value, outgoing.told))
+            return (yield from through(response, CleanBody(outgoing)))
         if is_open(response):
-            events = CleanEvents if view.endpoint == CREATE else CleanBody
-            given: Any = outgoing if view.endpoint == CREATE else outgoing.value
-            return through(response, events(given, outgoing.told))
+            kind = CleanEvents if view.endpoint == CREATE else CleanBody
+            return (yield from through(response, kind(outgoing)))
         payload = json_of(response)
         if payload is None:
             return response
@@ -179,20 +176,3 @@ class PIIMiddleware(Policy):
 
     def __repr__(self) -> str:
         return f"PIIMiddleware({self._names})"
-
-
-def presidio(analyzer: Any, *, language: str = "en", threshold: float = 0.5) -> Finder:
-    """Use a Presidio `AnalyzerEngine` as the detector: with a language model it finds names too.
-
-    It brings about fifty packages and loads a model at start; only its `analyze` is called here.
-    """
-
-    def find(text: str) -> list[Match]:
-        results = analyzer.analyze(text=text, language=language, score_threshold=threshold)
-        found: list[Match] = []
-        for one in sorted(results, key=lambda one: (one.start, -one.end)):
-            if not found or one.start >= found[-1].end:
-                found.append(Match(one.start, one.end, one.entity_type.lower()))
-        return found
-
-    return find

@@ -10,7 +10,9 @@ Taught in chapter 01.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from math import inf
 from typing import Any, Final, Literal, NamedTuple
 
@@ -22,7 +24,6 @@ from patterns.policy.budgets import (
     AboveCapacity,
     Charge,
     Cost,
-    Grant,
     Limits,
     MemoryStore,
     Store,
@@ -32,16 +33,7 @@ from patterns.policy.budgets import (
     check_capacity,
 )
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, note
-from patterns.policy.responses import (
-    AnyResponse,
-    Ending,
-    Watch,
-    http_of,
-    is_open,
-    json_of,
-    through,
-    whole,
-)
+from patterns.policy.responses import AnyResponse, Ending, ended, http_of, is_open, kind_of, whole
 from patterns.policy.view import BATCH, COUNT, CREATE, Item, view_of
 
 __all__ = [
@@ -172,13 +164,12 @@ class RateLimit(Policy):
         keys = [budget.key(request) for budget in self.budgets]
         for budget in self.budgets:
             check_capacity(budget.limits, cost)
-        grant = yield from self._reserve(self._charges(keys, cost))
-        if grant is None:  # pragma: no branch  # Python 3.11 does not trace the end of a throw()
+        wait = yield from self._reserve(self._charges(keys, cost))
+        if wait is None:  # pragma: no branch  # Python 3.11 does not trace the end of a throw()
             return (yield request)
         unused = cost
         try:
-            if grant.wait:
-                wait = grant.wait
+            if wait:
                 yield Do(lambda: self._sleep(wait), lambda: self._sleep_async(wait))
             unused = cost._replace(requests=0)
             response = yield request
@@ -188,16 +179,17 @@ class RateLimit(Policy):
             yield self._adjust(self._charges(keys, unspent))
             raise
         told = _told(response)
-        if view.endpoint != CREATE or not is_open(response):
-            give = self._settled(view.endpoint, cost, response, model)
-            yield self._adjust(self._charges(keys, give), *told)
-            return response
-        yield self._adjust(self._charges(keys, Cost()), *told)
+        if is_open(response):
+            yield self._adjust(self._charges(keys, Cost()), *told)
+            told = None, 0.0
 
         def settle(ending: Ending) -> Do:
-            return self._adjust(self._charges(keys, self._left(cost, ending, model)))
+            give = cost._replace(requests=0)  # a failure gives back all its tokens
+            if kind_of(response) != "failed":
+                give = self._unused(view.endpoint, cost, ending, model)
+            return self._adjust(self._charges(keys, give), *told)
 
-        return through(response, Watch(settle))  # a dropped stream keeps its reservation
+        return (yield from ended(response, settle))  # a dropped stream keeps its reservation
 
     def _charges(self, keys: list[str], cost: Cost) -> list[Charge]:
         nested = [
@@ -231,77 +223,68 @@ class RateLimit(Policy):
         return max(float(price) for _, price in prices)
 
     def _reserve(self, charges: list[Charge]) -> Flow:
-        """The grant; None when the store is down and that is allowed."""
-        store, wait = self.store, self.max_wait
+        """Seconds to wait for the turn; None when the store is down and that is allowed."""
         try:
-            grant: Grant = yield Do(
-                lambda: store.reserve(charges, wait), lambda: store.reserve_async(charges, wait)
-            )
+            granted, wait = yield Do(lambda: self.store.reserve(charges, self.max_wait))
         except Exception as error:
             note("limiter", f"{type(error).__name__}: {self.on_store_error}")
             if self.on_store_error == "deny":
                 raise StoreUnavailable(type(error).__name__) from None
             return None
-        if not grant.granted:
+        if not granted:
             raise Throttled(
-                f"the budget is used up for {grant.wait:.1f} s, max_wait is {self.max_wait:g} s; "
+                f"the budget is used up for {wait:.1f} s, max_wait is {self.max_wait:g} s; "
                 "ask again then, or raise the limits.",
-                grant.wait,
+                wait,
             )
-        return grant
+        return wait
 
     def _adjust(self, charges: list[Charge], at_most: Cost | None = None, hold: float = 0) -> Do:
         """Settle; the call has been made, so a store that fails now is noted and no more.
 
         What the API says is left belongs to the widest budget; what it says to wait, to everybody.
         """
-        nested, everybody, store = charges[:-1], charges[-1:], self.store
+        steps = [partial(self.store.adjust, charges[:-1], at_most)]
+        if hold:
+            steps.append(partial(self.store.adjust, charges[-1:], None, hold))
 
         def sync() -> None:
-            try:
-                store.adjust(nested, at_most)
-                if hold:
-                    store.adjust(everybody, None, hold)
-            except Exception as error:
-                note("limiter", f"{type(error).__name__}: not settled")
+            with _noting():
+                for step in steps:
+                    step()
 
         async def other() -> None:
-            try:
-                await store.adjust_async(nested, at_most)
-                if hold:
-                    await store.adjust_async(everybody, None, hold)
-            except Exception as error:
-                note("limiter", f"{type(error).__name__}: not settled")
+            with _noting():
+                for step in steps:
+                    await Do(step).awaited()
 
         return Do(sync, other)
 
-    def _settled(self, endpoint: str, cost: Cost, response: AnyResponse, model: str) -> Cost:
-        """What to give back after a whole response: all tokens of a failure, else what was unused.
+    def _unused(self, endpoint: str, cost: Cost, ending: Ending, model: str) -> Cost:
+        """What to give back after a success. Cache reads do not count towards the input limit.
 
-        A batch that was taken keeps its reservation: its usage is known only with its results.
+        A batch keeps its reservation, since its usage is known only with its results, and so does
+        a stream that broke off before its end, for its output.
         """
-        if not http_of(response).is_success:
-            return cost._replace(requests=0)
-        if endpoint == BATCH:
-            return Cost()
-        usage = (json_of(response) or {}).get("usage")
-        return self._unused(cost, usage, model) if isinstance(usage, Mapping) else Cost()
-
-    def _left(self, cost: Cost, ending: Ending, model: str) -> Cost:
-        """What to give back after a stream: a broken one keeps its output reservation."""
-        if not ending.usage:
+        usage = ending.usage
+        if endpoint == BATCH or not usage:
             return cost._replace(requests=0) if ending.how == "failed" else Cost()
-        left = self._unused(cost, ending.usage, model)
-        return left if ending.stop_reason is not None else left._replace(output=0, usd=0)
-
-    def _unused(self, cost: Cost, usage: Mapping[str, Any], model: str) -> Cost:
-        """Cache reads do not count towards the input limit of current models."""
         used = (usage.get("input_tokens") or 0) + (usage.get("cache_creation_input_tokens") or 0)
+        if ending.how != "whole" and ending.stop_reason is None:
+            return Cost(input=cost.input - used)
         usd = cost.usd - self._usd([model], usage) if cost.usd else 0.0
         return Cost(0, cost.input - used, cost.output - (usage.get("output_tokens") or 0), usd)
 
     def __repr__(self) -> str:
         return f"RateLimit({type(self.store).__name__})"
+
+
+@contextmanager
+def _noting() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        note("limiter", f"{type(error).__name__}: not settled")
 
 
 def _told(response: AnyResponse) -> tuple[Cost | None, float]:

@@ -11,14 +11,14 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from patterns.policy.cleaning import Cleaner, report, seam_matches
 from patterns.policy.detectors import Match
-from patterns.policy.flow import Do, notes
+from patterns.policy.flow import notes
 from patterns.policy.redaction import cut
-from patterns.policy.responses import How, Lines, event_of
+from patterns.policy.responses import Body, Lines, event_of
 from patterns.policy.texts import edited, texts_of
 from patterns.policy.vault import Conversation, RestoredText
 
@@ -69,12 +69,10 @@ class HeldText:
         for match in matches:
             if match.start < end < match.end:
                 end = match.start  # a detector that looks further than ours
-        ready = {
-            Match(one.start - self._sent, one.end - self._sent, one.type): strategy
-            for one, strategy in self._cleaner.choose_all(matches, self._text).items()
-            if self._sent <= one.start < end
-        }
-        self._cleaner.count(ready, self._seen)
+        origins = {one: "answer" for one in matches if self._sent <= one.start < end}
+        chosen = self._cleaner.chosen(self._text, origins, self._seen)
+        sent = self._sent
+        ready = {Match(m.start - sent, m.end - sent, m.type): one for m, one in chosen.items()}
         due = [mark for mark in self._marks if mark[0] <= end]
         cuts = [self._sent, *(at for at, _ in due), end]
         texts = [self._text[a:b] for a, b in itertools.pairwise(cuts)]
@@ -146,29 +144,27 @@ class Outgoing(Protocol):
         """A complete JSON value: tool input, a block, a whole answer."""
         ...
 
+    def told(self) -> None:
+        """Tell the audit row what was found so far."""
+        ...
 
-class CleanBody:
+
+class CleanBody(Body):
     """A body whose lines are cleaned one after the other: batch results, or events alone."""
 
-    def __init__(self, clean: Callable[[Any], Any], told: Callable[[], None]) -> None:
-        self._clean, self._told, self._lines = clean, told, Lines()
+    def __init__(self, outgoing: Outgoing) -> None:
+        self._outgoing, self._lines = outgoing, Lines()
 
     def feed(self, chunk: bytes) -> bytes:
-        """What the caller shall see in place of `chunk`."""
         out = b"".join(map(self.line, self._lines.feed(chunk)))
-        self._told()
+        self._outgoing.told()
         return out
 
     def end(self) -> bytes:
-        """What remains after the last chunk."""
         rest = self._lines.rest()
         out = (self.line(rest) if rest else b"") + self.flush()
-        self._told()
+        self._outgoing.told()
         return out
-
-    def stop(self, how: How, error: BaseException | None = None) -> Do | None:
-        """Reading is over; called once or more."""
-        return None
 
     def line(self, line: bytes) -> bytes:
         """What the caller sees of one line."""
@@ -177,7 +173,7 @@ class CleanBody:
             value = json.loads(data)
         except ValueError:
             return line
-        cleaned = self._clean(value)
+        cleaned = self._outgoing.value(value)
         shown = b"data: " if line.startswith(b"data:") else b""
         return line if cleaned == value else shown + json.dumps(cleaned).encode() + b"\n"
 
@@ -189,9 +185,9 @@ class CleanBody:
 class CleanEvents(CleanBody):
     """An event stream of the Messages API."""
 
-    def __init__(self, outgoing: Outgoing, told: Callable[[], None]) -> None:
-        super().__init__(outgoing.value, told)
-        self._outgoing, self._texts = outgoing, outgoing.texts()
+    def __init__(self, outgoing: Outgoing) -> None:
+        super().__init__(outgoing)
+        self._texts = outgoing.texts()
         self._event: list[bytes] = []
         self._kinds: dict[int, str] = {}
         self._inputs: dict[int, list[str]] = {}

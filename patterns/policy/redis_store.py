@@ -1,12 +1,13 @@
 """Budgets and owners that all processes share: eight of them together admit the limit once.
 
-One round trip and one Lua script per decision, on Redis' own clock. Needs a `redis` client.
+One round trip and one Lua script per decision, on Redis' own clock. Needs `redis`.
 
 Taught in chapter 01.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from inspect import isawaitable
 from typing import Any, Final
 
 from patterns.policy.budgets import Charge, Cost, Grant
@@ -83,8 +84,8 @@ class RedisStore:
     """Levels and owners that all processes share.
 
     Args:
-        client: a `redis.Redis`, for sync clients; give it a socket timeout.
-        async_client: a `redis.asyncio.Redis`, for async clients.
+        client: a `redis.Redis` for sync clients, a `redis.asyncio.Redis` for async ones; both may
+            share a prefix. Give it a socket timeout.
         prefix: of the Redis keys, in braces, so that a cluster keeps nested budgets on one node.
         today: seconds since 1970, which say what day it is for dollars per day and month.
         owned_for: seconds for which an owner is remembered after an id was claimed.
@@ -92,70 +93,37 @@ class RedisStore:
 
     def __init__(
         self,
-        client: Any = None,
-        async_client: Any = None,
+        client: Any,
         *,
         prefix: str = "claude-limit",
         today: Callable[[], float] = time.time,
         owned_for: int = 90 * 86_400,
     ) -> None:
         self._prefix, self._today, self._owned_for = prefix, today, owned_for
-        self._client, self._async_client = client, async_client
-        self._script = client.register_script(_SCRIPT) if client is not None else None
-        self._async_script = async_client.register_script(_SCRIPT) if async_client else None
+        self._client, self._script = client, client.register_script(_SCRIPT)
 
-    def reserve(self, charges: Sequence[Charge], max_wait: float) -> Grant:
+    def reserve(self, charges: Sequence[Charge], max_wait: float) -> Any:
         """Book all the charges if that is possible within `max_wait` seconds, otherwise none."""
-        script = self._needed(self._script, "sync client; pass RedisStore(redis.Redis())")
-        granted, wait = script(**self._call(charges, "reserve", max_wait))
-        return Grant(bool(granted), float(wait))
+        found = self._script(**self._call(charges, "reserve", max_wait))
+        return _then(found, lambda told: Grant(bool(told[0]), float(told[1])))
 
     def adjust(
         self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
-    ) -> None:
+    ) -> Any:
         """Give back (or take, if negative); cap the levels of the last, and hold it for a while."""
-        script = self._needed(self._script, "sync client; pass RedisStore(redis.Redis())")
-        script(**self._call(charges, "adjust", hold, at_most))
+        return self._script(**self._call(charges, "adjust", hold, at_most))
 
-    async def reserve_async(self, charges: Sequence[Charge], max_wait: float) -> Grant:
-        """`reserve` over the async client."""
-        script = self._needed(self._async_script, "async client; pass it as async_client=")
-        granted, wait = await script(**self._call(charges, "reserve", max_wait))
-        return Grant(bool(granted), float(wait))
+    def claim(self, names: Sequence[str], owner: str) -> Any:
+        """Make `owner` the owner of the ids that have none."""
+        calls = self._client.pipeline()
+        for name in names:
+            calls.set(self._owned(name), owner, nx=True, ex=self._owned_for)
+        return calls.execute()
 
-    async def adjust_async(
-        self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
-    ) -> None:
-        """`adjust` over the async client."""
-        script = self._needed(self._async_script, "async client; pass it as async_client=")
-        await script(**self._call(charges, "adjust", hold, at_most))
-
-    def claim(self, name: str, owner: str) -> str:
-        """Make `owner` the owner of an id unless it has one; returns whose it is."""
-        client = self._needed(self._client, "sync client; pass RedisStore(redis.Redis())")
-        client.set(self._owned(name), owner, nx=True, ex=self._owned_for)
-        return _text(client.get(self._owned(name))) or owner
-
-    def owner(self, name: str) -> str | None:
-        """Whose an id is, None if nobody claimed it."""
-        client = self._needed(self._client, "sync client; pass RedisStore(redis.Redis())")
-        return _text(client.get(self._owned(name)))
-
-    async def claim_async(self, name: str, owner: str) -> str:
-        """`claim` over the async client."""
-        client = self._needed(self._async_client, "async client; pass it as async_client=")
-        await client.set(self._owned(name), owner, nx=True, ex=self._owned_for)
-        return _text(await client.get(self._owned(name))) or owner
-
-    async def owner_async(self, name: str) -> str | None:
-        """`owner` over the async client."""
-        client = self._needed(self._async_client, "async client; pass it as async_client=")
-        return _text(await client.get(self._owned(name)))
-
-    def _needed(self, found: Any, what: str) -> Any:
-        if found is None:
-            raise ValueError(f"this RedisStore has no {what}.")
-        return found
+    def owners(self, names: Sequence[str]) -> Any:
+        """Whose each id is, None if nobody claimed it."""
+        found = self._client.mget([self._owned(name) for name in names])
+        return _then(found, lambda told: [one.decode() if one else None for one in told])
 
     def _owned(self, name: str) -> str:
         return f"{{{self._prefix}}}:owner:{name}"
@@ -173,11 +141,14 @@ class RedisStore:
             arguments += [cost.usd, len(periods)]
             for period in periods:
                 arguments += period
-        return {
-            "keys": [f"{{{self._prefix}}}:{charge.key}" for charge in charges],
-            "args": arguments,
-        }
+        keys = [f"{{{self._prefix}}}:{charge.key}" for charge in charges]
+        return {"keys": keys, "args": arguments}
 
 
-def _text(value: Any) -> str | None:
-    return value.decode() if isinstance(value, bytes) else value
+def _then(found: Any, read: Callable[[Any], Any]) -> Any:
+    """What was read from an answer, at once or once it has arrived."""
+
+    async def later() -> Any:
+        return read(await found)
+
+    return later() if isawaitable(found) else read(found)

@@ -12,19 +12,9 @@ from typing import Any, Literal
 
 from anthropic import APIRequest
 
-from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, notes
-from patterns.policy.responses import (
-    AnyResponse,
-    How,
-    Lines,
-    event_of,
-    http_of,
-    is_open,
-    json_of,
-    through,
-    whole,
-)
-from patterns.policy.view import CREATE, view_of
+from patterns.policy.flow import Flow, Policy, PolicyDenied, notes
+from patterns.policy.responses import Ending, ended
+from patterns.policy.view import CREATE, view_of, wants_json
 
 
 class InvalidResponse(PolicyDenied):
@@ -61,107 +51,39 @@ class ResponsePolicy(Policy):
         self.on_refusal, self.check = on_refusal, check
 
     def flow(self, request: APIRequest) -> Flow:
-        response = yield request
-        yield from whole(response)
-        return self._inspect(request, response)
-
-    def _inspect(self, request: APIRequest, response: AnyResponse) -> AnyResponse:
-        view = view_of(request)
-        if view.endpoint != CREATE or not http_of(response).is_success:
+        response, view = (yield request), view_of(request)
+        if view.endpoint != CREATE:
             return response
-        judge = partial(self.judge, wants_json=wants_json(view.items[0].body))
-        if is_open(response):
-            return through(response, _Judged(judge))
-        if (payload := json_of(response)) is not None:
-            blocks = [one for one in payload.get("content", ()) if one.get("type") == "text"]
-            text = "".join(one["text"] for one in blocks)
-            judge(text, payload.get("stop_reason"), payload.get("usage"), notes())
-        return response
+        judge = partial(self._judge, wants_json(view.items[0].body), notes())
+        return (yield from ended(response, judge=judge))
 
-    def judge(
-        self,
-        text: str,
-        stop_reason: str | None,
-        usage: Mapping[str, Any] | None,
-        kept: dict[str, Any] | None,
-        *,
-        wants_json: bool = False,
-    ) -> None:
-        """Accept a complete answer, or say why not.
+    def _judge(self, as_json: bool, kept: dict[str, Any] | None, ending: Ending) -> None:
+        """Accept a complete answer, or say why not; the audit row gets reason and usage."""
+        reason = self._objection(ending, as_json)
+        if reason is not None:
+            if kept is not None:
+                kept.update({"response": reason, "usage": dict(ending.usage)})
+            raise InvalidResponse(reason, ending.usage)
 
-        Raises:
-            InvalidResponse: with the reason; the audit row gets reason and usage.
-        """
-        reason = self._objection(text, stop_reason, wants_json)
-        if reason is None:
-            return
-        if kept is not None:
-            kept.update({"response": reason, "usage": dict(usage or {})})
-        raise InvalidResponse(reason, usage)
-
-    def _objection(self, text: str, stop_reason: str | None, wants_json: bool) -> str | None:
-        if stop_reason == "refusal":
+    def _objection(self, ending: Ending, as_json: bool) -> str | None:
+        if ending.stop_reason == "refusal":
             return "refusal" if self.on_refusal == "raise" else None
-        if stop_reason not in ("end_turn", "stop_sequence", "max_tokens"):
+        if ending.stop_reason not in ("end_turn", "stop_sequence", "max_tokens"):
             return None  # a tool call or a pause: the answer is still to come
-        if wants_json and not is_json(text):
-            return "truncated-json" if stop_reason == "max_tokens" else "not-json"
-        if self.check is not None:
-            try:
+        blocks = [] if ending.texts else ending.message.get("content") or []
+        whole = [one["text"] for one in blocks if one.get("type") == "text"]
+        text = "".join([*ending.texts, *whole])
+        try:
+            if as_json:
+                json.loads(text)
+        except ValueError:
+            return "truncated-json" if ending.stop_reason == "max_tokens" else "not-json"
+        try:
+            if self.check is not None:
                 self.check(text)
-            except Exception as error:
-                return type(error).__name__
+        except Exception as error:
+            return type(error).__name__
         return None
 
     def __repr__(self) -> str:
         return "ResponsePolicy"
-
-
-def wants_json(body: Mapping[str, Any]) -> bool:
-    """Whether the request asks for an answer that fits a JSON schema."""
-    config = body.get("output_config")
-    kind = config.get("format") if isinstance(config, Mapping) else None
-    return isinstance(kind, Mapping) and kind.get("type") == "json_schema"
-
-
-def is_json(text: str) -> bool:
-    """Whether the text is one JSON value."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-class _Judged:
-    """A stream that is judged when its stop reason has arrived, before the caller sees its end."""
-
-    def __init__(self, judge: Callable[..., None]) -> None:
-        self._judge, self._kept, self._lines = judge, notes(), Lines()
-        self._texts: list[str] = []
-        self._usage: dict[str, Any] = {}
-
-    def feed(self, chunk: bytes) -> bytes:
-        """What the caller shall see in place of `chunk`."""
-        for line in self._lines.feed(chunk):
-            self._see(event_of(line) or {})
-        return chunk
-
-    def end(self) -> bytes:
-        """What remains after the last chunk."""
-        return b""
-
-    def stop(self, how: How, error: BaseException | None = None) -> Do | None:
-        """Reading is over; called once or more."""
-        return None
-
-    def _see(self, event: dict[str, Any]) -> None:
-        kind = event.get("type")
-        if kind == "content_block_delta" and event["delta"]["type"] == "text_delta":
-            self._texts.append(event["delta"]["text"])
-        elif kind == "message_start":
-            self._usage.update(event["message"].get("usage") or {})
-        elif kind == "message_delta":
-            self._usage.update(event.get("usage") or {})
-            text, reason = "".join(self._texts), event["delta"].get("stop_reason")
-            self._judge(text, reason, self._usage, self._kept)

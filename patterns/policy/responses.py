@@ -2,6 +2,7 @@
 
 A middleware sees a stream before it is read. So what has to happen at its end (settle a budget,
 write an audit row) or on its way (redact) is put into the body, which the caller reads later.
+`ended` hides the difference from policies that only want to know how an answer ended.
 
 Taught in chapter 01.
 """
@@ -10,7 +11,7 @@ import copy
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import httpx2
 from anthropic import APIResponse, AsyncAPIResponse
@@ -19,7 +20,7 @@ from pydantic_core import from_json
 from patterns.policy.flow import Do, Flow
 
 AnyResponse = APIResponse[Any] | AsyncAPIResponse[Any]
-How = Literal["read", "closed", "failed", "dropped"]
+How = Literal["whole", "read", "closed", "failed", "dropped"]
 
 
 @dataclass
@@ -27,32 +28,63 @@ class Ending:
     """What is known of an answer when nothing more of it will come.
 
     Attributes:
-        how: `read` to its end, `closed` early, `failed`, or `dropped` without being closed.
-        usage: token counts seen; of a stream that was not read to its end, those of its start.
-        stop_reason: None when the end was not seen.
+        how: `whole`, or of a stream: `read` to its end, `closed` early, `failed`, or `dropped`
+            without being closed.
+        message: the answer; of a stream its first message, and what its last event changed.
         error: the type of an error event or exception, never its text.
+        files: ids of files that came in a stream.
+        texts: the pieces of text that came in a stream.
     """
 
-    how: How = "read"
-    usage: dict[str, Any] = field(default_factory=dict)
-    stop_reason: str | None = None
+    how: How = "whole"
+    message: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    files: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Token counts; of a stream that was not read to its end, those of its start."""
+        usage = self.message.get("usage")
+        return usage if isinstance(usage, dict) else {}
+
+    @property
+    def stop_reason(self) -> str | None:
+        """None when the end was not seen."""
+        return self.message.get("stop_reason")
+
+    def see(self, event: Mapping[str, Any]) -> None:
+        """Take in one event of a stream."""
+        kind, delta = event.get("type"), event.get("delta") or {}
+        if kind == "message_start":
+            message = event.get("message") or {}
+            self.message = {**message, "usage": _given(message.get("usage"))}
+        elif kind == "message_delta":
+            usage = {**self.usage, **_given(event.get("usage"))}
+            self.message = {**self.message, **delta, "usage": usage}
+        elif kind == "content_block_delta" and delta.get("type") == "text_delta":
+            self.texts.append(delta["text"])
+        elif kind == "content_block_start":
+            self.files += files_of(event.get("content_block"))
+        elif kind == "error":
+            self.error = str(event.get("error", {}).get("type"))
 
 
-class Body(Protocol):
-    """Something that takes the bytes of a body in turn, and learns how it ended."""
+def files_of(value: Any) -> Iterator[str]:
+    """The ids of files in a part of an answer."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("file_id"), str):
+            yield value["file_id"]
+        for one in value.values():
+            yield from files_of(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from files_of(one)
 
-    def feed(self, chunk: bytes) -> bytes:
-        """What the caller shall see in place of `chunk`."""
-        ...
 
-    def end(self) -> bytes:
-        """What remains after the last chunk."""
-        ...
-
-    def stop(self, how: How, error: BaseException | None = None) -> Do | None:
-        """Reading is over; called once or more. What is returned waits as the client does."""
-        ...
+def _given(usage: Any) -> dict[str, Any]:
+    found = usage if isinstance(usage, dict) else {}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 class Lines:
@@ -81,57 +113,91 @@ def event_of(line: bytes) -> dict[str, Any] | None:
     return _object(line[5:]) if line.startswith(b"data:") else None
 
 
-class Watch:
-    """A body that passes unchanged and reports once how it ended."""
-
-    def __init__(
-        self,
-        report: Callable[[Ending], Do | None],
-        dropped: Callable[[Ending], None] | None = None,
-    ) -> None:
-        self._report, self._dropped = report, dropped
-        self._lines, self._ending, self._done = Lines(), Ending(), False
+class Body(Protocol):
+    """Takes the bytes of a body in turn, and learns how it ended."""
 
     def feed(self, chunk: bytes) -> bytes:
         """What the caller shall see in place of `chunk`."""
+        ...
+
+    def end(self) -> bytes:
+        """What remains after the last chunk."""
+        ...
+
+    def stop(self, how: How, error: BaseException | None = None) -> Do | None:
+        """Reading is over; called once or more. What is returned waits as the client does."""
+        return None
+
+
+_TELLING: Final = (b"message_start", b"message_delta", b'"error"', b'"file_id"')
+
+
+class Watch(Body):
+    """A body that passes unchanged and reports once how it ended; for the arguments see `ended`."""
+
+    def __init__(
+        self,
+        done: Callable[[Ending], Do | None] | None,
+        dropped: Callable[[Ending], None] | None = None,
+        judge: Callable[[Ending], None] | None = None,
+    ) -> None:
+        self._done, self._dropped, self._judge = done, dropped, judge
+        self._lines, self._ending = Lines(), Ending()
+
+    def feed(self, chunk: bytes) -> bytes:
         for line in self._lines.feed(chunk):
             self._see(line)
         return chunk
 
     def end(self) -> bytes:
-        """What remains after the last chunk."""
         self._see(self._lines.rest())
         return b""
 
     def stop(self, how: How, error: BaseException | None = None) -> Do | None:
-        """Reading is over; called once or more."""
-        if self._done:
+        done, self._done = self._done, None
+        if done is None:
             return None
-        self._done, self._ending.how = True, how
+        self._ending.how = how
         if error is not None:
             self._ending.error = type(error).__name__
         if how != "dropped":
-            return self._report(self._ending)
+            return done(self._ending)
         if self._dropped is not None:
             self._dropped(self._ending)
         return None
 
     def _see(self, line: bytes) -> None:
-        if b'"usage"' not in line and b'"error"' not in line:
-            return
-        event = event_of(line) or {}
-        kind, ending = event.get("type"), self._ending
-        if kind == "message_start":
-            ending.usage.update(_given((event.get("message") or {}).get("usage")))
-        elif kind == "message_delta":
-            ending.usage.update(_given(event.get("usage")))
-            ending.stop_reason = (event.get("delta") or {}).get("stop_reason")
-        elif kind == "error":
-            ending.error = str(event.get("error", {}).get("type"))
+        if self._judge or any(word in line for word in _TELLING):
+            event = event_of(line) or {}
+            self._ending.see(event)
+            if self._judge and event.get("type") == "message_delta":
+                self._judge(self._ending)
 
 
-def _given(usage: Any) -> dict[str, Any]:
-    return {key: value for key, value in (usage or {}).items() if value is not None}
+def ended(
+    response: AnyResponse,
+    done: Callable[[Ending], Do | None] | None = None,
+    dropped: Callable[[Ending], None] | None = None,
+    judge: Callable[[Ending], None] | None = None,
+) -> Flow:
+    """A step of a flow: learn how an answer ends, at once or when the caller has read it.
+
+    Args:
+        response: what came; returned, with a body that watches if it streams.
+        done: called once; the work that it returns is waited for.
+        dropped: called instead for a stream that nobody closed, maybe by garbage collection.
+        judge: called when the answer is complete, before the caller sees its end; may raise.
+    """
+    yield from whole(response)
+    if is_open(response):
+        return (yield from through(response, Watch(done, dropped, judge)))
+    ending = Ending(message=json_of(response) or {})
+    if judge is not None and kind_of(response) != "failed":
+        judge(ending)
+    step = done and done(ending)
+    if step is not None:
+        yield step
+    return response
 
 
 class _Read:
@@ -158,13 +224,17 @@ class _Stream(_Read, httpx2.SyncByteStream):
             if out := self._body.end():
                 yield out
         except Exception as error:
-            _wait(self._body.stop("failed", error))
+            self._wait("failed", error)
             raise
-        _wait(self._body.stop("read"))
+        self._wait("read")
 
     def close(self) -> None:
         self._response.close()
-        _wait(self._body.stop("closed"))
+        self._wait("closed")
+
+    def _wait(self, how: How, error: Exception | None = None) -> None:
+        if step := self._body.stop(how, error):
+            step.now()
 
 
 class _AsyncStream(_Read, httpx2.AsyncByteStream):
@@ -176,27 +246,21 @@ class _AsyncStream(_Read, httpx2.AsyncByteStream):
             if out := self._body.end():
                 yield out
         except Exception as error:
-            await _finish(self._body.stop("failed", error))
+            await self._finish("failed", error)
             raise
-        await _finish(self._body.stop("read"))
+        await self._finish("read")
 
     async def aclose(self) -> None:
         await self._response.aclose()
-        await _finish(self._body.stop("closed"))
+        await self._finish("closed")
+
+    async def _finish(self, how: How, error: Exception | None = None) -> None:
+        if step := self._body.stop(how, error):
+            await step.awaited()
 
 
 class _EitherStream(_Stream, _AsyncStream):
     """For both kinds of client: `httpx2.Response` asks which kind a stream is."""
-
-
-def _wait(step: Do | None) -> None:
-    if step is not None:
-        step.sync()
-
-
-async def _finish(step: Do | None) -> None:
-    if step is not None:
-        await step.other()
 
 
 def http_of(response: AnyResponse) -> httpx2.Response:
@@ -215,44 +279,52 @@ def _with_http(response: AnyResponse, http: httpx2.Response) -> AnyResponse:
     return fresh
 
 
+Kind = Literal["failed", "json", "events", "lines", "other"]
+
+
+def kind_of(response: AnyResponse) -> Kind:
+    """A failure, or what a success is by its own word, whatever was asked for."""
+    http: Any = http_of(response)
+    kind = http.__dict__.get("_kind")  # looked up by every policy
+    if kind is None:
+        told = str(http.headers.get("content-type", "")).partition(";")[0].strip().lower()
+        kind = "events" if told == "text/event-stream" else "json" if told.endswith("json") else ""
+        kind = "lines" if told.endswith(("jsonl", "x-ndjson")) else kind or "other"
+        http._kind = kind = kind if http.is_success else "failed"
+    return kind  # type: ignore[no-any-return]
+
+
 def whole(response: AnyResponse) -> Flow:
     """A step of a flow: read an answer that has arrived and is not a stream, if that is due."""
     http = http_of(response)
-    if not http.is_closed and (not http.is_success or kind_of(response) == "json"):
+    if not http.is_closed and kind_of(response) in ("failed", "json"):
         yield Do(http.read, http.aread)
     return response
 
 
-def kind_of(response: AnyResponse) -> Literal["json", "events", "lines", "other"]:
-    """What an answer is by its own word, whatever was asked for."""
-    kind = str(http_of(response).headers.get("content-type", "")).partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
-        return "events"
-    if kind.endswith(("jsonl", "x-ndjson")):
-        return "lines"
-    return "json" if kind.endswith("json") else "other"
-
-
 def is_open(response: AnyResponse) -> bool:
     """Whether the body is a success that comes bit by bit: an event stream, or batch results."""
-    return http_of(response).is_success and (
-        kind_of(response) in ("events", "lines") or not http_of(response).is_closed
-    )
+    kind = kind_of(response)
+    return kind in ("events", "lines") or (kind == "other" and not http_of(response).is_closed)
 
 
-def through(response: AnyResponse, body: Body) -> AnyResponse:
-    """The same response, decompressed, as `body` lets it through; at once if it has been read."""
+def through(response: AnyResponse, body: Body) -> Flow:
+    """A step of a flow: the same response, decompressed, as `body` lets it through."""
     old = http_of(response)
     if not old.is_closed:
         return _with_http(response, _like(old, stream=_EitherStream(old, body)))
     fresh = _like(old, content=body.feed(old.content) + body.end())
-    _wait(body.stop("read"))
+    if step := body.stop("read"):
+        yield step
     return _with_http(response, fresh)
 
 
 def json_of(response: AnyResponse) -> dict[str, Any] | None:
     """The body as a JSON object, None if it is something else; it must have been read."""
-    return _object(http_of(response).content)
+    http: Any = http_of(response)
+    if "_json" not in http.__dict__:
+        http._json = _object(http.content)
+    return http._json  # type: ignore[no-any-return]
 
 
 def _object(text: bytes) -> dict[str, Any] | None:

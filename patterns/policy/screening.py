@@ -10,7 +10,7 @@ Taught in chapter 01.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, Protocol
 
 from anthropic import APIRequest
@@ -77,8 +77,8 @@ class Judged(Protocol):
         ...
 
 
-Classify = Callable[[str], Judged]
-ClassifyAsync = Callable[[str], Awaitable[Judged]]
+Classify = Callable[[str], Any]
+"""A `Judged` for a text; for async clients maybe something to wait for that gives one."""
 
 
 class ContentPolicy(Policy):
@@ -88,7 +88,7 @@ class ContentPolicy(Policy):
         on_hit: what to do by origin, over `TRUST`: `allow` does not look, `flag` notes it in the
             audit row, `block` denies the call, `replace` sends a notice instead of the text.
         threshold: score of the phrases from which it is a hit.
-        classifier, classifier_async: the second look, for sync and async clients; None for none.
+        classifier: the second look, which async clients wait for if it is async; None for none.
         on_error: what to do when the classifier fails.
         on_review: what to do when it is not sure; either way the audit row says so.
         max_characters: longer requests are blocked unread.
@@ -101,7 +101,6 @@ class ContentPolicy(Policy):
         on_hit: Mapping[Origin, OnHit] = TRUST,
         threshold: float = THRESHOLD,
         classifier: Classify | None = None,
-        classifier_async: ClassifyAsync | None = None,
         on_error: Literal["block", "allow"] = "block",
         on_review: Literal["block", "allow"] = "allow",
         max_characters: int = 2_000_000,
@@ -110,20 +109,16 @@ class ContentPolicy(Policy):
         if unknown := set(on_hit) - set(ORIGINS):
             raise ValueError(f"unknown origins {sorted(unknown)}; choose from {ORIGINS}.")
         self.on_hit: dict[Origin, OnHit] = {**TRUST, **on_hit}
-        self.threshold, self.max_characters, self._observe = (
-            threshold,
-            max_characters,
-            (mode == "observe"),
-        )
-        self.classifier, self.classifier_async = classifier, classifier_async
+        self.threshold, self.max_characters = threshold, max_characters
+        self._observe, self._classifier = mode == "observe", classifier
         self.on_error, self.on_review = on_error, on_review
 
     def flow(self, request: APIRequest) -> Flow:
         edits: dict[Path, Any] = {}
         texts = self._screened(request, edits)
-        if (self.classifier or self.classifier_async) and request.retries_taken == 0:
+        if self._classifier is not None and request.retries_taken == 0:
             for text in filter(None, texts):
-                yield from self._second_look(text)
+                yield from self._second_look(self._classifier, text)
         if edits:
             assert isinstance(request.json, Mapping)  # the view has refused anything else
             request = with_body(request, edited(request.json, edits))
@@ -168,31 +163,23 @@ class ContentPolicy(Policy):
         for slot in run:
             yield slot.path, NOTICE.format(trick=trick)
 
-    def _second_look(self, text: str) -> Flow:
-        sync, other = self.classifier, self.classifier_async
+    def _second_look(self, classifier: Classify, text: str) -> Flow:
         try:
-            verdict = yield Do(lambda: sync and sync(text), lambda: _maybe(other, text))
+            verdict: Judged = yield Do(lambda: classifier(text))
+            said, category = verdict.verdict, verdict.category
         except Exception as error:
             # Not `from error`: the SDK would take a 529 of the screen for one of the call.
             note("screen", f"{type(error).__name__}: {self.on_error}")
             if self.on_error == "block" and not self._observe:
                 raise ScreenUnavailable(type(error).__name__) from None
             return
-        if verdict is not None:
-            note("screen", verdict.verdict)
-            blocks = verdict.verdict == "block" or (
-                verdict.verdict == "review" and self.on_review == "block"
-            )
-            if blocks and not self._observe:
-                raise ContentBlocked(_short(verdict.category))
+        note("screen", said)
+        blocks = said == "block" or (said == "review" and self.on_review == "block")
+        if blocks and not self._observe:
+            raise ContentBlocked(_short(category))
 
     def __repr__(self) -> str:
-        second = self.classifier is not None or self.classifier_async is not None
-        return f"ContentPolicy({'phrases, then a classifier' if second else 'phrases'})"
-
-
-async def _maybe(classify: ClassifyAsync | None, text: str) -> Judged | None:
-    return None if classify is None else await classify(text)
+        return f"ContentPolicy({'phrases, then a classifier' if self._classifier else 'phrases'})"
 
 
 def _short(category: str) -> str:

@@ -343,3 +343,10 @@ def _first(value: Any, key: str) -> str:
 def setting(action: Action, name: str) -> str:
     """A setting of the action, or what it is when the request is silent."""
     return action.settings.get(name, _PLAIN.get(name, ""))
+
+
+def wants_json(body: Json) -> bool:
+    """Whether the request asks for an answer that fits a JSON schema."""
+    config = body.get("output_config")
+    kind = config.get("format") if isinstance(config, Mapping) else None
+    return isinstance(kind, Mapping) and kind.get("type") == "json_schema"

@@ -40,6 +40,7 @@ from patterns.policy.detectors import find_pii
 from patterns.policy.guard import guarded
 from patterns.policy.identity import Principal, acting_as
 from patterns.policy.phrases import injection_score
+from patterns.policy.privacy import PIIMiddleware
 from patterns.policy.rate_limit import Cost, Limits, MemoryStore
 from patterns.policy.redis_store import RedisStore
 
@@ -209,6 +210,7 @@ def chain(folder: str) -> dict[str, float]:
         "user_key": KEY,
         "rules": [Rule("analyst")],
         "limits": Limits(10**9, 10**9, 10**9),
+        "privacy": PIIMiddleware(),
     }
     bare = Anthropic(api_key="t", http_client=httpx2.Client(transport=transport))
     clients = {"bare": bare, "guarded": guarded(bare, **options)}

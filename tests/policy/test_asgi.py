@@ -38,7 +38,7 @@ class Service:
     def __init__(self, folder: Path, **options: Any) -> None:
         self.api, self.log = FakeAPI(), AuditLog(folder / "audit.db", KEY)
         rules = [Rule("staff", model="claude-haiku-*", max_tokens=1_000)]
-        chain: Any = {"log": self.log, "user_key": KEY, "rules": rules, **options}
+        chain: Any = {"log": self.log, "user_key": KEY, "rules": rules, "privacy": None, **options}
         self.client = guarded(self.api.client(max_retries=0), **chain)
         self.async_client = guarded(self.api.async_client(max_retries=0), **chain)
         routes = [
@@ -178,6 +178,14 @@ def test_the_bearer_of_a_socket_acts_too() -> None:
     door = Denials(app, partial(verify_token, key=KEY, audience="desk"))
     headers = [(k.encode(), v.encode()) for k, v in token().items()]
     nothing: Any = None
+    known = Denials(app, {"x": None}.get)
+    unknown = {
+        "type": "websocket",
+        "headers": [(b"authorization", b"Bearer y")],
+        "client": ("::1", 1),
+    }
+    with pytest.raises(PolicyDenied):
+        asyncio.run(known(unknown, nothing, nothing))
     asyncio.run(door({"type": "websocket", "headers": headers}, nothing, nothing))
     with pytest.raises(PolicyDenied):
         asyncio.run(door({"type": "websocket", "headers": []}, nothing, nothing))

@@ -90,7 +90,8 @@ class Wire:
         self.content, self.kind = reply, kind
         self.log = AuditLog(folder / "audit.db", KEY)
         self.transport = httpx2.MockTransport(self.answer)
-        self.options: Any = {"log": self.log, "user_key": KEY, "rules": rules, **options}
+        chain = {"log": self.log, "user_key": KEY, "rules": rules, "privacy": PIIMiddleware()}
+        self.options: Any = {**chain, **options}
         self.client = guarded(self.plain(), **self.options)
 
     def plain(self) -> Anthropic:
@@ -342,8 +343,9 @@ def test_what_one_made_no_other_can_use(tmp_path: Path) -> None:
     store = MemoryStore()
     log = AuditLog(tmp_path / "audit.db", KEY)
     client = guarded(
-        fake.client(), log=log, user_key=KEY, rules=ANY, ownership=Ownership(store),
-    )  # fmt: skip
+        fake.client(), log=log, user_key=KEY, rules=ANY, privacy=None, ownership=Ownership(store)
+    )
+    assert "Authorize ▸ Ownership ▸ ContentPolicy" in repr(client.middleware[0])
     items: Any = [{"custom_id": "a", "params": ASK}]
     with acting_as(ADA):
         batch = client.messages.batches.create(requests=items)
@@ -393,7 +395,7 @@ def test_ids_that_stream_are_owned_as_well(tmp_path: Path) -> None:
     wire = Wire(tmp_path, sse(*events), "text/event-stream", ownership=Ownership(store))
     with acting_as(ADA):
         list(wire.client.messages.create(**ASK, stream=True))
-    assert {store.owner(name) for name in ("msg_1", "container_9", "file_9")} == {ADA.key}
+    assert set(store.owners(["msg_1", "container_9", "file_9"])) == {ADA.key}
 
     async def run() -> None:
         with acting_as(BOB):
@@ -401,7 +403,7 @@ def test_ids_that_stream_are_owned_as_well(tmp_path: Path) -> None:
                 pass
 
     asyncio.run(run())
-    assert store.owner("file_9") == ADA.key
+    assert store.owners(["file_9"]) == [ADA.key]
     with acting_as(ADA):
         dropped = wire.client.messages.create(**ASK, stream=True)
         del dropped
@@ -412,7 +414,7 @@ def test_a_tool_of_a_continued_thread_is_the_one_it_began_with(tmp_path: Path) -
     fake = FakeAPI()
     rules = [Rule("analyst", tools="look*"), Rule("guest")]
     log = AuditLog(tmp_path / "audit.db", KEY)
-    client = guarded(fake.client(), log=log, user_key=KEY, rules=rules)
+    client = guarded(fake.client(), log=log, user_key=KEY, rules=rules, privacy=None)
     tools: Any = [{"name": "look", "input_schema": {"type": "object"}}]
     for stream in (False, True):
         with acting_as(ADA):

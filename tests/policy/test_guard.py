@@ -44,7 +44,13 @@ class Desk:
         self.fake = FakeAPI(faults=faults)
         self.fake.enqueue(*replies)
         self.log = AuditLog(folder / "audit.db", KEY)
-        self.options: Any = {"log": self.log, "user_key": KEY, "rules": RULES, **options}
+        self.options: Any = {
+            "log": self.log,
+            "user_key": KEY,
+            "rules": RULES,
+            "privacy": PIIMiddleware(),
+            **options,
+        }
         self.client: Anthropic = guarded(self.fake.client(max_retries=1), **self.options)
 
     def ask(self, **changes: Any) -> Any:
@@ -352,9 +358,12 @@ def test_only_messages_are_judged(folder: Path) -> None:
     client = Anthropic(api_key="t", http_client=http, middleware=[judge])
     assert client.post("/v1/messages", cast_to=object, body=ASK) == [1]
     assert client.post("/v1/messages/count_tokens", cast_to=object, body=ASK) == [1]
-    judge.judge("x", "refusal", None, None)
-    with pytest.raises(InvalidResponse):
-        judge.judge("x", "end_turn", None, None)
+    fake = FakeAPI()
+    fake.enqueue("no JSON", Reply(refusal="cyber"))
+    alone = fake.client(middleware=[judge])
+    with pytest.raises(InvalidResponse, match="ValidationError"):
+        alone.messages.create(**ASK)
+    assert alone.messages.create(**ASK).stop_reason == "refusal"
 
 
 def test_an_output_that_is_blocked_midway_ends_the_stream_and_is_recorded(folder: Path) -> None:

@@ -13,7 +13,6 @@ from patterns.policy.budgets import MemoryStore
 from patterns.policy.flow import Flow, Policy
 from patterns.policy.identity import Principal, acting_as
 from patterns.policy.ownership import NotOwner, Ownership
-from patterns.policy.responses import whole
 from patterns.policy.threads import Threads
 
 ADA, BOB = Principal("ada"), Principal("bob")
@@ -35,8 +34,8 @@ def test_a_failed_call_makes_nobody_an_owner() -> None:
 def test_an_agent_is_its_owners_however_it_is_named(agent: Any) -> None:
     """By its id, or by an object that pins a version."""
     store = MemoryStore()
-    store.claim("agent_1", ADA.key)
-    store.claim("env_1", BOB.key)
+    store.claim(["agent_1"], ADA.key)
+    store.claim(["env_1"], BOB.key)
     api = FakeAPI()
     client = api.client(middleware=[Ownership(store)])
     with acting_as(BOB), pytest.raises(NotOwner, match="agent_1"):
@@ -78,7 +77,7 @@ def test_the_ids_of_an_async_stream_are_owned_once_they_were_seen(
     """An id that was not read was not given out."""
     store = MemoryStore()
     streamed(store, how)
-    assert store.owner("msg_1") == owner
+    assert store.owners(["msg_1"]) == [owner]
 
 
 def test_only_the_latest_threads_are_remembered() -> None:
@@ -88,9 +87,8 @@ def test_only_the_latest_threads_are_remembered() -> None:
     class Keep(Policy):
         def flow(self, request: APIRequest) -> Flow:
             response = yield request
-            yield from whole(response)
             assert isinstance(request.json, dict)
-            return threads.keep(request.json, response, "known")
+            return (yield from threads.keep(request.json, response, "known"))
 
     client = FakeAPI().client(middleware=[Keep()])
     ids = [

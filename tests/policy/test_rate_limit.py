@@ -372,12 +372,6 @@ class Down:
     def adjust(self, *arguments: Any) -> None:
         raise ConnectionError("refused")
 
-    async def reserve_async(self, *arguments: Any) -> Any:
-        return self.reserve(*arguments)
-
-    async def adjust_async(self, *arguments: Any) -> None:
-        self.adjust(*arguments)
-
 
 def test_a_limiter_whose_store_is_down_denies() -> None:
     """Fail closed unless told otherwise, and do not retry."""
@@ -560,7 +554,7 @@ def test_the_async_client_shares_a_redis(redis_port: int) -> None:
 
     async def run() -> int:
         client = redis.asyncio.Redis(port=redis_port)
-        limit = RateLimit(Limits(rpm=3), RedisStore(None, client, prefix="async"), max_wait=0)
+        limit = RateLimit(Limits(rpm=3), RedisStore(client, prefix="async"), max_wait=0)
         api = FakeAPI()
         caller = api.async_client(middleware=[limit])
         results = await asyncio.gather(
@@ -570,14 +564,6 @@ def test_the_async_client_shares_a_redis(redis_port: int) -> None:
         return sum(not isinstance(one, Throttled) for one in results)
 
     assert asyncio.run(run()) == 3
-
-
-def test_a_store_without_the_client_that_is_asked_for_says_so() -> None:
-    """A sync store in an async client, and the other way round."""
-    with pytest.raises(ValueError, match="no sync client"):
-        RedisStore().reserve([Charge("k", LIMITS, Cost(1))], 0)
-    with pytest.raises(ValueError, match="no async client"):
-        asyncio.run(RedisStore().reserve_async([Charge("k", LIMITS, Cost(1))], 0))
 
 
 def test_a_stopped_redis_denies(tmp_path: Path) -> None:
@@ -734,11 +720,11 @@ def test_limits_that_alternate_admit_no_more_than_the_stricter() -> None:
 def test_an_owner_stays_the_owner() -> None:
     """In bounded memory; what was forgotten belongs to nobody."""
     store = MemoryStore(max_keys=2)
-    assert store.claim("a", "ada") == "ada"
-    assert store.claim("a", "bob") == "ada"
-    for name in "bc":
-        store.claim(name, "ada")
-    assert (store.owner("a"), store.owner("c")) == (None, "ada")
+    store.claim(["a"], "ada")
+    store.claim(["a"], "bob")
+    assert store.owners("a") == ["ada"]
+    store.claim("bc", "ada")
+    assert store.owners("ac") == [None, "ada"]
 
 
 def test_redis_keeps_nested_budgets_dollars_and_owners(redis_port: int) -> None:
@@ -755,14 +741,14 @@ def test_redis_keeps_nested_budgets_dollars_and_owners(redis_port: int) -> None:
         assert store.reserve([Charge("all", Limits(otpm=900), Cost(0, 0, 840))], 0).granted
         store.adjust([Charge("user", limits, Cost(0, 0, 60, 0.6))])
         assert store.reserve([Charge("user", limits, Cost(0, 0, 90, 0.9))], 0).granted
-        assert (store.claim("x", "ada"), store.claim("x", "bob")) == ("ada", "ada")
-        assert (store.owner("x"), store.owner("y")) == ("ada", None)
+        store.claim("x", "ada")
+        store.claim("xz", "bob")
+        assert store.owners("xyz") == ["ada", None, "bob"]
 
-        async def run() -> tuple[str, str | None]:
+        async def run() -> Any:
             async with redis.asyncio.Redis(port=redis_port) as other:
-                both = RedisStore(None, other, prefix="nested")
-                return await both.claim_async("x", "eve"), await both.owner_async("y")
+                both = RedisStore(other, prefix="nested")
+                await both.claim("xy", "eve")
+                return await both.owners("xyz")
 
-        assert asyncio.run(run()) == ("ada", None)
-    with pytest.raises(ValueError, match="no sync client"):
-        RedisStore().owner("x")
+        assert asyncio.run(run()) == ["ada", "eve", "bob"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from patterns.core.models import HAIKU, SONNET
 from patterns.fake_api import Error, FakeAPI, Fault, Reply
-from patterns.policy.classifier import Verdict, claude_classifier, claude_classifier_async
+from patterns.policy.classifier import Verdict, claude_classifier
 from patterns.policy.flow import noting
 from patterns.policy.phrases import hits, injection_score, normalise
 from patterns.policy.screening import ContentBlocked, ContentPolicy, ScreenUnavailable
@@ -332,8 +332,8 @@ def test_the_async_client_is_screened_alike() -> None:
     second.enqueue(ALLOW, BLOCK, Error(529))
 
     async def ask(body: Any) -> None:
-        classify = claude_classifier_async(second.async_client(max_retries=0))
-        policy = ContentPolicy(classifier_async=classify)
+        classify = claude_classifier(second.async_client(max_retries=0))
+        policy = ContentPolicy(classifier=classify)
         client = api.async_client(middleware=[policy], max_retries=1)
         await client.messages.create(**body)
 
@@ -354,8 +354,8 @@ def test_an_async_screen_that_fails_is_open_only_by_choice() -> None:
     second.enqueue(Error(529))
 
     async def ask() -> None:
-        classify = claude_classifier_async(second.async_client(max_retries=0))
-        policy = ContentPolicy(classifier_async=classify, on_error="allow")
+        classify = claude_classifier(second.async_client(max_retries=0))
+        policy = ContentPolicy(classifier=classify, on_error="allow")
         await api.async_client(middleware=[policy]).messages.create(**HELLO)
 
     asyncio.run(ask())
@@ -374,14 +374,16 @@ def test_the_async_client_works_without_a_classifier() -> None:
 
 
 def test_a_classifier_for_async_clients_judges_no_other() -> None:
-    """Each kind of client has its own, or none."""
+    """It cannot be asked, so the call is blocked."""
 
     async def never(text: str) -> Any:
         raise AssertionError(text)
 
     api = FakeAPI()
-    policy = ContentPolicy(classifier_async=never)
-    assert api.client(middleware=[policy]).messages.create(**HELLO).content
+    policy = ContentPolicy(classifier=never)
+    with pytest.raises(ScreenUnavailable, match="TypeError"):
+        api.client(middleware=[policy]).messages.create(**HELLO)
+    assert api.journal == []
 
 
 def test_a_category_without_letters_has_a_name() -> None:

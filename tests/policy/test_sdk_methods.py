@@ -13,7 +13,7 @@ from anthropic import Anthropic, APIRequest, CallNext
 from anthropic._models import FinalRequestOptions
 
 from patterns.core.models import HAIKU
-from patterns.policy import AuditLog, Principal, Rule, acting_as, guarded
+from patterns.policy import AuditLog, PIIMiddleware, Principal, Rule, acting_as, guarded
 from patterns.policy.flow import PolicyDenied
 from patterns.policy.texts import NotReadable
 from patterns.policy.view import runs_models, view_of
@@ -167,7 +167,7 @@ def test_no_endpoint_gets_around_a_narrow_rule(name: str, tmp_path: Path) -> Non
     rules = [Rule("analyst", "*", HAIKU, max_tokens=500), Rule("analyst", "POST *", HAIKU)]
     with AuditLog(tmp_path / "audit.db", KEY) as log:
         plain = Anthropic(api_key="t", http_client=http, max_retries=0)
-        client = guarded(plain, log=log, user_key=KEY, rules=rules)
+        client = guarded(plain, log=log, user_key=KEY, rules=rules, privacy=PIIMiddleware())
         with acting_as(Principal("ada", frozenset({"analyst"}))):
             if passes:
                 client.request(object, options)

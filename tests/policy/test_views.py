@@ -8,7 +8,7 @@ import pytest
 
 from patterns.course.views import policy
 from patterns.fake_api import FakeAPI
-from patterns.policy import AuditLog, guarded
+from patterns.policy import AuditLog, PIIMiddleware, guarded
 
 
 @pytest.fixture
@@ -50,7 +50,9 @@ def test_an_audit_row_is_shown_without_what_differs_from_run_to_run() -> None:
 def test_the_chain_is_drawn_as_it_is(tmp_path: Path) -> None:
     """In order, from the call to the API."""
     with AuditLog(tmp_path / "audit.db", b"k" * 32) as log:
-        client = guarded(FakeAPI().client(), log=log, user_key=b"k" * 32, rules=[])
+        client = guarded(
+            FakeAPI().client(), log=log, user_key=b"k" * 32, rules=[], privacy=PIIMiddleware()
+        )
         drawn = policy.chain_diagram(client)
     assert drawn.alt.startswith("A call passes Audit, Authorize, ContentPolicy, PIIMiddleware")
 

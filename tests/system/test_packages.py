@@ -20,7 +20,6 @@ IMPORTS = {
     "fake-api": ["fake_api", "fake_api.wire.server"],
     "policy": ["policy"],
     "redis": ["policy"],
-    "cedar": ["policy"],
     "mcp": ["mcp_session"],
     "durable": ["agents.durable"],
     "monitoring": ["monitoring.calls", "monitoring.prometheus", "monitoring.event_log"],
