@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from patterns.core.models import MODELS, ModelFacts
+from patterns.fake_api.catalogue import snapshot_of
 from patterns.fake_api.clock import day_of
 from patterns.fake_api.scripting.replies import Reply, ToolUse
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
@@ -95,7 +96,7 @@ def build(
         "id": message_id,
         "type": "message",
         "role": "assistant",
-        "model": body["model"],
+        "model": snapshot_of(body["model"]),
         "content": kept,
         "stop_reason": stop_reason,
         "stop_sequence": stop_sequence,

@@ -7,6 +7,7 @@ which stands for "unknown" there.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any, Final, TypeVar, get_args
 
 from patterns.core.models import MODELS, Effort, ModelFacts, Thinking
@@ -93,19 +94,33 @@ def list_models(
     wanted = {value for key, value in query.items() if key.startswith("lifecycle")}
     wanted = wanted or {"active", "deprecated"}
     infos = [model_info(facts, today, betas) for facts in MODELS.values()]
-    chosen = [info for info in infos if info["lifecycle"] in wanted]
+    chosen = [
+        info
+        for info in infos
+        if info["lifecycle"] in wanted and snapshot_of(info["id"]) == info["id"]
+    ]
     return page(chosen, query, lambda info: info["id"], lambda info: info)
 
 
 def get_model(model: str, now: float, betas: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """One model by id.
+    """One model by id; an alias gives the model that it stands for.
 
     Raises:
         APIError: 404 for an id that is not in the table.
     """
     if model not in MODELS:
         raise APIError(404, f"model: {model}")
-    return model_info(MODELS[model], datetime.fromtimestamp(now, UTC).date(), betas)
+    return model_info(MODELS[snapshot_of(model)], datetime.fromtimestamp(now, UTC).date(), betas)
+
+
+@cache
+def snapshot_of(model: str) -> str:
+    """The dated id that an alias such as `claude-haiku-4-5` stands for, or the id itself.
+
+    Source: about-claude/models/model-ids-and-versions, August 2026 (before the 4.6 generation).
+    """
+    dated = re.compile(rf"{re.escape(model)}-\d{{8}}\Z")
+    return max(filter(dated.match, MODELS), default=model)
 
 
 def page(

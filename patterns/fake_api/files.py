@@ -19,6 +19,7 @@ from patterns.fake_api.wire.http import Answer, Request
 from patterns.fake_api.wire.routes import Call
 
 NAME: Final = re.compile(r'[^<>:"|?*\\/\x00-\x1f]{1,255}\Z')
+MOST_IDS: Final = 100
 FITS: Final[Mapping[str, tuple[str, ...]]] = {
     "image": ("image/jpeg", "image/png", "image/gif", "image/webp"),
     "document": ("application/pdf", "text/plain"),
@@ -74,6 +75,8 @@ class Files:
 
     def _list(self, call: Call, _: str) -> Answer:
         limit = limit_of(call.request.query)
+        if "ids[]" in call.request.query:
+            return self._known(call)
         own = [data for owner, data in self._files.values() if owner == call.workspace]
         start = _start(call.request.query.get("page"))
         more = start + limit < len(own)
@@ -87,6 +90,17 @@ class Files:
                 "next_page": f"page_{start + limit}" if more else None,
             }
         )
+
+    def _known(self, call: Call) -> Answer:
+        """The files of a list of ids, on one page; those that are not there are left out."""
+        if call.request.query.keys() & {"page", "limit"}:
+            raise bad("ids[]", "cannot be combined with page or limit")
+        ids = call.request.query["ids[]"].split(",")
+        if len(ids) > MOST_IDS:
+            raise bad("ids[]", f"at most {MOST_IDS} ids, got {len(ids)}")
+        found = [self._files[each] for each in ids if each in self._files]
+        own = [data for owner, data in found if owner == call.workspace]
+        return json_answer({"data": own, "has_more": False, "next_page": None})
 
     def _delete(self, call: Call, file_id: str) -> Answer:
         self._get(file_id, call.workspace)

@@ -55,7 +55,9 @@ class Messages:
     def count_tokens(self, call: Call, _: str) -> Answer:
         """How many input tokens a request has."""
         body = parse(call.request)
-        check_request(body, now=call.at, betas=call.betas, place="count_tokens")
+        check_request(
+            body, now=call.at, betas=call.betas, place="count_tokens", version=call.version
+        )
         self._files.check(body, call.workspace)
         return json_answer({"input_tokens": input_tokens(body)})
 
@@ -86,7 +88,7 @@ class Messages:
         if isinstance(body, dict) and "thread" in body:
             check_body(body, call.betas)
             body = self._threads.whole(body, call.workspace)
-        facts = check_request(body, now=call.at, betas=call.betas)
+        facts = check_request(body, now=call.at, betas=call.betas, version=call.version)
         self._files.check(body, call.workspace)
         return body, facts
 

@@ -47,6 +47,17 @@ def test_files_are_listed_newest_first_page_by_page(client: anthropic.Anthropic)
         client.files.list(page="page_x")
 
 
+def test_known_files_are_looked_up_by_id(client: anthropic.Anthropic) -> None:
+    """On one page, without those that are not there; a page or a limit does not go with it."""
+    made = [client.files.upload(file=(f"{n}.txt", b"x", "text/plain")).id for n in range(3)]
+    listed = client.files.list(ids=[made[2], "file_other", made[0]])
+    assert [file.id for file in listed.data] == [made[2], made[0]]
+    with pytest.raises(anthropic.BadRequestError, match="cannot be combined"):
+        client.files.list(ids=made, limit=2)
+    with pytest.raises(anthropic.BadRequestError, match="at most 100"):
+        client.files.list(ids=[f"file_{n}" for n in range(101)])
+
+
 def test_a_deleted_file_is_gone(client: anthropic.Anthropic) -> None:
     """And nothing that was uploaded can be downloaded."""
     file = client.files.upload(file=("a.txt", b"x", "text/plain"))

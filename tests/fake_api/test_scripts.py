@@ -196,7 +196,8 @@ def test_paused_turn_is_matched_by_the_last_user_turn(api: FakeAPI) -> None:
         {"role": "user", "content": [{"type": "text", "text": "the capital of France"}]},
         {"role": "assistant", "content": [search]},
     ]
-    assert text_of(ask(api, messages)) == "Paris."
+    tools = [{"type": "web_search_20250305", "name": "web_search"}]
+    assert text_of(ask(api, messages, tools=tools)) == "Paris."
 
 
 BAD: list[tuple[str, str]] = [

@@ -163,7 +163,7 @@ BAD: list[tuple[Any, str]] = [
     (body(diagnostics=1), "diagnostics: Input should be a valid object or null"),
     (body(diagnostics={"previous_message_id": 1}), "diagnostics.previous_message_id"),
     (body(model=OLD, temperature="hot"), "temperature: Input should be a valid number"),
-    (body(temperature=0.5), "temperature: `temperature` is not supported by claude-sonnet-5-5"),
+    (body(temperature=0.5), "temperature: `temperature` is not supported by anthropic-version"),
     (body(top_p=0.5), "top_p: `top_p` is not supported"),
     (body(top_k=5), "top_k: `top_k` is not supported"),
     (
@@ -198,6 +198,22 @@ BAD: list[tuple[Any, str]] = [
         "cannot be combined with a tool_choice",
     ),
 ]
+
+
+DOCUMENT = {
+    "type": "document",
+    "source": {"type": "text", "media_type": "text/plain", "data": "Grass is green."},
+}
+FOUND = {"type": "search_result", "source": "s", "title": "t"}
+PLACE = {
+    "type": "char_location",
+    "cited_text": "Grass",
+    "document_index": 0,
+    "document_title": None,
+    "start_char_index": 0,
+    "end_char_index": 5,
+}
+CITED = {"type": "text", "text": "Green.", "citations": [PLACE]}
 
 
 def send(request: Any) -> object:
@@ -247,11 +263,11 @@ GOOD: list[tuple[str, Any]] = [
             assistant(
                 {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
             ),
+            tools=[{"type": "web_search_20260318", "name": "web_search"}],
         ),
     ),
     ("server tool", body(tools=[{"type": "web_search_20260318", "name": "web_search"}])),
     ("tool choice none", body(tools=[TOOL], tool_choice={"type": "none"})),
-    ("sampling on an older model", body(model=OLD, temperature=0.5, top_k=3)),
     ("prefill on an older model", body(USER, {"role": "assistant", "content": "A"}, model=OLD)),
     (
         "budget on an older model",
@@ -296,7 +312,7 @@ def test_retired_and_unknown_models_get_a_404(model: str) -> None:
 
 def test_model_is_gone_after_its_end_of_life() -> None:
     """The fake's own clock decides."""
-    model = "claude-sonnet-4-5"
+    model = "claude-sonnet-4-5-20250929"
     clock = VirtualClock()
     client = FakeAPI(clock=clock).client()
     post: Any = {"body": body(model=model), "cast_to": object}
@@ -309,6 +325,39 @@ def test_model_is_gone_after_its_end_of_life() -> None:
     assert client.models.retrieve(model).lifecycle == "retired"
     assert model not in [m.id for m in client.models.list(limit=1000)]
     assert model in [m.id for m in client.models.list(lifecycle=["retired"])]
+
+
+REMOVED: list[Any] = [
+    body(model=OLD, temperature=1),
+    body(model=OLD, top_p=0.5),
+    body(model=OLD, top_k=3),
+    body(USER, assistant(DOCUMENT), USER, model=OLD),
+    body({"role": "user", "content": [CITED]}, model=OLD),
+    body({"role": "user", "content": [{**FOUND, "content": [CITED]}]}, model=OLD),
+]
+
+
+@pytest.mark.parametrize("request_", REMOVED)
+def test_what_the_newest_version_removed_is_taken_under_the_old_one(request_: Any) -> None:
+    """The SDK names the newest; a request may name another."""
+    client = FakeAPI(clock=VirtualClock()).client(max_retries=0)
+    old: Any = {"headers": {"anthropic-version": "2023-06-01"}}
+    assert client.post("/v1/messages", body=request_, cast_to=object, options=old)
+    with pytest.raises(anthropic.BadRequestError, match=r"not supported by|cannot"):
+        client.post("/v1/messages", body=request_, cast_to=object)
+
+
+def test_an_alias_stands_for_its_dated_model() -> None:
+    """The list holds models only; a look-up and an answer name the dated one."""
+    client = FakeAPI(clock=VirtualClock()).client(max_retries=0)
+    dated = "claude-haiku-4-5-20251001"
+    assert client.models.retrieve("claude-haiku-4-5").id == dated
+    listed = [model.id for model in client.models.list(limit=1000)]
+    assert dated in listed
+    assert "claude-haiku-4-5" not in listed
+    ask: Any = {"max_tokens": 9, "messages": [USER]}
+    answer = client.messages.create(model="claude-haiku-4-5", **ask)
+    assert answer.model == dated
 
 
 def test_unknown_model_cannot_be_retrieved() -> None:

@@ -41,7 +41,9 @@ class BatchAnswers:
     def decide(self, call: Call, params: Any, n: int) -> Outcome:
         """What the n-th request of a batch will get."""
         try:
-            facts = check_request(params, now=call.at, betas=call.betas, place="batch")
+            facts = check_request(
+                params, now=call.at, betas=call.betas, place="batch", version=call.version
+            )
             check_batched(params)
             digest = blake2b(to_bytes(params), digest_size=16).digest()
             check_window(input_tokens(params), facts)

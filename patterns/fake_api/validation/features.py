@@ -1,6 +1,6 @@
 """Rules of features that come with a beta or a server tool: what must be there, and in which order.
 
-Sources: build-with-claude/{context-editing, compaction, refusals-and-fallback} and
+Sources: build-with-claude/{context-editing, compaction, refusals-and-fallback, skills-guide} and
 agents-and-tools/{mcp-connector, tool-use/advisor-tool, tool-use/programmatic-tool-calling,
 tool-use/web-search-tool} of August 2026; docstrings of anthropic 2.14.0.
 """
@@ -16,6 +16,7 @@ from patterns.fake_api.wire.errors import APIError, bad
 LEAST_TRIGGER: Final = 50_000
 """Smallest number of input tokens at which a conversation may be compacted."""
 MOST_FALLBACKS: Final = 3
+MOST_SKILLS: Final = 20
 OLD_MCP: Final = "mcp-client-2025-04-04"
 """The beta under which a server needs no toolset."""
 DEFAULT_FALLBACK: Final = "server-side-fallback-2026-07-01"
@@ -30,6 +31,7 @@ def check_features(body: Mapping[str, Any], facts: ModelFacts, betas: frozenset[
     _check_compaction(body)
     _check_mcp(body, betas)
     _check_fallbacks(body, facts, betas)
+    _check_skills(body)
     for n, tool in enumerate(body.get("tools") or ()):
         _check_server_tool(f"tools.{n}", tool, facts, betas)
 
@@ -108,6 +110,18 @@ def _check_mcp(body: Mapping[str, Any], betas: frozenset[str]) -> None:
     unused = [name for name in names if name not in toolsets]
     if unused and OLD_MCP not in betas:
         raise bad("mcp_servers", f"the MCP server {unused[0]!r} is in no mcp_toolset of `tools`")
+
+
+def _check_skills(body: Mapping[str, Any]) -> None:
+    container = body.get("container")
+    skills = container.get("skills") if isinstance(container, Mapping) else None
+    if not skills:
+        return
+    if len(skills) > MOST_SKILLS:
+        raise bad("container.skills", f"at most {MOST_SKILLS} skills, got {len(skills)}")
+    kinds = [str(tool.get("type")) for tool in body.get("tools") or ()]
+    if not any(kind.startswith("code_execution") for kind in kinds):
+        raise bad("container.skills", "skills need a code_execution tool in `tools`")
 
 
 def _check_fallbacks(body: Mapping[str, Any], facts: ModelFacts, betas: frozenset[str]) -> None:

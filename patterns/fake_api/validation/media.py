@@ -186,6 +186,7 @@ def _check_document(path: str, block: Mapping[str, Any]) -> int:
 
 
 def _check_citations(body: Mapping[str, Any], blocks: list[Mapping[str, Any]]) -> None:
+    searches = any(tool.get("name") == "web_search" for tool in body.get("tools") or ())
     for kind in ("document", "search_result"):
         cited = {
             bool((block.get("citations") or {}).get("enabled"))
@@ -194,5 +195,7 @@ def _check_citations(body: Mapping[str, Any], blocks: list[Mapping[str, Any]]) -
         }
         if len(cited) > 1:
             raise bad("messages", f"citations must be enabled on all or none of the {kind} blocks")
+        if kind == "search_result" and searches and False in cited:
+            raise bad("messages", "with web search, citations must be enabled on search results")
         if True in cited and output_format(body) is not None:
             raise APIError(400, "citations cannot be used together with an output format")

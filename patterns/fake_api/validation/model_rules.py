@@ -4,6 +4,7 @@ Each rule is one setting of a request. The first that is broken raises the API's
 quotes the API's own words, they are used.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Any, Final
@@ -32,11 +33,14 @@ RULED: Final = frozenset(
 )  # fmt: skip
 """Fields that some model refuses, or takes in part."""
 GEOS: Final = ("us", "global")
-NOT_FOR: Final[Mapping[str, tuple[str, ...]]] = {
-    "computer_20251124": ("opus-5-5", "sonnet-5-5", "fable-5-2", "mythos-5-2", "haiku-5-5"),
-    "computer_20250124": ("opus-5-5", "sonnet-5-5", "fable-5-2", "mythos-5-2", "haiku-5-5"),
+NOT_FOR: Final = {
+    "computer_20251124": re.compile(
+        r"claude-((opus|sonnet|haiku)-5-5|(fable|mythos)-5-2|(haiku|sonnet)-4-5)"
+    ),
+    "computer_20250124": re.compile(r"claude-(?!(haiku|sonnet)-4-5)"),
 }
-"""Tools that newer models have replaced: models/{sonnet,opus}-5-5/whats-new, October 2026."""
+"""Tools and the models that do not take them: agents-and-tools/tool-use/computer-use-tool (earlier
+tool versions), August 2026; models/{sonnet,opus}-5-5/whats-new, October 2026."""
 
 
 def check_model_rules(
@@ -191,17 +195,15 @@ def _check_turns(body: Mapping[str, Any], facts: ModelFacts) -> None:
 
 
 def _check_tools(body: Mapping[str, Any], facts: ModelFacts) -> None:
-    line = facts.id.removeprefix("claude-")
-    refused = [
-        tool["type"]
-        for tool in body.get("tools") or ()
-        if line in NOT_FOR.get(tool.get("type"), ())
-    ]
+    kinds = [str(tool.get("type")) for tool in body.get("tools") or ()]
+    refused = [kind for kind in kinds if kind in NOT_FOR and NOT_FOR[kind].match(facts.id)]
     if refused:
+        others = ["computer_toolset_20260801"] if facts.toolsets else []
+        others += [kind for kind, models in NOT_FOR.items() if not models.match(facts.id)]
         raise APIError(
             400,
             f"'{facts.id}' does not support tool types: {', '.join(refused)}. "
-            "Did you mean one of computer_toolset_20260801?",
+            f"Did you mean one of {', '.join(others)}?",
         )
 
 

@@ -1,10 +1,10 @@
 """Whether the API would take a request body.
 
-In this order: the model exists, the shape is that of the SDK's types
-(`shapes`, with `ranges` and `betas`), the messages are a conversation (`turns`), tools and schemas
-(`tools`, `schemas`), images and documents (`media`), what the model takes (`model_rules`), and
-features with rules of their own (`features`). Each check raises the 400 (or 404) that the API
-documents, with the path of the field at fault in front.
+In this order: the model exists, the shape is that of the SDK's types (`shapes`, with `ranges` and
+`betas`), the version still takes it (`versions`), the messages are a conversation (`turns`), what
+the model takes (`model_rules`), tools and schemas (`tools`, `schemas`), their results (`results`),
+images and documents (`media`), and features with rules of their own (`features`). Each check
+raises the 400 (or 404) that the API documents, with the path of the field at fault in front.
 """
 
 from collections.abc import Mapping
@@ -20,11 +20,13 @@ from patterns.fake_api.clock import day_of
 from patterns.fake_api.validation.features import check_features
 from patterns.fake_api.validation.media import check_media
 from patterns.fake_api.validation.model_rules import check_model_rules
+from patterns.fake_api.validation.results import check_results
 from patterns.fake_api.validation.settings import forces_tool, thinking_of
 from patterns.fake_api.validation.shapes import NOT_PERMITTED, check_shape
 from patterns.fake_api.validation.tools import check_tools, output_format
 from patterns.fake_api.validation.turns import check_turns
 from patterns.fake_api.validation.values import Betas, said
+from patterns.fake_api.validation.versions import NEWEST, check_removed
 from patterns.fake_api.wire.errors import APIError, bad
 
 HEADERS: Final = frozenset(("betas", "user_profile_id", "workspace_id"))
@@ -51,7 +53,12 @@ class CountParams(MessageCountTokensParams, total=False):
 
 
 def check_request(
-    body: Any, *, now: float, betas: Betas = frozenset(), place: Place = "message"
+    body: Any,
+    *,
+    now: float,
+    betas: Betas = frozenset(),
+    place: Place = "message",
+    version: str = NEWEST,
 ) -> ModelFacts:
     """Raise the API's error for a body that it would not take; return the model's row.
 
@@ -60,17 +67,20 @@ def check_request(
         now: the API's time, which decides on retired models.
         betas: the betas that the request asks for.
         place: where it came in; a count needs no `max_tokens`, and a batch may be longer.
+        version: the API's version that the request names.
     """
     today = day_of(now)
     if isinstance(body, dict) and isinstance(body.get("model"), str):
         check_model(body["model"], today)  # before what else is wrong
     check_body(body, betas, place)
     facts = MODELS[body["model"]]
+    check_removed(body, version)
     check_turns(body["messages"], thinking_of(body, facts))
     check_model_rules(body, facts, betas=betas, on=today, batched=place == "batch")
     if not is_plain(body):
         _check_words(body)
         check_tools(body)
+        check_results(body)
         check_media(body, facts)
         check_features(body, facts, betas)
     if body.get("max_tokens") == 0 or output_format(body) is not None:

@@ -20,7 +20,7 @@ PROPERTY_KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}\Z")
 TOP_LEVEL: Final = ("oneOf", "allOf", "anyOf")
 """Not taken at the top level of an input schema; deeper down they are."""
 CODE: Final = "code_execution"
-DOMAIN: Final = re.compile(r"[a-z]+://", re.IGNORECASE)
+SCHEME: Final = re.compile(r"[a-z]+://", re.IGNORECASE)
 
 
 def check_tools(body: Mapping[str, Any]) -> None:
@@ -29,7 +29,7 @@ def check_tools(body: Mapping[str, Any]) -> None:
     names: set[str] = set()
     for n, tool in enumerate(tools):
         path = f"tools.{n}"
-        name = tool.get("name") or tool["type"]
+        name = tool.get("name") or tool["type"].partition("_toolset_2")[0]
         if name in names and tool.get("type") != "mcp_toolset":
             raise bad("tools", f"Tool names must be unique, {name!r} comes twice")
         names.add(name)
@@ -39,6 +39,7 @@ def check_tools(body: Mapping[str, Any]) -> None:
     _check_deferred(tools)
     _check_schemas(body, tools)
     _check_choice(body.get("tool_choice"), tools)
+    _check_callers(body.get("tool_choice") or {}, tools)
     _check_references(body, {tool.get("name") for tool in tools})
 
 
@@ -58,10 +59,9 @@ def _check_custom(path: str, tool: Tool) -> None:
                 f"{path}.properties",
                 f"Property keys should match pattern '^[a-zA-Z0-9_.-]{{1,64}}$', got {key!r}",
             )
-    called_by_code = any(CODE in caller for caller in tool.get("allowed_callers") or ())
-    if called_by_code and (cycle := circular(schema, schema)) is not None:
+    if _by_code(tool) and (cycle := circular(schema, schema)) is not None:
         raise bad(path, f"Circular $ref detected: {cycle}")
-    if called_by_code and tool.get("strict"):
+    if _by_code(tool) and tool.get("strict"):
         raise bad(path, "strict tools are not supported with programmatic tool calling")
 
 
@@ -76,8 +76,10 @@ def _check_common(path: str, tool: Tool) -> None:
         raise bad(path, "allowed_domains and blocked_domains cannot be used together")
     for key in ("allowed_domains", "blocked_domains"):
         for domain in tool.get(key) or ():
-            if DOMAIN.match(domain):
+            if SCHEME.match(domain):
                 raise bad(f"{path}.{key}", f"{domain!r} has a scheme; use the bare domain")
+            if "*" in domain.partition("/")[0]:
+                raise bad(f"{path}.{key}", f"{domain!r}: `*` may stand in the path, not the domain")
     if tool.get("defer_loading") and tool.get("cache_control"):
         raise bad(f"{path}.cache_control", "a tool with defer_loading cannot be a breakpoint")
 
@@ -128,6 +130,27 @@ def _check_choice(choice: Mapping[str, Any] | None, tools: Sequence[Tool]) -> No
             "tool_choice",
             f"{choice['name']!r} may not be called directly: its allowed_callers lacks 'direct'",
         )
+
+
+def _check_callers(choice: Mapping[str, Any], tools: Sequence[Tool]) -> None:
+    """Tools that code may call need code execution, and calls that may go side by side."""
+    callable_ = [n for n, tool in enumerate(tools) if "input_schema" in tool and _by_code(tool)]
+    if not callable_:
+        return
+    if not any(str(tool.get("type")).startswith(CODE) for tool in tools):
+        raise bad(
+            f"tools.{callable_[0]}.allowed_callers",
+            "calls from code need a code_execution tool in `tools`",
+        )
+    if choice.get("disable_parallel_tool_use"):
+        raise bad(
+            "tool_choice",
+            "disable_parallel_tool_use is not supported with programmatic tool calling",
+        )
+
+
+def _by_code(tool: Tool) -> bool:
+    return any(CODE in caller for caller in tool.get("allowed_callers") or ())
 
 
 def _check_references(body: Mapping[str, Any], names: set[str | None]) -> None:

@@ -16,10 +16,8 @@ Turn: TypeAlias = tuple[int, list[Message]]
 """The number of its first message, and its messages: neighbours of one role are one turn."""
 
 MOST_MESSAGES: Final = 100_000
-OF_USER: Final = frozenset(
-    ("image", "document", "search_result", "tool_result", "container_upload")
-)
-ANYWHERE: Final = frozenset(("text", "compaction"))
+OF_USER: Final = frozenset(("image", "search_result", "tool_result", "container_upload"))
+ANYWHERE: Final = frozenset(("text", "document", "compaction"))
 THINKING: Final = ("thinking", "redacted_thinking")
 
 

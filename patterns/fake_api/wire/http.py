@@ -4,6 +4,7 @@ The transport and the socket server both turn an HTTP request into a `Request`, 
 back and play it: wait, send the head, then send its steps. All decisions are in the answer.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -30,6 +31,7 @@ class Request:
     method: str
     path: str
     query: Mapping[str, str]
+    """The values of a repeated name are joined by commas."""
     headers: Mapping[str, str]
     body: bytes
     base_url: str = "https://api.anthropic.com"
@@ -52,6 +54,14 @@ class Answer:
     """Which reply answered: a script's entry, the queue, the echo, or None for an error."""
     piece: int = 0
     """Bytes that a socket collects before it sends, where steps are many and small."""
+
+
+def query_of(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The parameters of a query, each name once."""
+    found = defaultdict[str, list[str]](list)
+    for name, value in pairs:
+        found[name].append(value)
+    return {name: ",".join(values) for name, values in found.items()}
 
 
 def pieces(steps: Iterable[Step], size: int) -> Iterator[Step]:

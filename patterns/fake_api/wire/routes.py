@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from patterns.fake_api.journal import Packed
 from patterns.fake_api.validation.betas import betas_of
+from patterns.fake_api.validation.versions import check_version
 from patterns.fake_api.wire.encoding import decoded
 from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.http import Request
@@ -33,7 +34,6 @@ ROUTES: Final = (
     (re.compile(r"/v1/models/([^/]+)\Z"), {"GET": "model"}),
 )
 NO_BETAS: Final = frozenset[str]()
-VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 
 
 @dataclass(slots=True)
@@ -71,6 +71,11 @@ class Call:
             header = self.request.headers.get("anthropic-beta")
             self._betas = NO_BETAS if header is None else betas_of(header)
         return self._betas
+
+    @property
+    def version(self) -> str:
+        """The API's version that the request names."""
+        return self.request.headers["anthropic-version"]
 
     def decode(self) -> APIError | None:
         """Unpack the body; what is wrong with it, where it cannot be unpacked."""
@@ -125,11 +130,7 @@ def identify(request: Request, keys: Collection[str] | None) -> str:
         raise APIError(401, "a credential is required: x-api-key or Authorization: Bearer")
     if keys is not None and credential not in keys:
         raise APIError(401, "invalid x-api-key")
-    version = request.headers.get("anthropic-version")
-    if version is None:
-        raise APIError(400, "anthropic-version: header is required")
-    if not VERSION.match(version):
-        raise APIError(400, f"anthropic-version: {version!r} is not a valid version")
+    check_version(request.headers.get("anthropic-version"))
     _check_size(request)
     workspace = request.headers.get("anthropic-workspace-id")
     return workspace or blake2b(credential.encode(), digest_size=8).hexdigest()

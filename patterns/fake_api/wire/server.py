@@ -21,7 +21,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from patterns.fake_api.wire.http import Answer, Cut, Request, pieces
+from patterns.fake_api.wire.http import Answer, Cut, Request, pieces, query_of
 from patterns.fake_api.wire.routes import most_bytes
 from patterns.fake_api.wire.transport import Handler
 
@@ -103,7 +103,7 @@ def _incoming(request: HTTPRequest, body: bytes) -> Request:
     return Request(
         request.method,
         request.scope["path"],
-        dict(request.query_params),
+        query_of(request.query_params.multi_items()),
         headers,
         body,
         f"http://{host}",

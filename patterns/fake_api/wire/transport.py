@@ -10,7 +10,7 @@ from typing import Protocol
 import httpx2
 
 from patterns.fake_api.clock import Clock
-from patterns.fake_api.wire.http import Answer, Cut, Request, Step
+from patterns.fake_api.wire.http import Answer, Cut, Request, Step, query_of
 
 
 class Handler(Protocol):
@@ -55,7 +55,7 @@ def _incoming(request: httpx2.Request) -> Request:
     return Request(
         request.method,
         url.path,
-        dict(url.params) if url.query else {},
+        query_of(url.params.multi_items()) if url.query else {},
         {name.lower(): value for name, value in request.headers.items()},
         request.content,
         f"{url.scheme}://{url.netloc.decode('ascii')}",
