@@ -10,13 +10,14 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from patterns.core.models import MODELS, ModelFacts
+from patterns.fake_api.binding import bonds
 from patterns.fake_api.catalogue import snapshot_of
 from patterns.fake_api.clock import day_of
 from patterns.fake_api.scripting.replies import Reply, ToolUse
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
 from patterns.fake_api.validation.settings import shows_thinking, speed_of, thinks
 from patterns.fake_api.wire.jsons import compact
-from patterns.fake_api.wire.signatures import sign, sign_omitted
+from patterns.fake_api.wire.signatures import bonds_of, sign, sign_omitted
 
 ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _LETTERS: Final = bytes(ord(ALPHABET[n % len(ALPHABET)]) for n in range(256))
@@ -70,6 +71,7 @@ def build(
     tier: str = "standard",
     extras: Mapping[str, Any] = NOTHING,
     at: float = 0.0,
+    sent: Mapping[str, Any] | None = None,
 ) -> Built:
     """The message that answers `body` with `reply`.
 
@@ -81,9 +83,10 @@ def build(
         tier: the service tier.
         extras: further fields of the message.
         at: when, in seconds since 1970; some features end on a day.
+        sent: the body as it came, where blocks that the model cannot use were taken out.
     """
     facts = MODELS[body["model"]]
-    blocks = _blocks(body, reply, message_id, facts)
+    blocks = _blocks(body, reply, message_id, facts, sent or body)
     room = facts.context_tokens - tokens.total
     kept, natural = _within(blocks, body, room)
     stop_reason, stop_sequence = _stop(reply, kept, natural)
@@ -139,7 +142,11 @@ def usage_of(
 
 
 def _blocks(
-    body: Mapping[str, Any], reply: Reply, message_id: str, facts: ModelFacts
+    body: Mapping[str, Any],
+    reply: Reply,
+    message_id: str,
+    facts: ModelFacts,
+    sent: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """The content blocks of a reply, uncut."""
     if body.get("compaction") is not None:
@@ -149,7 +156,7 @@ def _blocks(
         return [dict(block) for block in reply.content]
     blocks: list[dict[str, Any]] = []
     if reply.thinking is not None and thinks(body, facts):
-        signature = sign(reply.thinking)
+        signature = sign(reply.thinking, *bonds(sent))
         blocks.append({"type": "thinking", "thinking": reply.thinking, "signature": signature})
     text = compact(reply.json) if reply.json is not None else reply.text
     if text:
@@ -162,7 +169,7 @@ def _omitted(block: dict[str, Any]) -> dict[str, Any]:
     """A thinking block without its text; others as they are."""
     if block["type"] != "thinking":
         return block
-    return {**block, "thinking": "", "signature": sign_omitted(block["thinking"])}
+    return {**block, "thinking": "", "signature": sign_omitted(block["signature"])}
 
 
 def _call(call: ToolUse, message_id: str, n: int) -> dict[str, Any]:
@@ -214,7 +221,7 @@ def _keep_part(kept: list[dict[str, Any]], block: dict[str, Any], tokens: int) -
     if key in ("text", "thinking") and tokens > 0:
         block[key] = cut_to_tokens(block[key], tokens)
         if key == "thinking":
-            block["signature"] = sign(block[key])
+            block["signature"] = sign(block[key], *bonds_of(block["signature"]))
         kept.append(block)
 
 

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from patterns.fake_api.limits import rfc3339
 
-BINDING: Final = "thinking-binding-controls-2026-08-01"
 COMPACTING: Final = "compact-2026-01-12"
 CONTAINER_SECONDS: Final = 3_600
 
@@ -27,8 +26,6 @@ def extras_of(
     found: dict[str, Any] = {}
     if body.get("context_management") is not None:
         found["context_management"] = {"applied_edits": []}
-    if BINDING in betas:
-        found["input_transformations"] = []
     if _runs_code(body, content or ()):
         found["container"] = {
             "id": _container_id(body.get("container")),

@@ -13,6 +13,7 @@ from patterns.fake_api.build import make_id
 from patterns.fake_api.catalogue import limit_of
 from patterns.fake_api.limits import rfc3339
 from patterns.fake_api.validation.media import media_of
+from patterns.fake_api.validation.turns import blocks_of
 from patterns.fake_api.wire.answers import json_answer
 from patterns.fake_api.wire.errors import APIError, bad
 from patterns.fake_api.wire.http import Answer, Request
@@ -141,8 +142,12 @@ def _uploaded(request: Request) -> tuple[str, str, int]:
 
 
 def _named(body: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """The files that a request's images and documents name."""
+    """The files that a request's images, documents and uploads to a container name."""
     for path, block in media_of(body):
         source = block.get("source")
         if isinstance(source, Mapping) and source.get("type") == "file":
             yield path, source["file_id"], block["type"]
+    for n, message in enumerate(body["messages"]):
+        for m, block in enumerate(blocks_of(message)):
+            if block["type"] == "container_upload":
+                yield f"messages.{n}.content.{m}", block["file_id"], block["type"]

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from patterns.core.models import ModelFacts
+from patterns.core.models import MODELS, ModelFacts
+from patterns.fake_api.binding import CONTROLS, bound
 from patterns.fake_api.build import Built, Input, build, make_id
 from patterns.fake_api.cache import Plan, PromptCache
 from patterns.fake_api.extras import COMPACTING, extras_of, iterations_of
@@ -59,11 +60,13 @@ class Messages:
             body, now=call.at, betas=call.betas, place="count_tokens", version=call.version
         )
         self._files.check(body, call.workspace)
-        return json_answer({"input_tokens": input_tokens(body)})
+        read, _dropped = bound(body, MODELS[body["model"]], call.betas)
+        return json_answer({"input_tokens": input_tokens(read)})
 
     def create(self, call: Call, _: str) -> Answer:
         """A message, in one piece or as a stream."""
-        body, facts = self._checked(call)
+        sent, facts = self._checked(call)
+        body, dropped = bound(sent, facts, call.betas)
         plan = self._plan(call, body, facts.min_cacheable_tokens)
         tokens = Input(input_tokens(body)) if plan is None else plan.tokens
         check_window(tokens.total, facts)
@@ -72,7 +75,9 @@ class Messages:
         reply, name = self._chooser.choose(see(call.request.path, body, call.digest))
         if isinstance(reply, Error):
             return self._scripted_error(reply, name, call)
-        built = self._build(call, body, reply, tokens, plan)
+        built = self._build(call, sent, body, reply, tokens, plan)
+        if CONTROLS in call.betas:
+            built.message["input_transformations"] = dropped
         timing = self._timing(call, reply, tokens, built)
         if plan is not None:
             self._cache.store(plan, call.at, call.at + timing.first)
@@ -93,16 +98,22 @@ class Messages:
         return body, facts
 
     def _build(
-        self, call: Call, body: Mapping[str, Any], reply: Reply, tokens: Input, plan: Plan | None
+        self,
+        call: Call,
+        sent: Mapping[str, Any],
+        body: Mapping[str, Any],
+        reply: Reply,
+        tokens: Input,
+        plan: Plan | None,
     ) -> Built:
         message_id = make_id("msg", self._seed, call.digest, call.ordinal)
         extras = extras_of(body, call.betas, reply.content, call.at)
         if "diagnostics" in body:
             extras["diagnostics"] = self._diagnose(call, body, plan, message_id)
-        built = build(body, reply, message_id, tokens, extras=extras, at=call.at)
+        built = build(body, reply, message_id, tokens, extras=extras, at=call.at, sent=sent)
         if COMPACTING in call.betas:
             built.message["usage"]["iterations"] = iterations_of(built.message["usage"])
-        self._threads.hold(body, call.workspace, built.message)
+        self._threads.hold(sent, call.workspace, built.message)
         return built
 
     def _plan(self, call: Call, body: Mapping[str, Any], minimum: int) -> Plan | None:

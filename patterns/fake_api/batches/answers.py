@@ -5,6 +5,7 @@ from hashlib import blake2b
 from typing import Any, TypeAlias
 
 from patterns.fake_api.batches.requests import check_batched
+from patterns.fake_api.binding import bound
 from patterns.fake_api.build import Input, build, make_id
 from patterns.fake_api.cache import Plan, PromptCache
 from patterns.fake_api.scripting.chooser import Chooser
@@ -46,6 +47,7 @@ class BatchAnswers:
             )
             check_batched(params)
             digest = blake2b(to_bytes(params), digest_size=16).digest()
+            params, _ = bound(params, facts, call.betas, batched=True)
             check_window(input_tokens(params), facts)
             plan = self._plan(call, params, facts.min_cacheable_tokens, n)
             reply, _ = self._chooser.find(see(BATCHES, params, digest))

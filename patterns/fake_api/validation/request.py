@@ -7,7 +7,7 @@ images and documents (`media`), and features with rules of their own (`features`
 raises the 400 (or 404) that the API documents, with the path of the field at fault in front.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final, Literal
 
@@ -83,9 +83,18 @@ def check_request(
         check_results(body)
         check_media(body, facts)
         check_features(body, facts, betas)
+        for each in _named_fallbacks(body):
+            direct = {**body, **each}
+            check_model_rules(direct, MODELS[each["model"]], betas=betas, on=today)
     if body.get("max_tokens") == 0 or output_format(body) is not None:
         _check_together(body, facts)
     return facts
+
+
+def _named_fallbacks(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Fallbacks by name: the request has to be one that each of them would take directly."""
+    fallbacks = body.get("fallbacks")
+    return fallbacks if isinstance(fallbacks, list) else ()
 
 
 def is_plain(body: Mapping[str, Any]) -> bool:

@@ -6,8 +6,10 @@ web-search-tool, server-tools, strict-tool-use} of August 2026, and issues that 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
+
+from anthropic.types import BrowserToolsetConfigsParam, ComputerToolsetConfigsParam
 
 from patterns.fake_api.validation.json_schema import faults, misfit
 from patterns.fake_api.validation.schemas import check_complexity, check_schema, circular
@@ -20,6 +22,11 @@ PROPERTY_KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}\Z")
 TOP_LEVEL: Final = ("oneOf", "allOf", "anyOf")
 """Not taken at the top level of an input schema; deeper down they are."""
 CODE: Final = "code_execution"
+MEMBERS: Final[Mapping[Any, Iterable[str]]] = {
+    "computer_toolset_20260801": ComputerToolsetConfigsParam.__annotations__,
+    "browser_toolset_20260801": BrowserToolsetConfigsParam.__annotations__,
+}
+"""The member tools of a toolset."""
 SCHEME: Final = re.compile(r"[a-z]+://", re.IGNORECASE)
 
 
@@ -80,12 +87,23 @@ def _check_common(path: str, tool: Tool) -> None:
                 raise bad(f"{path}.{key}", f"{domain!r} has a scheme; use the bare domain")
             if "*" in domain.partition("/")[0]:
                 raise bad(f"{path}.{key}", f"{domain!r}: `*` may stand in the path, not the domain")
-    if tool.get("defer_loading") and tool.get("cache_control"):
+    if len(_deferrals(tool)) > 1:
+        raise bad(f"{path}.configs", "defer_loading must be the same on every enabled member")
+    if _deferrals(tool) == {True} and tool.get("cache_control"):
         raise bad(f"{path}.cache_control", "a tool with defer_loading cannot be a breakpoint")
 
 
+def _deferrals(tool: Tool) -> set[bool]:
+    """Whether a tool is loaded later; a toolset may say so of each member."""
+    members = MEMBERS.get(tool.get("type"))
+    if members is None:
+        return {bool(tool.get("defer_loading"))}
+    configs = [(tool.get("configs") or {}).get(member) or {} for member in members]
+    return {bool(c.get("defer_loading")) for c in configs if c.get("enabled") is not False}
+
+
 def _check_deferred(tools: Sequence[Tool]) -> None:
-    if tools and all(tool.get("defer_loading") for tool in tools):
+    if tools and all(_deferrals(tool) == {True} for tool in tools):
         raise APIError(
             400,
             "At least one tool must have defer_loading=false. All tools cannot be deferred.",

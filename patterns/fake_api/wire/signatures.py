@@ -1,25 +1,36 @@
-"""Signatures of thinking blocks: made from the text, and checked when the block comes back."""
+"""Signatures of thinking: made from the text and from what it is bound to, checked on return.
+
+`fake` (or `omit`, where the text is left out), the digest of the text, and `.`-separated what the
+block is bound to (`patterns.fake_api.binding`). Signatures of others are taken as they are.
+"""
 
 from hashlib import blake2b
 from typing import Final
 
 MARK: Final = "fake"
-"""How our signatures begin; others, from the real API, are taken as they are."""
-
+"""How our signatures begin."""
 OMITTED: Final = "omit"
 """How those of blocks without text begin."""
 
 
-def sign(thinking: str) -> str:
+def sign(thinking: str, *bonds: str) -> str:
     """The signature of a thinking block."""
-    return MARK + blake2b(thinking.encode("utf-8", "replace"), digest_size=24).hexdigest()
+    digest = blake2b(thinking.encode("utf-8", "replace"), digest_size=24).hexdigest()
+    return ".".join((MARK + digest, *bonds))
 
 
-def sign_omitted(thinking: str) -> str:
-    """The signature of a thinking block without text; what is put there is ignored."""
-    return OMITTED + blake2b(thinking.encode("utf-8", "replace"), digest_size=24).hexdigest()
+def sign_omitted(signature: str) -> str:
+    """The signature of the same block without its text; what is put there is ignored."""
+    return OMITTED + signature.removeprefix(MARK)
+
+
+def bonds_of(signature: str) -> list[str]:
+    """What a block of ours is bound to; nothing for those of others."""
+    if not signature.startswith((MARK, OMITTED)):
+        return []
+    return signature.split(".")[1:]
 
 
 def is_changed(thinking: str, signature: str) -> bool:
     """Whether a block of ours comes back with another text."""
-    return signature.startswith(MARK) and signature != sign(thinking)
+    return signature.startswith(MARK) and signature != sign(thinking, *bonds_of(signature))
