@@ -206,3 +206,36 @@ def test_what_does_not_fit_is_told_with_the_value() -> None:
 def test_a_choice_that_does_not_fit_is_named(value: Any, schema: Any, words: str) -> None:
     """With the keyword that refuses it."""
     assert words in (misfit(value, schema, schema, 0) or "")
+
+
+KEYWORDS = [
+    "type", "required", "enum", "const", "properties", "patternProperties", "$defs",
+    "definitions", "dependentSchemas", "dependentRequired", "allOf", "anyOf", "oneOf",
+    "prefixItems", "items", "contains", "additionalProperties", "propertyNames", "not", "if",
+    "then", "else", "unevaluatedItems", "minLength", "maxItems", "minProperties", "minContains",
+    "minimum", "exclusiveMaximum", "multipleOf", "$comment", "title", "description", "format",
+    "pattern", "uniqueItems", "deprecated", "readOnly", "default", "examples",
+    "contentEncoding", "contentMediaType", "contentSchema", "x-own",
+]  # fmt: skip
+GIVEN: list[Any] = [
+    None, True, False, 0, 1, -1, 1.5, 2.0, "a", "", "string", "(", [], ["a"], ["a", "a"],
+    ["string", "null"], ["string", "string"], [1], [{}], [True], {}, {"a": {}}, {"a": True},
+    {"a": 1}, {"a": ["b"]}, {"a": ["b", "b"]}, {"(": {}}, {"type": "x"}, {"type": "string"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("keyword", KEYWORDS)
+def test_what_is_a_schema_is_what_jsonschema_says(keyword: str) -> None:
+    """Every keyword with values of every kind, at the top and further in."""
+    for value in GIVEN:
+        for schema in ({keyword: value}, {"properties": {"p": {keyword: value}}}):
+            assert (not list(faults(schema))) == is_schema(schema), schema
+
+
+def is_schema(value: Any) -> bool:
+    """Whether the package takes it, patterns compiled."""
+    try:
+        VALIDATOR.check_schema(value)
+    except jsonschema.SchemaError:
+        return False
+    return True

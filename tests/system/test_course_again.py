@@ -44,7 +44,7 @@ def test_a_chapter_runs_whole_after_a_restart_in_its_middle(chapter: Chapter) ->
     assert compared(chapter, begun).items() <= compared(chapter, whole).items()
 
 
-@pytest.mark.stage
+@pytest.mark.soak
 @by_chapter
 def test_every_prefix_runs_after_a_restart(chapter: Chapter) -> None:
     """One kernel a cell."""

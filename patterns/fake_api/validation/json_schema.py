@@ -22,7 +22,7 @@ TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
 }
 SCHEMAS: Final = (
     "items", "contains", "additionalProperties", "propertyNames", "not", "if", "then", "else",
-    "unevaluatedItems", "unevaluatedProperties",
+    "unevaluatedItems", "unevaluatedProperties", "contentSchema",
 )  # fmt: skip
 """Keywords whose value is a schema."""
 NAMED_SCHEMAS: Final = (
@@ -38,7 +38,10 @@ SIZES: Final = (
     "minContains", "maxContains",
 )  # fmt: skip
 NUMBERS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-TEXTS: Final = ("$ref", "$id", "$schema", "$anchor", "title", "description", "format", "pattern")
+TEXTS: Final = (
+    "$ref", "$id", "$schema", "$anchor", "$comment", "title", "description", "format", "pattern",
+    "contentEncoding", "contentMediaType",
+)  # fmt: skip
 FLAGS: Final = ("uniqueItems", "deprecated", "readOnly", "writeOnly")
 
 
@@ -62,6 +65,8 @@ def faults(schema: Any, path: str = "") -> Iterator[str]:
 def _inner_faults(key: str, value: Any, here: str) -> Iterator[str]:
     if key in NAMED_SCHEMAS and isinstance(value, dict):
         for name, part in value.items():
+            if key == "patternProperties" and not _compiles(name):
+                yield f"{here} has the pattern {name!r}"
             yield from faults(part, f"{here}.{name}")
     elif key in LISTED_SCHEMAS and isinstance(value, list) and value:
         for n, part in enumerate(value):
@@ -74,9 +79,11 @@ def _is_well_formed(key: str, value: Any) -> bool:
     """Whether a keyword that holds no schema has a value of its kind."""
     if key == "type":
         names = value if isinstance(value, list) else [value]
-        return bool(names) and all(isinstance(n, str) and n in TYPES for n in names)
+        return bool(names) and _are_names(names) and all(name in TYPES for name in names)
     if key == "required":
-        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+        return _are_names(value)
+    if key == "dependentRequired":
+        return isinstance(value, dict) and all(map(_are_names, value.values()))
     if key in ("enum", "examples"):
         return isinstance(value, list)
     if key in SIZES:
@@ -86,6 +93,15 @@ def _is_well_formed(key: str, value: Any) -> bool:
     if key in FLAGS:
         return isinstance(value, bool)
     return key not in TEXTS or (isinstance(value, str) and (key != "pattern" or _compiles(value)))
+
+
+def _are_names(value: Any) -> bool:
+    """Whether it is a list of strings, none of them twice."""
+    return (
+        isinstance(value, list)
+        and all(isinstance(each, str) for each in value)
+        and len(set(value)) == len(value)
+    )
 
 
 def _compiles(pattern: str) -> bool:
