@@ -119,7 +119,22 @@ def answer(ids, lines):
 
 IDS: Final = (
     *("T-17", "t-17", "T-71", "T 17", "T/17", "T_17", "T-17 ", "17", "017", "T.17"),
-    *("Tee-Ä", "Tee-A", "茶-1", "茶-2", "'", '"', "=", "==", "\n", "c-204@example.com"),
+    *(
+        "Tee-Ä",
+        "Tee-A",
+        "茶-1",
+        "茶-2",
+        "T-17茶",
+        "T-17茶茶",
+        "Café",
+        "Cafe\u0301",
+        "'",
+        '"',
+        "=",
+        "==",
+        "\n",
+        "c-204@example.com",
+    ),
     *("x" * 64, "x" * 65, "x" * 99 + "a", "x" * 99 + "b", "ü" * 100),
     *("plumless", "buckeroo"),  # equal by CRC-32
     *("T-22308", "T-71269", "T-100281", "T-130577", "T-37000", "T-113502"),  # by 32 bits of a hash
@@ -220,6 +235,17 @@ def answer(ticket):
         "    return readable + '-' + hashlib.sha1(ticket['id'].encode()).hexdigest()\n",
     ),
     wrong=(
+        Wrong(
+            "from hashlib import sha256\n"
+            "answer = lambda t: sha256(t['id'].encode('ascii', 'ignore')).hexdigest()\n",
+            "both become",
+        ),
+        Wrong(
+            "from hashlib import sha256\n"
+            "from unicodedata import normalize\n"
+            "answer = lambda t: sha256(normalize('NFC', t['id']).encode()).hexdigest()\n",
+            "both become",
+        ),
         Wrong("answer = lambda ticket: ticket['id']\n", "1 to 64 of a-z"),
         Wrong(
             "import re\nanswer = lambda t: re.sub('[^a-zA-Z0-9_-]', '_', t['id'])[:64]\n",

@@ -55,7 +55,10 @@ async def _looked(answer: Any) -> str:
             work = begun(answer, session, tea)
             if work is None:
                 return "a session is awaited: write `async def look(session, tea)`."
+            before = len(session.history)
             found = await work
+            if (asked := len(session.history) - before) != 1:
+                return f"one call of `stock` is enough; yours makes {asked}."
             if found is None or isinstance(found, bool) or found != grams:
                 return f"there are {grams} g of {tea} on the shelf, and it gives {found!r}."
         for tea in ("earl grey", "Assam"):
@@ -141,6 +144,12 @@ LOOK_WRONG: Final = (
         "nobody looked",
     ),
     Wrong(LOOK_SOLUTION.replace('["grams"]', ""), "500 g of assam"),
+    Wrong(
+        LOOK_SOLUTION.replace(
+            "    if", '    result = await session.call_tool("stock", {"tea": tea})\n    if'
+        ),
+        "yours makes 2",
+    ),
     Wrong(
         LOOK_SOLUTION.replace('"stock", {"tea": tea}', '"order", {"tea": tea, "grams": 1}'),
         "gives 1",
@@ -395,7 +404,7 @@ INSIST_WRONG: Final = (
 # ── 4  A till with a limit ────────────────────────────────────────────────────────────────────
 
 
-OTHERS: Final = ("gift", "order_by_phone", "stock_up", "")
+OTHERS: Final = ("gift", "order_by_phone", "stock_up", "brew", "cancel_order", "")
 """What a till of this kind leaves to a person."""
 
 
@@ -563,6 +572,7 @@ TILL_WRONG: Final = (
     Wrong(
         TILL_SOLUTION.replace('!= "order"', 'not in {"order", "gift"}'), "gift 1 g: this must not"
     ),
+    Wrong(TILL_SOLUTION.replace('== "stock"', 'in {"stock", "brew"}'), "brew 1 g: this must not"),
     Wrong(
         TILL_SOLUTION.replace('request.tool != "order"', 'not request.tool.startswith("order")'),
         "order_by_phone 1 g: this must not",

@@ -11,6 +11,7 @@ import json
 import random
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -402,11 +403,25 @@ NEEDS: Final[Mapping[str, set[str]]] = {
     "draft": {"order", "handbook"},
     "check": {"draft"},
 }
+LETTERS: Final = (
+    "Where is my oolong?",
+    "Is <b>1 < 2</b> & so on?",
+    "Zwei Dosen, bitte.\nDanke",
+    "I ordered on Monday, and on Friday again. " * 60 + "Please cancel ONE of them.",
+)
+
+
+def _written(text: str) -> Iterator[str]:
+    """A text as it is, and as people escape it."""
+    yield text
+    yield from (html.escape(text, quote=quote) for quote in (True, False))
+    yield from (json.dumps(text, ensure_ascii=plain)[1:-1] for plain in (True, False))
+    yield repr(text)[1:-1]
 
 
 def grade_plan_of(answer: Any) -> Grade:
     """`answer(ticket)` is a plan of four tasks that wait for what they need, and nothing else."""
-    for text in ("Where is my oolong?", "Is <b>1 < 2</b> & so on?", "Zwei Dosen, bitte.\nDanke"):
+    for text in LETTERS:
         plan = answer({"id": "T-17", "customer": "c-204", "text": text})
         if not isinstance(plan, Plan):
             return not_yet(f"return a Plan; yours is a {type(plan).__name__}")
@@ -422,9 +437,9 @@ def grade_plan_of(answer: Any) -> Grade:
                 return not_yet(f"any agent may take {name}; it asks for {', '.join(task.needs)}")
             if not task.prompt.strip():
                 return not_yet(f"{name} has no prompt: what should the agent do?")
-            seen = text in task.prompt or html.escape(text, quote=False) in task.prompt
-            if name != "check" and not (seen or html.escape(text) in task.prompt):
-                return not_yet(f"the prompt of {name} lacks the text {text!r}")
+            if name != "check" and not any(form in task.prompt for form in _written(text)):
+                said = textwrap.shorten(text, 60, placeholder=" … (a long letter)")
+                return not_yet(f"the prompt of {name} lacks the text {said!r}")
     return SOLVED
 
 
@@ -464,6 +479,18 @@ def plan_of(ticket):
 answer = plan_of""",
     grade=grade_plan_of,
     right=(
+        """\
+import json
+from patterns.agents.plan import Plan, Task
+
+def answer(ticket):
+    asked = "The customer writes: " + json.dumps(ticket["text"])
+    return Plan([
+        Task("order", "Which order is it? " + asked),
+        Task("handbook", "Which rules apply? " + asked),
+        Task("draft", "Write an answer. " + asked, depends_on=["order", "handbook"]),
+        Task("check", "Look the draft over.", depends_on=["draft"]),
+    ])""",
         TASKS
         + """\
 answer = lambda t: Plan([Task("check", "Check it.", depends_on=["draft"]),
@@ -522,6 +549,12 @@ def answer(ticket):
             "lacks the text",
         ),
         Wrong(
+            TASKS + "w = {'order': (), 'handbook': (), 'draft': ('order', 'handbook'),"
+            " 'check': ('draft',)}\n"
+            "answer = lambda t: Plan(tuple(Task(n, t['text'][:80], depends_on=w[n]) for n in w))",
+            "a long letter",
+        ),
+        Wrong(
             TASKS + "w = {'order': ('check',), 'handbook': (), 'draft': ('order', 'handbook'),"
             " 'check': ('draft',)}\n"
             "answer = lambda t: Plan(tuple(Task(n, t['text'], depends_on=w[n]) for n in w))",
@@ -533,7 +566,7 @@ def answer(ticket):
 
 def grade_key(answer: Any) -> Grade:
     """A key that is the same for a repeated call and different for every other."""
-    names = ("run-1", "run-2", "run", "run1", "invoice", "1-invoice", "1", "11", "reminder")
+    names = ("run-1", "run-2", "run", "run1", "invoice", "1-invoice", "1", "11", "Run-1", "Invoice")
     seen: dict[str, tuple[str, str]] = {}
     for run, task in product(names, names):
         key = answer(Context(run, task, 1, {}))
@@ -546,6 +579,8 @@ def grade_key(answer: Any) -> Grade:
                 return not_yet("another process hashes text to another number: sent twice")
         if other := seen.get(key):
             lacks = "run" if other[1] == task else "task" if other[0] == run else "border"
+            if [each.lower() for each in other] == [run.lower(), task.lower()]:
+                lacks = "difference between A and a"
             return not_yet(
                 f"run {run!r} task {task!r} has the key of run {other[0]!r} task {other[1]!r}, "
                 f"{key!r}: it lacks the {lacks}"
@@ -596,6 +631,7 @@ def answer(context):
         Wrong("answer = lambda c: str(hash((c.run_id, c.task_id)))", "another process"),
         Wrong("import uuid\nanswer = lambda c: str(uuid.uuid4())", "second attempt"),
         Wrong("answer = lambda c: (c.run_id, c.task_id)", "takes text"),
+        Wrong("answer = lambda c: f'{c.run_id}:{c.task_id}'.lower()", "between A and a"),
     ),
 )
 

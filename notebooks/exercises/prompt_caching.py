@@ -161,6 +161,8 @@ GAPS: Final[tuple[tuple[list[int], str], ...]] = (
     ([1_200], "two uses do not pay for a write of an hour, three do"),
     ([1_200] * 2, "two uses do not pay for a write of an hour, three do"),
     ([10, 7_200, 10, 7_200, 10], "half of the calls hit: that pays for 5m, not for 1h"),
+    ([300] * 9, "after exactly 5 minutes a 5-minute entry is gone"),
+    ([3_600] * 9, "after exactly an hour nothing is left: every call would be a write"),
     ([30] * 30 + [1_000], "one rewrite at 5m is dearer than what an hour's write costs more"),
 )
 """Seconds between calls, and what decides."""
@@ -260,6 +262,16 @@ answer = lambda gaps: min(
 )""",
     ),
     wrong=(
+        Wrong(
+            """answer = lambda gaps: min(
+    (None, "5m", "1h"),
+    key=lambda ttl: len(gaps) + 1 if ttl is None else sum(
+        {"5m": 1.25, "1h": 2}[ttl] if gap > {"5m": 300, "1h": 3600}[ttl] else 0.05
+        for gap in [10**9] + gaps
+    ),
+)""",
+            "after exactly",
+        ),
         Wrong("def answer(gaps):\n    return '1h'", "5m hits as often"),
         Wrong("def answer(gaps):\n    return '5m'", "20 minutes later"),
         Wrong(

@@ -510,6 +510,7 @@ WANTED: Final = (
     (0.6, 3, 0.9, "with more than one wrong answer an even number can be enough"),
     (0.55, 1, 0.65, "15 samples are allowed"),
     (0.7, 2, 0.5, "one sample is enough there"),
+    (0.5, 1, 0.5, "at least the target: exactly as much is enough"),
     (0.5, 5, 0.8, "find the fewest"),
     (0.3, 5, 0.35, "three votes are worse than one here, and more are better again: go on"),
 )
@@ -594,6 +595,13 @@ def answer(p, wrong, target):
             return n""",
     ),
     wrong=(
+        Wrong(
+            """from patterns.quality.odds import plurality_accuracy
+
+def answer(p, wrong, target):
+    return next((n for n in range(1, 16) if plurality_accuracy(p, n, wrong) > target), None)""",
+            "exactly as much is enough",
+        ),
         Wrong("def answer(p, wrong, target):\n    return 9", "gives 9, not 11"),
         Wrong(
             """from patterns.quality.odds import plurality_accuracy

@@ -458,6 +458,7 @@ def _days() -> Iterator[list[tuple[str, Usage]]]:
     yield [(SONNET, plain), (UNKNOWN, plain), (HAIKU, cached)]
     yield [(UNKNOWN, plain), (UNKNOWN, cached)]
     yield []
+    yield [(SONNET, Usage(input_tokens=0, output_tokens=0)), (SONNET, plain)]  # free, and priced
     draws = random.Random(3)
     for _ in range(20):
         usage = Usage(input_tokens=draws.randint(1, 150_000), output_tokens=draws.randint(1, 999))
@@ -557,6 +558,11 @@ answer = lambda calls: reduce(add, calls, (0, 0))""",
             PRICED + "answer = lambda calls: (sum(cost_usd(*c) or 0 for c in calls),"
             " len({m for m, u in calls if cost_usd(m, u) is None}))",
             "1 without a price, expected 2",
+        ),
+        Wrong(
+            PRICED + "answer = lambda calls: (sum(cost_usd(*c) or 0 for c in calls),"
+            " sum(not cost_usd(*c) for c in calls))",
+            "1 without a price, expected 0",
         ),
         Wrong(
             "from decimal import Decimal\nanswer = lambda calls: (sum("
