@@ -61,7 +61,9 @@ $(VENV)/.ready: requirements.lock
 		--excludes $(VENV)/excluded.txt -r requirements.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@mkdir -p "$(VAR)" $(VENV)/share/jupyter/lab/settings
-	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
+	@printf '{%s,\n %s}\n' \
+		'"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}' \
+		'"@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineWrap": true}}' \
 		> $(VENV)/share/jupyter/lab/settings/overrides.json
 	@printf '%s\n' "$(HERE)" > $@
 
