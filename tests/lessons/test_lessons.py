@@ -1,5 +1,6 @@
 """What makes a chapter a lesson: predictions, true minutes, terms explained, numbers bound."""
 
+import ast
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -27,6 +28,20 @@ def test_a_prediction_is_asked_before_its_answer_is_seen(chapter: Chapter) -> No
     asked = list(predictions(chapter))
     assert len(asked) >= 3
     assert [cell.source for cell in asked if not cell.folded] == []
+
+
+@chapter
+def test_the_cell_does_not_tell_what_it_asks(chapter: Chapter) -> None:
+    """Comments on guesses and reasons stand in `WHY` of the chapter's views, out of sight."""
+    told = [
+        ast.unparse(keyword.value)
+        for cell in predictions(chapter)
+        for call in ast.walk(ast.parse(cell.source))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("reveal")
+        for keyword in call.keywords
+        if keyword.arg in {"why", "wrong"} and isinstance(keyword.value, ast.Constant | ast.Dict)
+    ]
+    assert told == []
 
 
 @chapter

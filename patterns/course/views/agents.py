@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,38 @@ from patterns.fake_api.clock import VirtualClock
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "eager": {
+        "wrong": {2: "That is only claims.", 5: "The forecast starts at 5 s, not at 14 s."},
+    },
+    "cost": {
+        "wrong": {"scout": "One call, on the smallest model.", "analyst": "Look at the models."},
+        "why": (
+            "Calls times tokens times the price of the model: the lawyer runs on the largest one."
+        ),
+    },
+    "blocked": {
+        "wrong": {14: "That is what round robin gets.", 7: "Half as many would still be too many."},
+    },
+    "refused": {
+        "wrong": {
+            "the lawyer again": "A refusal comes again.",
+            "nobody": "Another model may do it.",
+        },
+        "why": (
+            "One that all refuse is quarantined; what waits for it is skipped, and nothing else."
+        ),
+    },
+    "resumed": {
+        "wrong": {
+            4: "Four may run at once; three of them had ended.",
+            8: "Recorded results are kept.",
+        },
+        "why": "Only what was under way runs again.",
+    },
+}
+"""What a prediction is told, kept away from the cell that asks for it."""
 
 
 HATCHES: Final = ("", "///", "...", "xxx")
@@ -61,7 +94,7 @@ def plan_table(plan: Plan) -> Table:
             task.id,
             ", ".join(sorted(task.needs)),
             ", ".join(task.depends_on) or "–",
-            task.prompt[:46],
+            textwrap.shorten(task.prompt, 48, placeholder=" …"),
         )
         for task in plan
     ]

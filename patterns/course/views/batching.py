@@ -7,7 +7,7 @@ buckets, no model's answer is in them.
 import asyncio
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -25,6 +25,40 @@ from patterns.core.models import SONNET
 from patterns.core.pricing import Tokens
 from patterns.course.views import INK, MUTED, PALETTE, Table, figure, knobs, show
 from patterns.fake_api import Entry, FakeAPI, Latency, RateLimits, Replies, VirtualClock
+
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "late": {
+        "wrong": {"at once": "The batch was made without a word: parameters are read later."},
+        "why": ('The loop prints "Request errored" and drops the reason, which is in the result.'),
+    },
+    "bar": {
+        "why": ("The bar stands still and then jumps. What moves is the time until expires_at."),
+    },
+    "order": {
+        "why": "In an order of their own; the mistake does nothing to the others.",
+    },
+    "outcomes": {
+        "why": "You pay for what succeeded, and nothing else.",
+    },
+    "crash": {
+        "wrong": {
+            "send it again": "You may pay twice.",
+            "do not send it": "You may lose 100 answers.",
+        },
+    },
+    "minutes": {
+        "wrong": {3: "The bucket is full at first."},
+        "why": "60 calls are in the bucket, the other 120 come in at 60 a minute.",
+    },
+    "choice": {
+        "wrong": {
+            "batch": (
+                "It costs half and usually makes it, but nothing is promised before 24 hours."
+            )
+        },
+    },
+}
+"""What a prediction is told, kept away from the cell that asks for it."""
 
 LENGTHS: Final = (40, 120, 200, 400, 640)
 """Output tokens of the answers, drawn at random."""

@@ -19,6 +19,56 @@ from patterns.core.fan_out import Outcome
 from patterns.core.models import FABLE, HAIKU, OPUS, SONNET
 from patterns.course.views import INK, MUTED, PALETTE, SOFT, Table, figure, knobs, show
 
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "short": {
+        "wrong": {"hit": "It is marked, and marked twice the same; that is not enough."},
+        "why": (
+            "Four zeros, no error, no warning: the prompt is too short, and is processed uncached."
+        ),
+    },
+    "second": {
+        "wrong": {
+            "handbook": "The handbook is what was kept.",
+            "all": "The first call wrote, the second read.",
+        },
+        "why": ("input_tokens is only what stands behind the last breakpoint that was found."),
+    },
+    "behind": {
+        "wrong": {"writes": "The question is new, but it stands behind the breakpoint."},
+        "why": "The bytes up to the breakpoint are those of the first call by hand.",
+    },
+    "automatic": {
+        "wrong": {
+            "less": (
+                "The breakpoint stands behind the question, and that prefix never comes back."
+            ),
+            "the same": "Each call writes, and a write costs more than plain input.",
+        },
+        "why": "One explicit breakpoint in front of the question costs a twentieth.",
+    },
+    "together": {
+        "wrong": {"cheaper": ("It would be, if the first had answered before the others start.")},
+        "why": "All eight wrote: nobody could read yet.",
+    },
+    "failed": {
+        "wrong": {
+            3: "A question without an answer is not kept.",
+            4: "The second one was never answered.",
+        },
+        "why": "One question and its answer.",
+    },
+    "gap": {
+        "wrong": {
+            "at 300 s": "Only if every gap were the same.",
+            "above 300 s": (
+                "The dearer write is paid once, and each long gap rewrites the whole prefix."
+            ),
+        },
+        "why": "Most gaps are short, but one in thirty is longer than five minutes.",
+    },
+}
+"""What a prediction is told, kept away from the cell that asks for it."""
+
 COLOURS: Final[Mapping[TTL, str]] = {"5m": PALETTE[0], "1h": PALETTE[1]}
 DASHES: Final[Mapping[TTL, str]] = {"5m": "-", "1h": "--"}
 MARKERS: Final[Mapping[TTL, str]] = {"5m": "o", "1h": "s"}

@@ -108,6 +108,21 @@ def diagram(
         look = {"arrowstyle": "-|>", "color": SOFT, "shrinkA": 2, "shrinkB": 3, "linewidth": 1.4}
         axis.annotate("", (x1, -y1), (x0, -y0), zorder=1, arrowprops=look | ends)
         if label:
-            middle = (x0 + x1) / 2, -(y0 + y1) / 2 + 0.1
-            axis.text(*middle, label[0], ha="center", va="bottom", fontsize=9, color=SOFT)
+            look = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+            where = _between(drawn[start], drawn[end])
+            axis.text(*where, label[0], ha="center", va="center", fontsize=9, color=SOFT, bbox=look)
     return picture(fig, alt)
+
+
+def _between(start: Any, end: Any) -> tuple[float, float]:
+    """The middle of what is seen of an arrow: from the edge of one box to that of the other."""
+    ends = []
+    for this, other in ((start, end), (end, start)):
+        (x, y), (to_x, to_y) = this.get_position(), other.get_position()
+        box = this.get_bbox_patch().get_window_extent().transformed(this.axes.transData.inverted())
+        sides = [box.width / 2 / abs(to_x - x)] if to_x != x else []
+        sides += [box.height / 2 / abs(to_y - y)] if to_y != y else []
+        part = min(sides)
+        ends.append((x + part * (to_x - x), y + part * (to_y - y)))
+    (x0, y0), (x1, y1) = ends
+    return (x0 + x1) / 2, (y0 + y1) / 2

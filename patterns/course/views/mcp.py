@@ -23,6 +23,46 @@ from patterns.course.views import (
 from patterns.mcp_session import Connect, RetryPolicy, ToolCall, ToolSession
 from patterns.mcp_session.events import ToolRun
 
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "loop": {
+        "wrong": {
+            0: "A timeout ends your waiting, not the sale.",
+            1: "For the shop each try is an order.",
+        },
+        "why": ("A timeout does not say that nothing happened. It says that you do not know."),
+    },
+    "ways": {
+        "why": "Only the protocol differs. What you write on top of it is the same.",
+    },
+    "repeat": {
+        "why": "The default is once. Permission is given by name, or by a rule.",
+    },
+    "session": {
+        "wrong": {
+            0: "The shop had booked before the time was up.",
+            3: "The session asks once by default.",
+        },
+        "why": "The error says what is unknown.",
+    },
+    "death": {
+        "wrong": {"an error": "The session starts a new process for the next call."},
+    },
+    "schema": {
+        "why": "The other one is listed with its reason.",
+    },
+    "result": {
+        "wrong": {
+            1: "The file and the structure are kept.",
+            2: "The file and the structure are both kept.",
+        },
+        "why": (
+            "A file with text becomes a document, and a structure that no text "
+            "repeats becomes a text."
+        ),
+    },
+}
+"""What a prediction is told, kept away from the cell that asks for it."""
+
 OUTAGES: Final = (0.2, 1.0, 5.0, 10.0)
 """Seconds for which a server is away in the table of retries."""
 

@@ -234,6 +234,8 @@ def _last_day(steps: Sequence[Step], hour: int) -> None:
     left.bar(hours, [step.calls for step in shown], color=PALETTE[1], width=0.9)
     left.bar(hours, bad, color=PALETTE[0], width=0.9)
     left.set_ylabel("calls, and failed ones")
+    for axis in (left, right):
+        axis.set_xlabel("hours before")
     right.bar(hours, [float(step.cost_usd) for step in shown], color=PALETTE[1], width=0.9)
     right.set_ylabel("US dollars an hour")
     show(fig, f"{sum(step.calls for step in shown)} calls, {sum(bad)} failed.", source=SYNTHETIC)

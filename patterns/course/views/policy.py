@@ -6,7 +6,7 @@ Bucket levels are computed on a clock of their own; no model's answer is in them
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from anthropic import Anthropic, AsyncAnthropic
 
@@ -15,6 +15,57 @@ from patterns.course.views.lesson import diagram
 from patterns.policy.budgets import Charge
 from patterns.policy.guard import Guard
 from patterns.policy.rate_limit import Cost, Limits, MemoryStore
+
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "objection": {
+        "wrong": {
+            "the user id": "That is wrong as well, but the API does not get so far.",
+            "the audit id": "That is wrong as well, but the API does not get so far.",
+        },
+    },
+    "hash": {
+        "wrong": {"nobody": "A hash cannot be undone, but it can be tried."},
+        "why": ("Whoever has the list can hash it. Without the key, nobody can make these names."),
+    },
+    "rules": {
+        "wrong": {
+            2: "A rule that is silent about tools allows none.",
+            3: "Text is no number, whatever it says.",
+        },
+        "why": "What no rule names is denied, and so is what cannot be read.",
+    },
+    "redacted": {
+        "wrong": {"the card": "Spaces do not hide it.", "the address": "An address has a shape."},
+        "why": (
+            "A name has none. With patterns alone the recall on names, streets "
+            "and companies is zero."
+        ),
+    },
+    "vault": {
+        "wrong": {"[EMAIL_1]": ("That is what the model wrote. The middleware stands in between.")},
+        "why": "What the model may do with the placeholder, it may do with the value.",
+    },
+    "phrases": {
+        "wrong": {1: "Look for the phrase: it is in none of them."},
+        "why": "The phrases are a tripwire for noise, and no wall against an attacker.",
+    },
+    "log": {
+        "wrong": {
+            "yes": ("What is left is a log that ends there, and each of its rows is genuine.")
+        },
+    },
+    "charged": {
+        "wrong": {2: "Two attempts, one call."},
+        "why": (
+            "Attempts of a call share its idempotency key: one charge, one row, each failure noted."
+        ),
+    },
+    "settled": {
+        "wrong": {1: "3,000 tokens a call were never used."},
+        "why": "Not four: while it runs, each call still holds all that it reserved.",
+    },
+}
+"""What a prediction is told, kept away from the cell that asks for it."""
 
 
 def chain_diagram(client: Anthropic | AsyncAnthropic) -> Any:

@@ -25,6 +25,59 @@ from patterns.quality.prices import cost_of
 from patterns.quality.refinement import Refinement
 from patterns.quality.study import Gain, Strategy
 
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "strings": {
+        "wrong": {
+            "Paris": ("Three say so, in three spellings: to a Counter these are three answers.")
+        },
+        "why": "Two equal strings beat three spellings.",
+    },
+    "draws": {
+        "wrong": {1: "Equal requests, unequal draws.", 5: "Then no answer would be worth a vote."},
+        "why": ("Each call draws anew. Whoever asks once gets one of them, and cannot tell which."),
+    },
+    "early": {
+        "wrong": {
+            3: "Three settle it only if all three agree.",
+            5: "The last one is asked only if it can matter.",
+        },
+        "why": ("It asks for three, and then for as many more as can settle it at the earliest."),
+    },
+    "scatter": {
+        "wrong": {
+            "worse": ("That holds if all wrong samples agree. Here each wrong answer has 14 %.")
+        },
+        "why": (
+            "A vote takes the most frequent answer, and 30 % is more than any of the others has."
+        ),
+    },
+    "promise": {
+        "wrong": {
+            "found": (
+                "The formula treats questions as alike, as if each of them had the average chance."
+            )
+        },
+        "why": (
+            "Questions are not alike: votes cannot help where samples are always "
+            "right, or mostly wrong."
+        ),
+    },
+    "best": {
+        "wrong": {
+            3: "The last one is what a loop without scores returns.",
+            2: "It has the lowest score.",
+        },
+    },
+    "lost": {
+        "wrong": {
+            "2 of 5": "A lost sample votes for nobody.",
+            "3 of 5": "Two of those three samples agree.",
+        },
+        "why": "Cut answers are billed all the same: they are in vote.calls.",
+    },
+}
+"""What a prediction is told, kept away from the cell that asks for it."""
+
 ODD: Final = tuple(range(1, 22, 2))
 """Numbers of samples that cannot end in a tie between two answers."""
 

@@ -10,6 +10,37 @@ from patterns.core.models import FABLE, HAIKU, MYTHOS, OPUS, SONNET
 from patterns.core.pricing import cost_usd
 from patterns.course.views import MUTED, PALETTE, Picture, Table, figure, knobs, picture
 
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "types": {
+        "wrong": {"text": "So it was for years, and much code still relies on it."},
+        "why": ("Current models may think before they answer, and the thinking comes first."),
+    },
+    "cut": {
+        "wrong": {"half a text": "That is what the line by hand gives, and nobody notices."},
+        "why": (
+            "Nothing is lost: the exception carries the text so far as `partial`, and the message."
+        ),
+    },
+    "retried": {
+        "wrong": {1: "The 429 is retried as well.", 2: "The SDK is in between, and it is patient."},
+        "why": (
+            "The SDK retries twice unless you say otherwise. Chapter 04 counts "
+            "calls and tries apart."
+        ),
+    },
+    "edited": {
+        "wrong": {
+            "the nearest answer": "Then you would judge your prompt by the answer to another one."
+        },
+        "why": "Replay makes nothing up; it says what differs.",
+    },
+    "ratio": {
+        "wrong": {2: "Some neighbours differ by that.", 10: "The first two bars differ by more."},
+        "why": ("No answer's quality is in it: chapter 06 measures which is good enough."),
+    },
+}
+"""What a prediction is told, kept away from the cell that asks for it."""
+
 CURRENT: Final = (HAIKU, SONNET, OPUS, FABLE, MYTHOS)
 
 
