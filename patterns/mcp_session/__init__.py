@@ -10,10 +10,9 @@ Claude without any session. Chapter: notebooks/02_mcp.ipynb.
 
 from patterns.mcp_session.boundary import claude_name as claude_name
 from patterns.mcp_session.boundary import offer
+from patterns.mcp_session.claude import ToolSession
 from patterns.mcp_session.connect import Connect as Connect
-from patterns.mcp_session.connect import http_server, serve_http, stdio_server
-from patterns.mcp_session.connect import serving as serving
-from patterns.mcp_session.connection import ClientOptions as ClientOptions
+from patterns.mcp_session.connect import http_server, stdio_server
 from patterns.mcp_session.conversation import Conversation
 from patterns.mcp_session.errors import AccessDenied, ServerUnavailable
 from patterns.mcp_session.errors import CallTimeout as CallTimeout
@@ -26,7 +25,8 @@ from patterns.mcp_session.registry import Conversations
 from patterns.mcp_session.results import as_claude_content
 from patterns.mcp_session.retry import RetryPolicy, declared_safe
 from patterns.mcp_session.sampling import sampling_with
-from patterns.mcp_session.session import ToolSession
+from patterns.mcp_session.serve import serve_http
+from patterns.mcp_session.serve import serving as serving
 
 __all__ = [
     "AccessDenied",

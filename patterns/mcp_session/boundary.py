@@ -15,7 +15,7 @@ from anthropic import transform_schema
 from anthropic.types.beta import BetaCacheControlEphemeralParam, BetaToolParam
 from mcp.types import Tool
 
-from patterns.mcp_session.schemas import ToolInput, UnusableSchema, claude_input
+from patterns.mcp_session.schemas import ToolInput, UnusableSchema, claude_input, unique
 from patterns.mcp_session.visible import shown, shown_everywhere
 
 NAME_LIMIT: Final = 128
@@ -58,15 +58,8 @@ class OfferedTool:
         schema = self.input.schema
         if options.get("strict"):
             schema = transform_schema(schema)
-        return cast(
-            BetaToolParam,
-            {
-                "name": self.name,
-                "description": self.description,
-                "input_schema": schema,
-                **options,
-            },
-        )
+        given: Any = {"name": self.name, "description": self.description, "input_schema": schema}
+        return cast(BetaToolParam, {**given, **options})
 
 
 @dataclass(frozen=True)
@@ -94,10 +87,10 @@ class Offer:
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """What Claude asked for, as the server calls it; `KeyError` for a name not offered."""
-        tool = next((tool for tool in self.tools if tool.name == name), None)
-        if tool is None:
-            raise KeyError(f"no tool {name!r} was offered")
-        return tool.tool.name, tool.input.restore(arguments)
+        for tool in self.tools:
+            if tool.name == name:
+                return tool.tool.name, tool.input.restore(arguments)
+        raise KeyError(f"no tool {name!r} was offered")
 
 
 def offer(tools: Iterable[Tool], prefix: str = "", *, taken: Collection[str] = ()) -> Offer:
@@ -120,7 +113,7 @@ def offer(tools: Iterable[Tool], prefix: str = "", *, taken: Collection[str] = (
             rejected.append(RejectedTool(tool.name, str(unusable)))
             continue
         listed.add(tool.name)
-        name = _unique(claude_name(prefix + tool.name), names)
+        name = unique(claude_name(prefix + tool.name), names, NAME_LIMIT)
         names.add(name)
         offered.append(OfferedTool(name, tool, given))
     return Offer(tuple(offered), tuple(rejected))
@@ -131,17 +124,5 @@ def claude_name(name: str) -> str:
     clean = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
     if clean == name and 0 < len(name) <= NAME_LIMIT:
         return name
-    return f"{clean[: NAME_LIMIT - 9]}_{_mark(name, 8)}"
-
-
-def _unique(name: str, taken: Collection[str]) -> str:
-    number = 2
-    candidate = name
-    while candidate in taken:
-        candidate = f"{name[: NAME_LIMIT - 1 - len(str(number))]}_{number}"
-        number += 1
-    return candidate
-
-
-def _mark(text: str, length: int) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
+    mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{clean[: NAME_LIMIT - 9]}_{mark}"

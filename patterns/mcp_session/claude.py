@@ -1,22 +1,27 @@
-"""Tools of a session for the SDK's tool runner: legal definitions out, results and errors back."""
+"""`ToolSession`: tools of a session for Claude, legal definitions out, results and errors back."""
 
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, Unpack
 
 from anthropic.lib.tools import BetaAsyncFunctionTool, ToolError
 from anthropic.types.beta.beta_tool_result_block_param import Content
 from mcp import MCPError
 from mcp.types import CallToolResult
 
-from patterns.mcp_session.boundary import Offer, OfferedTool, ToolOptions
+from patterns.mcp_session.boundary import OfferedTool, ToolOptions, offer
 from patterns.mcp_session.errors import (
     AccessDenied,
     CallTimeout,
     ResultValidationError,
     ServerUnavailable,
 )
-from patterns.mcp_session.results import as_claude_content
+from patterns.mcp_session.results import DEFAULT_RESULT_LIMIT, as_claude_content
+from patterns.mcp_session.session import Session
 from patterns.mcp_session.visible import shown
+
+logger = logging.getLogger(__name__)
 
 LONGEST_ERROR = 2_000
 MARK: Content = {
@@ -29,35 +34,45 @@ CallTool = Callable[[str, dict[str, Any]], Awaitable[CallToolResult]]
 """How to call a tool: `ToolSession.call_tool`, or that of a bare client."""
 
 
-def runnable_tools(
-    call_tool: CallTool, offered: Offer, limit: int, options: ToolOptions
-) -> list[BetaAsyncFunctionTool[Any]]:
-    """One runnable tool per offered tool; a failure becomes an `is_error` result for Claude.
+class ToolSession(Session):
+    """A `Session` whose tools Claude may use."""
 
-    `cache_control` goes to the last tool only: the API takes four breakpoints a request.
-    """
-    last = len(offered.tools) - 1
-    each = {key: value for key, value in options.items() if key != "cache_control"}
-    return [
-        _runnable(call_tool, tool, limit, **(options if number == last else each))
-        for number, tool in enumerate(offered.tools)
-    ]
+    async def anthropic_tools(
+        self,
+        prefix: str = "",
+        *,
+        max_result_chars: int = DEFAULT_RESULT_LIMIT,
+        **options: Unpack[ToolOptions],
+    ) -> list[BetaAsyncFunctionTool[Any]]:
+        """The server's tools for `client.beta.messages.tool_runner(tools=...)`.
+
+        Tools that the API would refuse are left out with a warning; `boundary.offer` lists them.
+        A failure becomes an `is_error` result for Claude.
+
+        Args:
+            prefix: Put before every name, so that two servers may offer the same tool.
+            max_result_chars: Longest text of one result; the rest is cut off and said to be.
+            options: Those of the SDK's own converter, such as `strict`; `cache_control` goes to
+                the last tool only, because the API takes four breakpoints a request.
+        """
+        offered = offer(await self.list_tools(), prefix)
+        for tool in offered.rejected:
+            logger.warning("%s: tool %r is not offered: %s", self.name, tool.name, tool.reason)
+        return [
+            _runnable(partial(run_tool, self.call_tool, tool, limit=max_result_chars), dict(param))
+            for tool, param in zip(offered.tools, offered.params(**options), strict=True)
+        ]
 
 
-def _runnable(
-    call_tool: CallTool, tool: OfferedTool, limit: int, **options: Any
-) -> BetaAsyncFunctionTool[Any]:
+def _runnable(run: Callable[..., Awaitable[list[Content]]], param: dict[str, Any]) -> Any:
     async def call(**arguments: Any) -> list[Content]:
-        return await run_tool(call_tool, tool, arguments, limit)
+        return await run(arguments)
 
-    schema: Any = tool.param(**options)["input_schema"]
-    return BetaAsyncFunctionTool(
-        call, name=tool.name, description=tool.description, input_schema=schema, **options
-    )
+    return BetaAsyncFunctionTool(call, **param)
 
 
 async def run_tool(
-    call_tool: CallTool, tool: OfferedTool, arguments: dict[str, Any], limit: int
+    call_tool: CallTool, tool: OfferedTool, arguments: dict[str, Any], *, limit: int
 ) -> list[Content]:
     """Call a tool with Claude's arguments; its result as blocks, marked as a stranger's words.
 

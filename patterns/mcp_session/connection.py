@@ -6,38 +6,26 @@ and everyone else only talks to its client.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
 import anyio
 import httpx2
 from mcp import Client, MCPError
-from mcp.client import CacheConfig, ClientExtension, Transport
-from mcp.client.client import ConnectMode
-from mcp.client.session import (
-    ElicitationFnT,
-    IncomingMessage,
-    ListRootsFnT,
-    LoggingFnT,
-    MessageHandlerFnT,
-    SamplingFnT,
-)
+from mcp.client import CacheConfig, Transport
+from mcp.client.session import IncomingMessage
 from mcp.server import MCPServer, Server
 from mcp.types import (
     CONNECTION_CLOSED,
     INTERNAL_ERROR,
     REQUEST_TIMEOUT,
-    DiscoverResult,
     EmptyResult,
-    Implementation,
     JSONRPCResponse,
-    LoggingLevel,
     PingRequest,
     ResourceUpdatedNotification,
-    SamplingCapability,
+    ToolListChangedNotification,
 )
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
@@ -53,30 +41,10 @@ NETWORK = (OSError, httpx2.HTTPError, anyio.BrokenResourceError, anyio.ClosedRes
 UNREACHABLE = frozenset({CONNECTION_CLOSED, INTERNAL_ERROR, REQUEST_TIMEOUT})
 
 
-class ClientOptions(TypedDict, total=False):
-    """Every option of a bare `mcp.Client`; a session passes them on unchanged."""
-
-    raise_exceptions: bool
-    read_timeout_seconds: float | None
-    sampling_callback: SamplingFnT | None
-    sampling_capabilities: SamplingCapability | None
-    list_roots_callback: ListRootsFnT | None
-    logging_callback: LoggingFnT | None
-    log_level: LoggingLevel | None
-    message_handler: MessageHandlerFnT | None
-    client_info: Implementation | None
-    mode: ConnectMode
-    prior_discover: DiscoverResult | None
-    elicitation_callback: ElicitationFnT | None
-    input_required_max_rounds: int
-    extensions: Sequence[ClientExtension] | None
-    cache: CacheConfig | None
-
-
 class Connection:
     """A client and the task that owns it. `calls` counts the requests in flight."""
 
-    def __init__(self, number: int, connect: Connect, options: ClientOptions) -> None:
+    def __init__(self, number: int, connect: Connect, options: Mapping[str, Any]) -> None:
         self.number = number
         self.calls = 0
         self.retired = False
@@ -91,10 +59,9 @@ class Connection:
         self._in_process = isinstance(target, MCPServer | Server)
         if not isinstance(target, MCPServer | Server):
             target = _observed(target, self._receive, self.retire)
-        handled = options.copy()
-        handled["message_handler"] = self._on_message
-        handled["cache"] = _with_target(options.get("cache", CacheConfig()), connect)
-        self.client = Client(target, **handled)
+        cache = _with_target(options.get("cache", CacheConfig()), connect)
+        ours = {"message_handler": self._on_message, "cache": cache}
+        self.client = Client(target, **{**options, **ours})
         self.owner = asyncio.create_task(self._own(), name=f"mcp owner {number}")
 
     async def _own(self) -> None:
@@ -151,7 +118,7 @@ class Connection:
 
     async def _on_message(self, message: IncomingMessage) -> None:
         """Wake the watchers of a 2025-era connection, then the caller's own handler."""
-        if isinstance(message, ResourceUpdatedNotification):
+        if isinstance(message, ResourceUpdatedNotification | ToolListChangedNotification):
             for cue in self.cues:
                 cue.set()
         if self._user_handler is not None:
@@ -237,15 +204,13 @@ def _with_target(cache: CacheConfig | None, connect: Connect) -> CacheConfig | N
     return replace(cache, target_id=url_of(connect))
 
 
-class _Observed:
+class _Observed(AsyncIterator[Any]):
     """A read stream that shows each message and its end: a dead server is known at once."""
 
     def __init__(
         self, stream: Any, on_message: Callable[[Any], None], on_end: Callable[[], None]
     ) -> None:
-        self._stream = stream
-        self._on_message = on_message
-        self._on_end = on_end
+        self._stream, self._on_message, self._on_end = stream, on_message, on_end
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -254,17 +219,8 @@ class _Observed:
         await self._stream.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        ended: bool | None = await self._stream.__aexit__(kind, error, trace)
-        return ended
-
-    def __aiter__(self) -> Self:
-        return self
+    async def __aexit__(self, *details: Any) -> Any:
+        return await self._stream.__aexit__(*details)
 
     async def __anext__(self) -> Any:
         try:

@@ -28,7 +28,7 @@ from patterns.mcp_session.events import (
     TurnEnded,
 )
 from patterns.mcp_session.results import DEFAULT_RESULT_LIMIT
-from patterns.mcp_session.session import ToolSession
+from patterns.mcp_session.session import Session
 from patterns.mcp_session.tool_calls import Route, ToolCalls, read_only
 
 Price = Callable[[str, Any], Decimal | None]
@@ -59,7 +59,7 @@ class Conversation:
     def __init__(
         self,
         client: AsyncAnthropic,
-        servers: Mapping[str, ToolSession],
+        servers: Mapping[str, Session],
         *,
         model: str,
         max_tokens: int = 8_000,
@@ -82,8 +82,8 @@ class Conversation:
         system_prompt = {"system": system} if system else {}
         self._request = {"model": model, "max_tokens": max_tokens, **system_prompt, **options}
         self._own_tools = self._request.pop("tools", [])
-        self._approve, self._budget, self._price = approve, budget, price
-        self._parallel, self._limit = parallel, max_result_chars
+        self.approve, self.budget, self.parallel = approve, budget, parallel
+        self.max_result_chars, self._price = max_result_chars, price
         self._offers: dict[str, Offer] = {}
         self._lock = asyncio.Lock()
 
@@ -132,16 +132,9 @@ class Conversation:
         before = list(self.messages)
         self._say(blocks)
         said = len(self.messages)
-        calls = ToolCalls(
-            self.id,
-            approve=self._approve,
-            most=self._budget.calls,
-            parallel=self._parallel,
-            limit=self._limit,
-            on_event=on_event,
-        )
+        calls = ToolCalls(self, on_event)
         answers: list[Message] = []
-        limit = asyncio.timeout(self._budget.seconds)
+        limit = asyncio.timeout(self.budget.seconds)
         try:
             async with limit:
                 reason = await self._answered(calls, answers)
@@ -154,7 +147,7 @@ class Conversation:
             if len(self.messages) == said:  # nothing came of it
                 self.messages = before
         text = "".join(b.text for answer in answers for b in answer.content if b.type == "text")
-        ids = tuple(calls.request_ids)
+        ids = tuple(calls.request_ids[: len(answers)])
         return Turn(text, reason, tuple(answers), ids, tuple(calls.runs), self._spent(answers))
 
     async def _answered(self, calls: ToolCalls, answers: list[Message]) -> str:
@@ -163,7 +156,6 @@ class Conversation:
             routes = await self._routes()
             answer = await self._asked(calls, routes)
             answers.append(answer)
-            calls.request_ids.append(calls.request_id)
             if answer.stop_reason == "refusal":
                 return "refusal"
             uses = [block for block in answer.content if isinstance(block, ToolUseBlock)]
@@ -181,7 +173,7 @@ class Conversation:
         if tools := [*self._own_tools, *(r.offered.param() for r in routes.values())]:
             request["tools"] = tools
         async with self._client.messages.stream(**request) as stream:
-            calls.request_id = stream.request_id
+            calls.request_ids.append(stream.request_id)
             async for event in stream:
                 if event.type == "text":
                     await calls.tell(TextDelta(event.text))
@@ -266,5 +258,5 @@ class Conversation:
         return sum((price for price in prices if price is not None), Decimal(0))
 
     def _too_dear(self, answers: list[Message]) -> bool:
-        spent = self._spent(answers)
-        return spent is not None and spent >= Decimal(str(self._budget.dollars or "inf"))
+        spent = self._spent(answers) or Decimal(0)
+        return spent >= Decimal(str(self.budget.dollars or "inf"))

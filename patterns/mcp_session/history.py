@@ -1,15 +1,13 @@
 """What a session remembers of its tool calls."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 CORRELATION_KEY = "com.claude-patterns/correlationId"
 Outcome = Literal["ok", "tool_error", "failed", "cancelled"]
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """One tool call.
 
     Attributes:
@@ -31,36 +29,3 @@ class ToolCall:
     attempts: int
     connection: int
     seconds: float
-
-
-@dataclass(slots=True)
-class Trace:
-    """What happened to one request so far; becomes a `ToolCall` when somebody asks.
-
-    `waiting_on` is the connection that carries an attempt right now; `maybe_done` says that an
-    earlier attempt may have run.
-    """
-
-    id: str = ""
-    name: str = ""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    attempts: int = 0
-    connection: int = 0
-    outcome: Outcome = "failed"
-    error: str = ""
-    seconds: float = 0.0
-    waiting_on: Any = None
-    maybe_done: bool = False
-
-    def as_tool_call(self) -> ToolCall:
-        """The record of a finished call."""
-        return ToolCall(
-            self.id,
-            self.name,
-            self.arguments,
-            self.outcome,
-            self.error,
-            self.attempts,
-            self.connection,
-            self.seconds,
-        )

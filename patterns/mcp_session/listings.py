@@ -6,44 +6,41 @@ an input schema with `anyOf` and no type. Here the tool is mended or left out, a
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from mcp import Client
 from mcp.types.methods import validate_server_result
 from pydantic import ValidationError
 
 from patterns.mcp_session.errors import ResultValidationError
-from patterns.mcp_session.schemas import ORIGINAL, resolvable
+from patterns.mcp_session.references import ORIGINAL, resolvable
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-Page = tuple[list[T], str | None]
-"""Some items, and the cursor of the next page."""
 
 PAGE_CAP = 1_000
 
 
 async def all_pages(
-    fetch: Callable[[Client, str | None], Awaitable[Page[T]]], what: str, client: Client
-) -> list[T]:
+    fetch: Callable[[Client, str | None], Awaitable[Any]], field: str, client: Client
+) -> list[Any]:
     """The items of every page.
 
     Raises:
         ResultValidationError: A cursor came twice, or there are more than `PAGE_CAP` pages.
     """
-    items: list[T] = []
+    items: list[Any] = []
     cursor: str | None = None
-    seen: set[str] = set()
+    seen: set[str | None] = set()
     for _ in range(PAGE_CAP):
-        page, cursor = await fetch(client, cursor)
-        items += page
+        page = await fetch(client, cursor)
+        items += getattr(page, field)
+        cursor = page.next_cursor
         if cursor is None:
             return items
         if cursor in seen:
-            raise ResultValidationError(what, f"the cursor {cursor[:40]!r} came twice")
+            raise ResultValidationError(field, f"the cursor {cursor[:40]!r} came twice")
         seen.add(cursor)
-    raise ResultValidationError(what, f"more than {PAGE_CAP:,} pages")
+    raise ResultValidationError(field, f"more than {PAGE_CAP:,} pages")
 
 
 def mend_listing(result: dict[str, Any], version: str) -> None:

@@ -57,28 +57,27 @@ def is_pdf(data: bytes) -> bool:
     return whole and b"/Encrypt" not in data and len(data) * 4 / 3 <= LARGEST_PDF
 
 
-def _png(data: bytes) -> tuple[int, int] | None:
+def _png(data: bytes) -> tuple[int, ...] | None:
     if data[:8] != b"\x89PNG\r\n\x1a\n" or b"IEND" not in data[-64:]:
         return None
-    width, height = struct.unpack(">II", data[16:24])
-    return width, height
+    return struct.unpack(">II", data[16:24])
 
 
-def _gif(data: bytes) -> tuple[int, int] | None:
+def _gif(data: bytes) -> tuple[int, ...] | None:
     if data[:6] not in (b"GIF87a", b"GIF89a") or b";" not in data[-64:]:
         return None
-    width, height = struct.unpack("<HH", data[6:10])
-    return width, height
+    return struct.unpack("<HH", data[6:10])
 
 
-def _webp(data: bytes) -> tuple[int, int] | None:
+def _webp(data: bytes) -> tuple[int, ...] | None:
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         return None
     if struct.unpack("<I", data[4:8])[0] + 8 > len(data) + 1:
         return None
     match data[12:16]:
         case b"VP8X":
-            return _three(data[24:27]) + 1, _three(data[27:30]) + 1
+            both = int.from_bytes(data[24:30], "little")
+            return (both & 0xFFFFFF) + 1, (both >> 24) + 1
         case b"VP8L":
             bits = struct.unpack("<I", data[21:25])[0]
             return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
@@ -88,18 +87,13 @@ def _webp(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _three(data: bytes) -> int:
-    return int.from_bytes(data, "little")
-
-
-def _jpeg(data: bytes) -> tuple[int, int] | None:
+def _jpeg(data: bytes) -> tuple[int, ...] | None:
     if data[:3] != b"\xff\xd8\xff" or b"\xff\xd9" not in data[-4096:]:
         return None
     at = 2
     while data[at] == 0xFF:
         marker = data[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return width, height
+            return struct.unpack(">HH", data[at + 5 : at + 9])
         at += 1 if marker == 0xFF else 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
     return None

@@ -2,12 +2,12 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Any
 
 from patterns.mcp_session.connect import Connect, name_of
-from patterns.mcp_session.connection import ClientOptions, Connection
+from patterns.mcp_session.connection import Connection
 from patterns.mcp_session.errors import SessionClosed
 
 OnReconnect = Callable[[int], Awaitable[Any] | Any]
@@ -20,19 +20,22 @@ class Reconnector:
     def __init__(
         self,
         connect: Connect,
-        options: ClientOptions,
+        options: Mapping[str, Any],
         seconds: float,
         on_reconnect: OnReconnect | None = None,
     ) -> None:
-        self._connect = connect
-        self._options = options
-        self._seconds = seconds
+        self._connect, self._options, self._seconds = connect, options, seconds
         self._on_reconnect = on_reconnect
         self._numbers = count(1)
-        self._is_open = False
-        self._current: Connection | None = None
-        self._opening: asyncio.Task[Connection] | None = None
         self._living: set[Connection] = set()
+        self.forget()
+
+    def forget(self) -> None:
+        """Start afresh after an event loop that has ended, and all its tasks with it."""
+        self._is_open = False
+        self.latest: Connection | None = None
+        self._opening: asyncio.Task[Connection] | None = None
+        self._living.clear()
 
     def open(self) -> None:
         """Allow connections from now on."""
@@ -42,29 +45,16 @@ class Reconnector:
         """Leave every connection, the replaced ones too."""
         self._is_open = False
         await asyncio.gather(*(connection.close() for connection in self._living))
-        self._current = None
+        self.latest = None
         if self._opening is not None and self._opening is not asyncio.current_task():
             self._opening.cancel()
             await asyncio.wait([self._opening])
 
-    def forget(self) -> None:
-        """Start afresh after an event loop that has ended, and all its tasks with it."""
-        self._is_open = False
-        self._current = self._opening = None
-        self._living.clear()
-
-    @property
-    def current(self) -> Connection:
-        """The connection in use."""
-        if self._current is None:
-            raise SessionClosed(name_of(self._connect))
-        return self._current
-
     @property
     def ready(self) -> Connection | None:
         """The connection in use if it can take a request right now."""
-        current = self._current
-        return current if self._is_open and current and not current.retired else None
+        latest = self.latest
+        return latest if self._is_open and latest and not latest.retired else None
 
     async def connection(self) -> Connection:
         """The connection in use, or a new one; all callers share one attempt to open it."""
@@ -82,7 +72,7 @@ class Reconnector:
         self._living.add(connection)
         connection.owner.add_done_callback(lambda _: self._living.discard(connection))
         await connection.opened(self._seconds)
-        first, self._current = self._current is None, connection
+        first, self.latest = self.latest is None, connection
         if self._on_reconnect is not None and not first:
             told = self._on_reconnect(connection.number)
             if inspect.isawaitable(told):

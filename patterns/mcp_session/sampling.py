@@ -51,7 +51,12 @@ def sampling_with(
             # Streamed, because the SDK refuses to wait for a long answer in one piece.
             async with client.messages.stream(**_request(params, model)) as stream:
                 message = await stream.get_final_message()
-            return _sampled(message, _text(message))
+            return CreateMessageResult(
+                role="assistant",
+                content=TextContent(type="text", text=_text(message)),
+                model=message.model,
+                stop_reason=STOP_REASONS.get(message.stop_reason or "", "endTurn"),
+            )
         except Refused as error:
             return ErrorData(code=INVALID_REQUEST, message=str(error))
         except AnthropicError as error:
@@ -85,15 +90,6 @@ def _text(message: Message) -> str:
         return text_of(message)
     except Truncated as cut:
         return cut.partial
-
-
-def _sampled(message: Message, text: str) -> CreateMessageResult:
-    return CreateMessageResult(
-        role="assistant",
-        content=TextContent(type="text", text=text),
-        model=message.model,
-        stop_reason=STOP_REASONS.get(message.stop_reason or "", "endTurn"),
-    )
 
 
 def _in_a_sentence(error: AnthropicError) -> str:

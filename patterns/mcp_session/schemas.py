@@ -6,10 +6,10 @@ rewritten accepts what the original means to accept, and sometimes more: the ser
 Of an alternative it keeps the fields that are named, and what they may hold.
 """
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from math import isfinite
@@ -17,16 +17,24 @@ from typing import Any, Final
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-Schema = dict[str, Any]
+from patterns.mcp_session.references import ORIGINAL, Schema, pointer, target
+
+LONGEST_KEY: Final = 64
 KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 ALTERNATIVES: Final = ("anyOf", "oneOf")
-IN_PLACE: Final = ("allOf", "anyOf", "oneOf", "if", "then", "else", "not", "dependentSchemas")
+ABOUT_KEYS: Final = (
+    "if",
+    "then",
+    "else",
+    "not",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "patternProperties",
+    "propertyNames",
+)
 MAPS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 WHOLE: Final = "whole_input"
-ORIGINAL: Final = "com.claude-patterns/originalSchema"
-"""Where a schema is kept that the protocol itself does not allow."""
-
-MOST_REPAIRS: Final = 200
 _META: Final = Draft202012Validator(Draft202012Validator.META_SCHEMA)
 
 
@@ -155,52 +163,15 @@ def _resolved(node: Any, root: Schema, seen: tuple[str, ...]) -> Schema:
         raise UnusableSchema(f"a part of the input schema is {json.dumps(node)}")
     if "$ref" not in node:
         return node
-    pointer = _pointer(node["$ref"], root)
-    target = _at(root, pointer)
-    if target is None or pointer in seen:
+    way = pointer(node["$ref"], root)
+    found = target(root, way)
+    if found is None or way in seen:
         raise UnusableSchema(f"the root refers to {node['$ref']!r}, which leads nowhere")
     rest = {key: value for key, value in node.items() if key != "$ref"}
-    return {**_resolved(target, root, (*seen, pointer)), **rest}
+    return {**_resolved(found, root, (*seen, way)), **rest}
 
 
 # -- references ----------------------------------------------------------------------------------
-
-
-def _pointer(reference: Any, root: Schema) -> str:
-    """A reference inside the document as a JSON pointer; others unchanged."""
-    text = str(reference)
-    home = root.get("$id")
-    return text.removeprefix(home) if isinstance(home, str) and home else text
-
-
-def _at(root: Schema, pointer: str) -> Any:
-    if pointer != "#" and not pointer.startswith("#/"):
-        return None
-    node: Any = root
-    for part in pointer[2:].split("/") if len(pointer) > 2 else ():
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
-            node = node[int(key)]
-        elif isinstance(node, dict) and key in node:
-            node = node[key]
-        else:
-            return None
-    return node if isinstance(node, dict | bool) else None
-
-
-def resolvable(schema: Any) -> bool:
-    """Whether every reference of a schema leads somewhere inside it."""
-
-    def leads(node: Any) -> bool:
-        if isinstance(node, list):
-            return all(map(leads, node))
-        if not isinstance(node, dict):
-            return True
-        reference = node.get("$ref")
-        lost = isinstance(reference, str) and _at(schema, _pointer(reference, schema)) is None
-        return not lost and all(map(leads, node.values()))
-
-    return isinstance(schema, dict) and leads(schema)
 
 
 def _definitions(root: Schema) -> Schema:
@@ -221,15 +192,13 @@ def _without_self_reference(flat: Schema, root: Schema) -> Schema:
         node = {key: repoint(value) for key, value in node.items()}
         if not isinstance(node.get("$ref"), str):
             return node
-        pointer = _pointer(node["$ref"], root)
-        if _at(root, pointer) is None:
+        way = pointer(node["$ref"], root)
+        if target(root, way) is None:
             del node["$ref"]
-        elif not pointer.startswith(("#/$defs/", "#/definitions/")):
-            used.append(pointer)
-            node["$ref"] = whole + pointer[1:]
-        else:
-            node["$ref"] = pointer
-        return node
+            return node
+        inside = way.startswith(("#/$defs/", "#/definitions/"))
+        used.extend(() if inside else (way,))
+        return {**node, "$ref": way if inside else whole + way[1:]}
 
     flat = repoint(flat)
     if used:
@@ -245,37 +214,28 @@ def _legal(properties: Mapping[str, Any]) -> dict[str, str]:
     names = {key: key for key in properties if KEY.fullmatch(key)}
     for key in properties:
         if key not in names:
-            names[key] = _free(key, set(names.values()))
+            clean = re.sub(r"[^a-zA-Z0-9_.-]+", "_", key).strip("_") or "field"
+            names[key] = unique(clean, names.values(), LONGEST_KEY)
     return names
 
 
-def _free(key: str, taken: set[str]) -> str:
-    clean = re.sub(r"[^a-zA-Z0-9_.-]+", "_", key).strip("_")[:55] or "field"
-    mark = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    candidates = [clean, *(f"{clean}_{mark[:length]}" for length in (8, 16, 32, 64))]
-    return next(name[:64] for name in candidates if name[:64] not in taken)
+def unique(name: str, taken: Collection[str], longest: int) -> str:
+    """A name, cut and numbered until nobody has it."""
+    candidate, number = name[:longest], 2
+    while candidate in taken:
+        mark = f"_{number}"
+        candidate, number = name[: longest - len(mark)] + mark, number + 1
+    return candidate
 
 
 def _renamed(node: Schema, names: Mapping[str, str]) -> Schema:
-    """The root, and what speaks about the same object, with the new keys."""
+    """The root with the new keys; what else speaks of the old ones is for the server to check."""
     if all(old == new for old, new in names.items()):
         return node
-    new = {key: value for key, value in node.items() if key != "propertyNames"}
-    for word in ("properties", "dependentRequired", "dependentSchemas"):
-        if isinstance(node.get(word), dict):
-            new[word] = {names.get(key, key): value for key, value in node[word].items()}
-    if isinstance(node.get("required"), list):
+    new = {key: value for key, value in node.items() if key not in ABOUT_KEYS}
+    new["properties"] = {names[key]: value for key, value in node["properties"].items()}
+    if "required" in node:
         new["required"] = [names.get(key, key) for key in node["required"]]
-    for word in IN_PLACE:
-        if isinstance(part := new.get(word), list):
-            new[word] = [_renamed(item, names) if isinstance(item, dict) else item for item in part]
-        elif word == "dependentSchemas" and isinstance(part, dict):
-            new[word] = {
-                key: _renamed(item, names) if isinstance(item, dict) else item
-                for key, item in part.items()
-            }
-        elif isinstance(part, dict):
-            new[word] = _renamed(part, names)
     return new
 
 
@@ -313,19 +273,22 @@ def _modern(node: Any) -> Any:
 
 def _repaired(schema: Schema) -> Schema:
     """A schema without the keywords that 2020-12 does not allow to be so."""
-    for _ in range(MOST_REPAIRS):
-        error = next(iter(_META.iter_errors(schema)), None)
-        if error is None:
-            return schema
-        *way, last = error.absolute_path
-        holder: Any = schema
-        for step in way:
-            holder = holder[step]
-        if way and way[-1] in MAPS and isinstance(holder, dict):
-            holder[last] = {}
-        else:
-            del holder[last]
-    raise UnusableSchema("the input schema breaks JSON Schema 2020-12 in too many places")
+    while errors := list(_META.iter_errors(schema)):
+        for error in errors:
+            with suppress(KeyError, IndexError, TypeError):  # a part that has gone with another
+                _without(schema, *error.absolute_path)
+    return schema
+
+
+def _without(schema: Any, *way: Any) -> None:
+    """Take out the part at the end of the way, or let it allow everything."""
+    *before, last = way
+    for step in before:
+        schema = schema[step]
+    if before and before[-1] in MAPS and isinstance(schema, dict):
+        schema[last] = {}
+    else:
+        del schema[last]
 
 
 def _mapping(value: Any) -> dict[str, Any]:

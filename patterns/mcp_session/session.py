@@ -1,19 +1,17 @@
-"""`ToolSession`: an MCP client that survives its server."""
+"""`Session`: an MCP client that survives its server. `claude.ToolSession` is one for Claude."""
 
 import asyncio
-import logging
 import random
 import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar
 
-from anthropic.lib.tools import BetaAsyncFunctionTool
 from mcp import Client, MCPError
 from mcp.client import ClientRequestContext
 from mcp.client.caching import CacheMode
@@ -34,11 +32,8 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
-from patterns.mcp_session.boundary import ToolOptions, offer
-from patterns.mcp_session.claude import runnable_tools
 from patterns.mcp_session.connect import Connect, name_of, stderr_of
-from patterns.mcp_session.connection import ClientOptions, Connection
-from patterns.mcp_session.deadlines import Deadlines
+from patterns.mcp_session.connection import Connection
 from patterns.mcp_session.errors import (
     CallTimeout,
     NoAnswer,
@@ -51,20 +46,34 @@ from patterns.mcp_session.errors import (
     no_answer,
     unavailable,
 )
-from patterns.mcp_session.history import CORRELATION_KEY, ToolCall, Trace
-from patterns.mcp_session.listings import Page, all_pages
+from patterns.mcp_session.history import CORRELATION_KEY, Outcome, ToolCall
+from patterns.mcp_session.limits import Limits, current, extend
+from patterns.mcp_session.listings import all_pages
 from patterns.mcp_session.reconnect import OnReconnect, Reconnector
-from patterns.mcp_session.results import DEFAULT_RESULT_LIMIT
 from patterns.mcp_session.retry import RetryPolicy, RetryTools, never_started
 from patterns.mcp_session.watch import OnChange, watch
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Repeat = Callable[[], Awaitable[bool]]
-"""Whether a request may be sent again, asked only once it has failed."""
+Send = Callable[[Client], Awaitable[T]]
+Repeat = bool | Callable[[], Awaitable[bool]]
+"""Whether a request may be sent again; a function is asked once it has failed."""
 
 
-class ToolSession:
+@dataclass(slots=True)
+class Trace:
+    """What happened to one request so far.
+
+    `waiting_on` is the connection that carries an attempt right now; `maybe_done` says that an
+    earlier attempt may have run.
+    """
+
+    attempts: int = 0
+    connection: int = 0
+    waiting_on: Connection | None = None
+    maybe_done: bool = False
+
+
+class Session:
     """A connection to one MCP server that reconnects, retries where that is safe, and remembers.
 
     It may be opened in one notebook cell and closed in another, and used from any task of one
@@ -108,52 +117,46 @@ class ToolSession:
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         clock: Callable[[], float] = time.perf_counter,
         rng: Callable[[], float] = random.random,
-        **client_options: Unpack[ClientOptions],
+        **client_options: Any,
     ) -> None:
         self.name = name_of(connect)
         self.session_id = session_id or uuid.uuid4().hex
-        self.retry = retry
-        self.timeout = timeout
+        self.retry, self.timeout, self.progress_limit = retry, timeout, progress_limit
         self.connect_timeout = timeout if connect_timeout is None else connect_timeout
-        self.progress_limit = progress_limit
-        self._connect = connect
         if ask := client_options.get("elicitation_callback"):
             client_options["elicitation_callback"] = self._off_the_clock(ask)
+        self._connect, self._retry_tools = connect, retry_tools
         self._connections = Reconnector(connect, client_options, self.connect_timeout, on_reconnect)
-        self._deadlines: Deadlines | None = None
-        self._retry_tools = retry_tools
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._limits = Limits()
         self._sleep, self._clock, self._rng = sleep, clock, rng
-        self._history: deque[Trace] = deque(maxlen=remember)
+        self._history: deque[ToolCall] = deque(maxlen=remember)
         self._numbers = count(1)
 
     # -- lifetime ------------------------------------------------------------------------------
 
     async def open(self) -> Self:
         """Connect; raises `ServerUnavailable` or `AccessDenied` if that fails."""
-        loop = asyncio.get_running_loop()
-        if self._deadlines is None or self._deadlines.loop.is_closed():
+        if self._loop is None or self._loop.is_closed():
             self._connections.forget()
-            self._deadlines = Deadlines(loop)
+            self._loop = asyncio.get_running_loop()
         self._in_this_loop()
         self._connections.open()
         try:
             await self._run(_nothing, "connect", self.connect_timeout, True, Trace())
         except BaseException:
             # In a task of its own: a second interrupt must not stop the cleaning up.
-            await asyncio.shield(loop.create_task(self.aclose()))
+            await asyncio.shield(asyncio.create_task(self.aclose()))
             raise
         return self
 
     async def aclose(self) -> None:
         """Disconnect and end the server if it is a child; the session can be opened again."""
-        if self._deadlines is None:
-            return
-        if self._deadlines.loop.is_closed():
+        if self._loop is not None and self._loop.is_closed():
             self._connections.forget()
-        else:
+        elif self._loop is not None:
             self._in_this_loop()
             await self._connections.close()
-            self._deadlines.close()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -169,31 +172,31 @@ class ToolSession:
     @property
     def client(self) -> Client:
         """The `mcp.Client` of the current connection, for what the session does not wrap."""
-        return self._connections.current.client
+        if self._connections.latest is None:
+            raise SessionClosed(self.name)
+        return self._connections.latest.client
 
     @property
     def history(self) -> tuple[ToolCall, ...]:
         """The latest tool calls, oldest first."""
-        return tuple(trace.as_tool_call() for trace in self._history)
+        return tuple(self._history)
 
     async def connection(self) -> Connection:
         """The connection in use, or a new one if it was lost."""
         self._in_this_loop()
         return await self._connections.connection()
 
-    def _in_this_loop(self) -> Deadlines:
-        deadlines = self._deadlines
-        if deadlines is None:
+    def _in_this_loop(self) -> None:
+        if self._loop is None:
             raise SessionClosed(self.name)
-        if deadlines.loop is not asyncio.get_running_loop():
+        if self._loop is not asyncio.get_running_loop():
             raise WrongEventLoop(self.name)
-        return deadlines
 
     def _off_the_clock(self, ask: ElicitationFnT) -> ElicitationFnT:
         """A person may think for as long as they like."""
 
         async def asked(context: ClientRequestContext, params: ElicitRequestParams) -> Any:
-            with self._in_this_loop().held():
+            with self._limits.held():
                 return await ask(context, params)
 
         return asked
@@ -202,7 +205,7 @@ class ToolSession:
 
     async def request(
         self,
-        send: Callable[[Client], Awaitable[T]],
+        send: Send[T],
         *,
         what: str = "request",
         seconds: float | None = None,
@@ -224,41 +227,29 @@ class ToolSession:
         await self._sleep(self.retry.delay_after(failures, self._rng, asked))
 
     async def _run(
-        self,
-        send: Callable[[Client], Awaitable[T]],
-        what: str,
-        seconds: float | None,
-        repeat: "bool | Repeat",
-        trace: Trace,
+        self, send: Send[T], what: str, seconds: float | None, repeat: Repeat, trace: Trace
     ) -> T:
         """All attempts of a request, under one limit."""
+        self._in_this_loop()
         seconds = self.timeout if seconds is None else seconds
-        limit = self._in_this_loop().limit(seconds)
+        limit = asyncio.timeout(seconds)
         try:
-            with limit:
-                return await self._attempts(send, what, repeat, trace)
+            return await self._limits.within(limit, self._attempts(send, what, repeat, trace))
         except TimeoutError:
-            if not limit.expired:
+            if not limit.expired():
                 raise
             raise self._late(what, seconds, trace) from None
 
     def _late(self, what: str, seconds: float, trace: Trace) -> ServerUnavailable:
         """The error of a limit: a call that got no answer, or one that was never sent."""
-        connection: Connection | None = trace.waiting_on
-        if connection is None and not trace.maybe_done:
+        if trace.waiting_on is not None:
+            trace.waiting_on.suspect(seconds)
+        elif not trace.maybe_done:
             reason = f"no handshake within {seconds:g} s"
             return ServerUnavailable(self.name, reason, stderr=stderr_of(self._connect))
-        if connection is not None:
-            connection.suspect(seconds)
         return CallTimeout(self.name, what, seconds)
 
-    async def _attempts(
-        self,
-        send: Callable[[Client], Awaitable[T]],
-        what: str,
-        repeat: "bool | Repeat",
-        trace: Trace,
-    ) -> T:
+    async def _attempts(self, send: Send[T], what: str, repeat: Repeat, trace: Trace) -> T:
         while True:
             trace.attempts += 1
             try:
@@ -270,12 +261,12 @@ class ToolSession:
                 failure = error
             await self.pause(trace.attempts, failure)
 
-    async def _may_repeat(self, error: MCPError, repeat: "bool | Repeat") -> bool:
+    async def _may_repeat(self, error: MCPError, repeat: Repeat) -> bool:
         if not self.retry.heals(error):
             return False
         if never_started(error, self.retry):
             return True
-        return repeat if isinstance(repeat, bool) else await repeat()
+        return await repeat() if callable(repeat) else repeat
 
     def _as_done_as(self, trace: Trace, error: MCPError) -> MCPError:
         """The last error, which must not hide that an earlier attempt may have run."""
@@ -283,10 +274,9 @@ class ToolSession:
             return ServerUnavailable(self.name, error.reason, maybe_done=True)
         return error
 
-    async def _attempt(self, send: Callable[[Client], Awaitable[T]], what: str, trace: Trace) -> T:
+    async def _attempt(self, send: Send[T], what: str, trace: Trace) -> T:
         connection = self._connections.ready or await self._connections.connection()
-        trace.connection = connection.number
-        trace.waiting_on = connection
+        trace.connection, trace.waiting_on = connection.number, connection
         connection.calls += 1
         try:
             result = await send(connection.client)
@@ -354,50 +344,41 @@ class ToolSession:
             MCPError: Any other error the server answered with.
         """
         call_id = correlation_id or f"{self.session_id}-{next(self._numbers)}"
-        trace = Trace(call_id, name, arguments or {})
         stamped: Any = {**(meta or {}), CORRELATION_KEY: call_id}
         rule = self._retry_tools
         repeat = partial(self._rule_allows, rule, name) if callable(rule) else name in rule
+        seconds = self.timeout if read_timeout_seconds is None else read_timeout_seconds
+        last = asyncio.get_running_loop().time() + (self.progress_limit or 0)
 
         def send(client: Client) -> Awaitable[CallToolResult]:
             return client.call_tool(
                 name,
                 arguments,
                 None,
-                progress_callback if self.progress_limit is None else self._live(progress_callback),
+                _live(progress_callback, seconds, last)
+                if self.progress_limit
+                else progress_callback,
                 input_responses=input_responses,
                 request_state=request_state,
                 meta=stamped,
             )
 
+        trace, why = Trace(), ""
+        outcome: Outcome = "failed"
         started = self._clock()
         try:
-            result = await self._run(send, name, read_timeout_seconds, repeat, trace)
-            trace.outcome = "tool_error" if result.is_error else "ok"
+            result = await self._run(send, name, seconds, repeat, trace)
+            outcome = "tool_error" if result.is_error else "ok"
         except asyncio.CancelledError:
-            trace.outcome = "cancelled"
+            outcome = "cancelled"
             raise
         except Exception as error:
-            trace.error = str(error)
+            why = str(error)
             raise
         finally:
-            trace.seconds = self._clock() - started
-            self._history.append(trace)
+            tried = trace.attempts, trace.connection, self._clock() - started
+            self._history.append(ToolCall(call_id, name, arguments or {}, outcome, why, *tried))
         return result
-
-    def _live(self, tell: ProgressFnT | None) -> ProgressFnT:
-        """Each report starts the limit of the running call anew, up to `progress_limit`."""
-        deadlines = self._in_this_loop()
-        limit = deadlines.current
-        assert limit is not None
-        last = limit.started + (self.progress_limit or 0)
-
-        async def report(progress: float, total: float | None, message: str | None) -> None:
-            limit.restart(last)
-            if tell is not None:
-                await tell(progress, total, message)
-
-        return report
 
     async def _rule_allows(self, rule: Callable[[Tool], bool], name: str) -> bool:
         """Ask about the tool as it is listed now: after a reconnect it may be another one."""
@@ -407,64 +388,33 @@ class ToolSession:
             return False
         return any(rule(tool) for tool in tools if tool.name == name)
 
+    # -- listings, resources and prompts -------------------------------------------------------
+
     async def list_tools(self, *, cache_mode: CacheMode = "use") -> list[Tool]:
         """All tools, page after page; `cache_mode` as in `mcp.Client.list_tools`."""
-
-        async def fetch(client: Client, cursor: str | None) -> Page[Tool]:
-            page = await client.list_tools(cursor=cursor, cache_mode=cache_mode)
-            return page.tools, page.next_cursor
-
-        return await self._pages(fetch, "tools/list")
-
-    async def anthropic_tools(
-        self,
-        prefix: str = "",
-        *,
-        max_result_chars: int = DEFAULT_RESULT_LIMIT,
-        **options: Unpack[ToolOptions],
-    ) -> list[BetaAsyncFunctionTool[Any]]:
-        """The server's tools for `client.beta.messages.tool_runner(tools=...)`.
-
-        Tools that the API would refuse are left out with a warning; `boundary.offer` lists them.
-
-        Args:
-            prefix: Put before every name, so that two servers may offer the same tool.
-            max_result_chars: Longest text of one result; the rest is cut off and said to be.
-            options: Those of the SDK's own converter, such as `strict` or `cache_control`.
-        """
-        offered = offer(await self.list_tools(), prefix)
-        for tool in offered.rejected:
-            logger.warning("%s: tool %r is not offered: %s", self.name, tool.name, tool.reason)
-        return runnable_tools(self.call_tool, offered, max_result_chars, options)
-
-    # -- resources and prompts -----------------------------------------------------------------
+        return await self._all(
+            "tools", lambda client, at: client.list_tools(cursor=at, cache_mode=cache_mode)
+        )
 
     async def list_resources(self) -> list[Resource]:
         """All resources, page after page."""
-
-        async def fetch(client: Client, cursor: str | None) -> Page[Resource]:
-            page = await client.list_resources(cursor=cursor)
-            return page.resources, page.next_cursor
-
-        return await self._pages(fetch, "resources/list")
+        return await self._all("resources", lambda client, at: client.list_resources(cursor=at))
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """All resource templates, page after page."""
-
-        async def fetch(client: Client, cursor: str | None) -> Page[ResourceTemplate]:
-            page = await client.list_resource_templates(cursor=cursor)
-            return page.resource_templates, page.next_cursor
-
-        return await self._pages(fetch, "resources/templates/list")
+        return await self._all(
+            "resource_templates", lambda client, at: client.list_resource_templates(cursor=at)
+        )
 
     async def list_prompts(self) -> list[Prompt]:
         """All prompts, page after page."""
+        return await self._all("prompts", lambda client, at: client.list_prompts(cursor=at))
 
-        async def fetch(client: Client, cursor: str | None) -> Page[Prompt]:
-            page = await client.list_prompts(cursor=cursor)
-            return page.prompts, page.next_cursor
-
-        return await self._pages(fetch, "prompts/list")
+    async def _all(
+        self, field: str, fetch: Callable[[Client, str | None], Awaitable[Any]]
+    ) -> list[Any]:
+        """A whole listing under one limit, on one connection: a cursor is good for no other."""
+        return await self.request(partial(all_pages, fetch, field), what=field, repeat=True)
 
     async def read_resource(self, uri: str, *, cache_mode: CacheMode = "use") -> ReadResourceResult:
         """Read a resource; `cache_mode` as in `mcp.Client.read_resource`."""
@@ -493,14 +443,32 @@ class ToolSession:
         Raises:
             ServerUnavailable: `retry.attempts` tries in a row did not reach the server.
         """
-        await watch(self, uris, on_change, recheck=recheck)
+        reads = {uri: partial(self.read_resource, uri, cache_mode="refresh") for uri in uris}
+        await watch(self, reads, on_change, {"resource_subscriptions": uris}, recheck)
 
-    async def _pages(
-        self, fetch: Callable[[Client, str | None], Awaitable[Page[T]]], what: str
-    ) -> list[T]:
-        """A whole listing under one limit, on one connection: a cursor is good for no other."""
-        return await self.request(partial(all_pages, fetch, what), what=what, repeat=True)
+    async def watch_tools(
+        self, on_change: Callable[[list[Tool]], Awaitable[Any] | Any], *, recheck: float = 10.0
+    ) -> None:
+        """Call `on_change(tools)` now and whenever the server's tools or their hints have changed.
+
+        Follows `list_changed`, and lists again after every reconnect; otherwise as `watch`.
+        """
+        reads = {"tools": partial(self.list_tools, cache_mode="refresh")}
+        wanted = {"tools_list_changed": True}
+        await watch(self, reads, lambda _, tools: on_change(tools), wanted, recheck)
 
 
 async def _nothing(client: Client) -> None:
     """A request that only needs the connection."""
+
+
+def _live(tell: ProgressFnT | None, seconds: float, last: float) -> ProgressFnT:
+    """Each report lets the limit of the running call end in so many seconds, at `last` at most."""
+    limit = current.get()
+
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        extend(limit, seconds, last)
+        if tell is not None:
+            await tell(progress, total, message)
+
+    return report

@@ -3,10 +3,10 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anthropic.lib.tools import ToolError
 from anthropic.types import ToolUseBlock
@@ -15,7 +15,6 @@ from mcp.types import Tool
 from patterns.mcp_session.boundary import OfferedTool
 from patterns.mcp_session.claude import CallTool, run_tool
 from patterns.mcp_session.events import (
-    Approve,
     Event,
     OnEvent,
     Outcome,
@@ -25,8 +24,11 @@ from patterns.mcp_session.events import (
     ToolStarted,
 )
 
+if TYPE_CHECKING:
+    from patterns.mcp_session.conversation import Conversation
+
 logger = logging.getLogger(__name__)
-Blocks = Any
+Block = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,25 +49,13 @@ def read_only(tool: Tool) -> bool:
 class ToolCalls:
     """Runs what Claude asks for in one turn, and keeps a result for every call."""
 
-    def __init__(
-        self,
-        conversation_id: str,
-        *,
-        approve: Approve | None,
-        most: int | None,
-        parallel: Callable[[Tool], bool],
-        limit: int,
-        on_event: OnEvent | None,
-    ) -> None:
-        self.id = conversation_id
+    def __init__(self, conversation: "Conversation", on_event: OnEvent | None) -> None:
         self.runs: list[ToolRun] = []
-        self.request_id: str | None = None
         self.request_ids: list[str | None] = []
         self.over_budget = False
-        self._approve, self._most, self._parallel = approve, most, parallel
-        self._limit, self._on_event = limit, on_event
+        self._conversation, self._on_event = conversation, on_event
         self._started = 0
-        self._early: dict[str, asyncio.Task[Blocks]] = {}
+        self._early: dict[str, asyncio.Task[Block]] = {}
 
     async def tell(self, event: Event) -> None:
         """Pass an event on, to a plain or an async function."""
@@ -76,13 +66,12 @@ class ToolCalls:
     def begin(self, block: ToolUseBlock, routes: Mapping[str, Route]) -> None:
         """Start a safe call while the rest of the answer is still coming in."""
         route = routes.get(block.name)
-        if route is not None and self._parallel(route.offered.tool):
-            work = self._run(block, route)
-            self._early[block.id] = asyncio.create_task(work)
+        if route is not None and self._conversation.parallel(route.offered.tool):
+            self._early[block.id] = asyncio.create_task(self._run(block, route))
 
     async def finish(
         self, blocks: list[ToolUseBlock], routes: Mapping[str, Route]
-    ) -> tuple[list[dict[str, Any]], BaseException | None]:
+    ) -> tuple[list[Block], BaseException | None]:
         """A result for each block, and what interrupted them, if something did."""
         results: dict[str, Any] = {}
         failure: BaseException | None = None
@@ -109,38 +98,36 @@ class ToolCalls:
             await asyncio.wait(self._early.values())
         self._early.clear()
 
-    def _result(self, block: ToolUseBlock, results: Mapping[str, Any]) -> dict[str, Any]:
+    def _result(self, block: ToolUseBlock, results: Mapping[str, Any]) -> Block:
         if block.id in results:
             return dict(results[block.id])
         begun = any(run.tool_use_id == block.id for run in self.runs)
-        text = (
-            "Interrupted; it may have run." if begun else "Not started: the turn was interrupted."
-        )
-        return _error(block, text)
+        done = "Interrupted; it may have run."
+        return _error(block, done if begun else "Not started: the turn was interrupted.")
 
-    async def _run(self, block: ToolUseBlock, route: Route | None) -> dict[str, Any]:
+    async def _run(self, block: ToolUseBlock, route: Route | None) -> Block:
         request = self._request(block, route)
         if route is None:
             return await self._refused(block, request, "unknown tool", "There is no such tool.")
-        if self._most is not None and self._started >= self._most:
+        most, approve = self._conversation.budget.calls, self._conversation.approve
+        if most is not None and self._started >= most:
             self.over_budget = True
-            text = f"Not run: the {self._most} tool calls of this turn are used up."
+            text = f"Not run: the {most} tool calls of this turn are used up."
             return await self._refused(block, request, "over budget", text)
         self._started += 1
-        allowed = True if self._approve is None else await self._approve(request)
+        allowed = True if approve is None else await approve(request)
         if allowed is not True:
             text = allowed or "The user declined this call."
             return await self._refused(block, request, "declined", str(text))
         await self.tell(ToolStarted(request))
         return await self._called(block, request, route)
 
-    async def _called(
-        self, block: ToolUseBlock, request: ToolRequest, route: Route
-    ) -> dict[str, Any]:
+    async def _called(self, block: ToolUseBlock, request: ToolRequest, route: Route) -> Block:
         call: CallTool = partial(route.session.call_tool, correlation_id=request.call_id)
         outcome: Outcome = "interrupted"
         try:
-            content = await run_tool(call, route.offered, dict(block.input), self._limit)
+            limit = self._conversation.max_result_chars
+            content = await run_tool(call, route.offered, dict(block.input), limit=limit)
             outcome = "ok"
             return {"type": "tool_result", "tool_use_id": block.id, "content": content}
         except ToolError as error:
@@ -151,7 +138,7 @@ class ToolCalls:
 
     async def _refused(
         self, block: ToolUseBlock, request: ToolRequest, outcome: Outcome, text: str
-    ) -> dict[str, Any]:
+    ) -> Block:
         await self._ended(request, outcome)
         return _error(block, text)
 
@@ -165,17 +152,12 @@ class ToolCalls:
         await self.tell(ToolEnded(run))
 
     def _request(self, block: ToolUseBlock, route: Route | None) -> ToolRequest:
-        ids = block.id, f"{self.id}/{block.id}", self.request_id
+        ids = block.id, f"{self._conversation.id}/{block.id}", self.request_ids[-1]
         if route is None:
             return ToolRequest(*ids, "", block.name, dict(block.input))
         arguments = route.offered.input.restore(block.input)
         return ToolRequest(*ids, route.server, route.offered.tool.name, arguments)
 
 
-def _error(block: ToolUseBlock, content: Any) -> dict[str, Any]:
-    return {
-        "type": "tool_result",
-        "tool_use_id": block.id,
-        "content": content,
-        "is_error": True,
-    }
+def _error(block: ToolUseBlock, content: Any) -> Block:
+    return {"type": "tool_result", "tool_use_id": block.id, "content": content, "is_error": True}

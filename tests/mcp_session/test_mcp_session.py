@@ -1,11 +1,10 @@
 """A session, over every transport and in both eras, against the tea shop."""
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 from mcp import Client, MCPError
@@ -40,7 +39,6 @@ from servers.shop import main as shop_main
 
 from patterns.mcp_session import (
     CORRELATION_KEY,
-    ClientOptions,
     Connect,
     ResultValidationError,
     SessionClosed,
@@ -118,12 +116,6 @@ def test_one_server_answers_alike_over_every_transport_in_both_eras(
             assert restocked.grams == 450
 
     asyncio.run(run())
-
-
-def test_every_option_of_the_bare_client_is_passed_on() -> None:
-    """Whatever `mcp.Client` can do, a session can."""
-    theirs = {f.name for f in dataclasses.fields(Client) if f.init} - {"server"}
-    assert set(get_type_hints(ClientOptions)) == theirs
 
 
 def test_a_session_is_opened_in_one_task_used_in_another_and_closed_in_a_third() -> None:

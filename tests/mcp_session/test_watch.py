@@ -8,6 +8,7 @@ import pytest
 from mcp import MCPError
 from mcp.client import ClientRequestContext
 from mcp.server import MCPServer, Server
+from mcp.server.mcpserver import Context
 from mcp.types import (
     ElicitRequestParams,
     ElicitResult,
@@ -15,11 +16,12 @@ from mcp.types import (
     ReadResourceResult,
     SubscriptionsListenResult,
     TextResourceContents,
+    ToolAnnotations,
 )
 from mcp_session_support import ERAS, QUICK, content_text, until
 from servers.shop import Shop, build_shop
 
-from patterns.mcp_session import ServerUnavailable, ToolSession
+from patterns.mcp_session import ServerUnavailable, ToolSession, declared_safe, serve_http
 from patterns.mcp_session import connection as connection_module
 
 URI = "stock://assam"
@@ -69,6 +71,79 @@ def test_a_modern_server_without_cues_is_read_again() -> None:
             state["note"] = "two"
             await until(lambda: seen == ["one", "two"])
             watching.cancel()
+
+    asyncio.run(run())
+
+
+def sell() -> str:
+    """Sell."""
+    return "sold"
+
+
+def changing(mode: str) -> MCPServer:
+    """A server whose tool `learn` declares `sell` idempotent, and says so in the way of its era."""
+    server = MCPServer("changing", log_level="ERROR")
+    server.add_tool(sell)
+
+    @server.tool()
+    async def learn(ctx: Context) -> str:
+        declare(server)
+        if mode == "auto":
+            await ctx.notify_tools_changed()
+        else:
+            await ctx.session.send_tool_list_changed()
+        return "learnt"
+
+    return server
+
+
+def declare(server: MCPServer) -> None:
+    """Change a hint in silence."""
+    server.remove_tool("sell")
+    server.add_tool(sell, annotations=ToolAnnotations(idempotent_hint=True))
+
+
+async def _followed(connect: Any, mode: str, change: Callable[[ToolSession], Any]) -> list[bool]:
+    """Whether `sell` may run twice, as a watcher of the tools learns it."""
+    seen: list[bool] = []
+    may = lambda tools: seen.append(any(map(declared_safe, tools)))  # noqa: E731
+    async with ToolSession(connect, mode=mode, retry=QUICK) as session:
+        watching = asyncio.create_task(session.watch_tools(may, recheck=60))
+        await until(lambda: seen)
+        await change(session)
+        await until(lambda: len(seen) > 1)
+        watching.cancel()
+    return seen
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("reach", [lambda server: server, serve_http], ids=["memory", "http"])
+def test_a_change_of_the_tools_is_told_live(reach: Callable[[MCPServer], Any], mode: str) -> None:
+    """By `list_changed`, in both eras: the new hints are read at once."""
+    connect = reach(changing(mode))
+    seen = asyncio.run(_followed(connect, mode, lambda session: session.call_tool("learn")))
+    assert seen == [False, True]
+
+
+@pytest.mark.parametrize("mode", ERAS)
+def test_after_a_reconnect_the_hints_are_read_again(mode: str) -> None:
+    """The server changed while nobody was connected: no cue came, and none is needed."""
+    server = changing(mode)
+
+    async def restart(session: ToolSession) -> None:
+        declare(server)
+        (await session.connection()).retire()
+
+    assert asyncio.run(_followed(server, mode, restart)) == [False, True]
+
+
+def test_tools_that_are_not_listed_end_the_watch_with_the_servers_words() -> None:
+    """A server without tools has nothing to follow."""
+
+    async def run() -> None:
+        async with ToolSession(Server("empty")) as session:
+            with pytest.raises(MCPError):
+                await session.watch_tools(print)
 
     asyncio.run(run())
 

@@ -1,0 +1,139 @@
+"""Time limits that stand still while a person thinks and start anew with progress: virtual time."""
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patterns.fake_api import VirtualClock
+from patterns.mcp_session.limits import Limits, current, extend
+
+
+async def _late(limits: Limits, seconds: float, work: float) -> bool:
+    """Whether `work` seconds are too many for `seconds`."""
+    try:
+        await limits.within(asyncio.timeout(seconds), asyncio.sleep(work))
+    except TimeoutError:
+        return True
+    return False
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1, max_size=9))
+def test_time_that_is_held_does_not_count(jobs: list[tuple[int, int]]) -> None:
+    """Whoever is running when the clock stands still for 100 seconds has them on top."""
+
+    async def run() -> list[bool]:
+        limits = Limits()
+        late = [
+            asyncio.create_task(_late(limits, limit + 0.5, work + 100 * (work > 20)))
+            for limit, work in jobs
+        ]
+        await asyncio.sleep(20.25)
+        with limits.held():
+            await asyncio.sleep(100)
+        return list(await asyncio.gather(*late))
+
+    expected = [work > limit if limit > 20 or work <= 20 else True for limit, work in jobs]
+    assert VirtualClock().run(run()) == expected
+
+
+def test_only_the_request_that_asks_stands_still() -> None:
+    """Another one keeps its limit; which one asks is known where the question runs in its task."""
+
+    async def ask(limits: Limits) -> str:
+        with limits.held():
+            await asyncio.sleep(10)
+        return "answered"
+
+    async def run() -> tuple[str, bool]:
+        limits = Limits()
+        other = asyncio.create_task(_late(limits, 5, 8))
+        await asyncio.sleep(0)
+        answered = await limits.within(asyncio.timeout(3), ask(limits))
+        return answered, await other
+
+    assert VirtualClock().run(run()) == ("answered", True)
+
+
+def test_two_questions_at_once_stop_the_clock_from_the_first_to_the_end_of_the_first() -> None:
+    """The second one finds it standing, and leaves it so."""
+
+    async def run() -> float:
+        limits, loop = Limits(), asyncio.get_running_loop()
+
+        async def ask(seconds: float) -> None:
+            with limits.held():
+                await asyncio.sleep(seconds)
+
+        started = loop.time()
+        late = asyncio.create_task(_late(limits, 5, 100))
+        await asyncio.sleep(1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(10))
+            group.create_task(ask(3))
+        assert await late
+        return loop.time() - started
+
+    assert VirtualClock().run(run()) == pytest.approx(15)
+
+
+def test_a_request_that_ends_while_its_limit_is_held_stays_ended() -> None:
+    """Nobody is interrupted later on its behalf."""
+
+    async def run() -> bool:
+        limits = Limits()
+        short = asyncio.create_task(_late(limits, 3, 2))
+        await asyncio.sleep(1)
+        with limits.held():
+            await asyncio.sleep(5)
+        await asyncio.sleep(50)
+        return await short
+
+    assert not VirtualClock().run(run())
+
+
+@pytest.mark.parametrize(("reports", "ends"), [(0, 5), (1, 8), (2, 11), (9, 20)])
+def test_each_report_lets_a_limit_end_five_seconds_later_up_to_the_last(
+    reports: int, ends: float
+) -> None:
+    """A report every three seconds; the last limit is at twenty."""
+
+    async def run() -> float:
+        limits, loop = Limits(), asyncio.get_running_loop()
+        started = loop.time()
+
+        async def work() -> None:
+            limit = current.get()
+            for _ in range(reports):
+                await asyncio.sleep(3)
+                extend(limit, 5, started + 20)
+            await asyncio.sleep(100)
+
+        with pytest.raises(TimeoutError):
+            await limits.within(asyncio.timeout(5), work())
+        return loop.time() - started
+
+    assert VirtualClock().run(run()) == pytest.approx(ends)
+
+
+def test_progress_changes_nothing_outside_of_a_request_or_after_it_or_while_it_is_held() -> None:
+    """A report may come late, or while a person thinks."""
+
+    async def run() -> float | None:
+        limits = Limits()
+        extend(None, 5, 20)
+        limit = asyncio.timeout(1)
+        with pytest.raises(TimeoutError):
+            await limits.within(limit, asyncio.sleep(2))
+        extend(limit, 5, 20)
+
+        async def ask() -> float | None:
+            with limits.held():
+                extend(current.get(), 5, 20)
+                return current.get().when()  # type: ignore[union-attr]
+
+        return await limits.within(asyncio.timeout(3), ask())
+
+    assert VirtualClock().run(run()) is None
