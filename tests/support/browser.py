@@ -38,6 +38,10 @@ _RUN = """async (at) => {
   jupyterapp.shell.currentWidget.content.activeCellIndex = at;
   await jupyterapp.commands.execute('notebook:run-cell');
 }"""
+_TOO_WIDE = """at => [...jupyterapp.shell.currentWidget.content.widgets[at].node
+  .querySelectorAll('.cm-scroller, .jp-OutputArea-output, .jp-RenderedHTMLCommon, pre')]
+  .filter(part => part.scrollWidth > part.clientWidth + 1)
+  .map(part => `${part.className}: ${part.scrollWidth} in ${part.clientWidth}`)"""
 _HOLDS = """([at, text]) => jupyterapp.shell.currentWidget.content.widgets[at]
   .outputArea.node.innerText.replace(/\\s+/g, ' ').includes(text)"""
 
@@ -118,6 +122,12 @@ class Opened:
         """A locator of a cell, scrolled into view."""
         self.page.evaluate(_GO_TO, at)
         return self.page.locator(f'[data-here="{at}"]')
+
+    def too_wide(self, at: int) -> list[str]:
+        """Parts of a cell that do not fit into the window."""
+        self.look(at)
+        found: list[str] = self.page.evaluate(_TOO_WIDE, at)
+        return found
 
     def write(self, at: int, source: str) -> None:
         """Replace a cell's source by the keyboard."""

@@ -21,10 +21,11 @@ BLOCK = re.compile(r"(<!-- (?P<name>\w+): generated -->\n).*?(\n<!-- end -->)", 
 def chapter_table() -> str:
     """One row a chapter: where it is, what it is about, how long it takes."""
     rows = [
-        f"| [{each.stem[:2]}]({each.path.relative_to(ROOT)}) | {title(each)} | {problem(each)} |"
+        f"| [{each.stem[:2]}]({each.path.relative_to(ROOT)}) | {title(each)} | {problem(each)} "
+        f"| {'&nbsp;+&nbsp;'.join(map(str, minutes(each)))} |"
         for each in CHAPTERS
     ]
-    return "\n".join(["| | Chapter | The problem |", "|---|---|---|", *rows])
+    return "\n".join(["| | Chapter | The problem | Minutes |", "|---|---|---|---|", *rows])
 
 
 def title(chapter: Chapter) -> str:

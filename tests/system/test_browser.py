@@ -15,6 +15,7 @@ pytestmark = [
     pytest.mark.skipif(not chromium(), reason=f"no Chromium: {INSTALL}"),
 ]
 
+SIZE = {"width": 1280, "height": 800}
 PRESS = None
 KNOBS: dict[str, list[tuple[dict[str, Any], str]]] = {
     "00_start_here": [
@@ -88,7 +89,7 @@ def chapter(request: pytest.FixtureRequest) -> Chapter:
 @pytest.fixture(scope="module")
 def opened(browser: Any, address: str, chapter: Chapter) -> Iterator[Opened]:
     """The chapter after *Run All*."""
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page = browser.new_page(viewport=SIZE)
     found = Opened(page, address, chapter.path.name)
     found.run_all()
     yield found
@@ -144,6 +145,15 @@ def test_predictions_are_hidden_until_they_are_opened(chapter: Chapter, opened: 
         assert not inside.is_visible()
         folded.locator("summary").click()
         inside.wait_for(state="visible")
+
+
+def test_nothing_scrolls_sideways_in_a_narrow_window(chapter: Chapter, opened: Opened) -> None:
+    """Code wraps, tables and pictures fit, at 700 pixels."""
+    opened.page.set_viewport_size({"width": 700, "height": 800})
+    opened.page.evaluate("() => jupyterapp.shell.collapseLeft()")
+    wide = {at: found for at in range(len(chapter.cells)) if (found := opened.too_wide(at))}
+    opened.page.set_viewport_size(SIZE)
+    assert wide == {}
 
 
 def test_each_cell_runs_again(chapter: Chapter, opened: Opened) -> None:
