@@ -19,7 +19,7 @@ from patterns.core.pseudonym import strong_key
 from patterns.policy.audit_writer import AuditWriter, Row, canonical
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, noting
 from patterns.policy.identity import NoPrincipal, current_principal
-from patterns.policy.responses import AnyResponse, Ending, ended, http_of, kind_of, whole
+from patterns.policy.responses import AnyResponse, Ending, ended, headers_of, kind_of, whole
 from patterns.policy.texts import Json
 from patterns.policy.view import View, call_id, view_of
 
@@ -163,7 +163,7 @@ def _outcome(response: AnyResponse, ending: Ending) -> dict[str, Any]:
     facts = {
         "event": "error" if failed else "response",
         "status": response.status_code,
-        "request_id": http_of(response).headers.get("request-id"),
+        "request_id": headers_of(response).get(b"request-id", b"").decode("latin-1") or None,
         "stream": None if ending.how == "whole" else ending.how,
         "error": ending.error,
         "usage": _usage(ending.usage),

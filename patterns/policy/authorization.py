@@ -9,7 +9,7 @@ Taught in chapter 01.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from anthropic import APIRequest
@@ -156,7 +156,7 @@ class Authorize(Policy):
         if begun is None or begun[0] != principal.key:
             return action
         own = tuple(tool for tool in action.tools if tool != UNKNOWN)
-        return replace(action, tools=own + begun[1])
+        return action._replace(tools=own + begun[1])
 
     def __repr__(self) -> str:
         return "Authorize"

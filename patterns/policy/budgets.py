@@ -192,35 +192,28 @@ class _Account:
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.now = self.held_until = now
-        self.all: list[TokenBucket | None] = [None, None, None]
+        self.all: dict[int, TokenBucket] = {}
         self.spent: dict[str, float] = {}
         self.become(limits, now)
 
     def become(self, limits: Limits, now: float) -> None:
         """Take new limits."""
         self.limits = limits
+        self.buckets: list[tuple[int, TokenBucket]] = []
         for index, capacity in enumerate(limits.capacities):
-            bucket = self.all[index]
-            if capacity is None:
-                continue
-            if bucket is None:
-                self.all[index] = TokenBucket(capacity, now)
-            elif bucket.capacity != capacity:
+            if capacity is not None:
+                bucket = self.all.setdefault(index, TokenBucket(capacity, now))
                 bucket.refill(now)
                 bucket.capacity, bucket.level = capacity, min(capacity, bucket.level)
-        self.buckets = [
-            bucket if capacity is not None else None
-            for bucket, capacity in zip(self.all, limits.capacities, strict=True)
-        ]
+                self.buckets.append((index, bucket))
 
     def wait(self, cost: Cost, now: float, today: float) -> float:
         """Seconds until all of the budgets allow it."""
         now = self.now = max(self.now, now)  # a clock that runs backwards stands still
         wait = self.held_until - now
-        for bucket, part in zip(self.buckets, cost[:3], strict=True):
-            if bucket is not None:
-                bucket.refill(now)
-                wait = max(wait, bucket.wait(part))
+        for index, bucket in self.buckets:
+            bucket.refill(now)
+            wait = max(wait, bucket.wait(cost[index]))
         if cost.usd > 0:
             for period, limit, lasts in self.limits.periods(today):
                 if self.spent.get(period, 0.0) + cost.usd > limit:
@@ -228,9 +221,8 @@ class _Account:
         return wait if wait > 0 else 0.0
 
     def add(self, give: Cost, sign: int, today: float) -> None:
-        for bucket, part in zip(self.buckets, give[:3], strict=True):
-            if bucket is not None:
-                bucket.add(sign * part)
+        for index, bucket in self.buckets:
+            bucket.add(sign * give[index])
         if give.usd:
             self.spent = {
                 period: max(0.0, self.spent.get(period, 0.0) - sign * give.usd)
@@ -240,7 +232,7 @@ class _Account:
     def idle(self, now: float, today: float) -> bool:
         """Whether a fresh account would be no different."""
         self.wait(Cost(), now, today)
-        full = all(one is None or one.level >= one.capacity for one in self.all)
+        full = all(one.level >= one.capacity for one in self.all.values())
         current = {period for period, _, _ in self.limits.periods(today)}
         return full and self.held_until <= self.now and not current & set(self.spent)
 
@@ -293,9 +285,9 @@ class MemoryStore:
                 account.wait(Cost(), now, today)
                 account.add(give, 1, today)
             account.held_until = max(account.held_until, account.now + hold)
-            for bucket, most in zip(account.buckets, (at_most or ())[:3], strict=False):
-                if bucket is not None:
-                    bucket.level = min(bucket.level, most)
+            if at_most is not None:
+                for index, bucket in account.buckets:
+                    bucket.level = min(bucket.level, at_most[index])
 
     def claim(self, names: Sequence[str], owner: str) -> None:
         """Make `owner` the owner of the ids that have none."""
@@ -316,7 +308,8 @@ class MemoryStore:
         with self._lock:
             account = self._account(key, limits, now)
             account.wait(Cost(), now, self._today())
-            return tuple(None if one is None else one.level for one in account.buckets)
+            levels = {index: bucket.level for index, bucket in account.buckets}
+            return tuple(map(levels.get, range(3)))
 
     def _account(self, key: str, limits: Limits, now: float) -> _Account:
         account = self._accounts.get(key)

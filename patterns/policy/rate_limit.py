@@ -33,7 +33,16 @@ from patterns.policy.budgets import (
     check_capacity,
 )
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, note
-from patterns.policy.responses import AnyResponse, Ending, ended, http_of, is_open, kind_of, whole
+from patterns.policy.responses import (
+    AnyResponse,
+    Ending,
+    ended,
+    headers_of,
+    http_of,
+    is_open,
+    kind_of,
+    whole,
+)
 from patterns.policy.view import BATCH, COUNT, CREATE, Item, view_of
 
 __all__ = [
@@ -289,8 +298,7 @@ def _noting() -> Iterator[None]:
 
 def _told(response: AnyResponse) -> tuple[Cost | None, float]:
     """What the API says itself: the most that is left, and how long to stay away."""
-    raw = http_of(response).headers.raw  # one pass: a lookup costs as much
-    told = {name.lower(): value for name, value in raw if name[:9].lower() == b"anthropic"}
+    told = headers_of(response)
     most = [_number(told.get(name)) for name in _REMAINING]
     hold = 0.0
     if response.status_code == 429:

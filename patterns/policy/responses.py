@@ -279,6 +279,14 @@ def _with_http(response: AnyResponse, http: httpx2.Response) -> AnyResponse:
     return fresh
 
 
+def headers_of(response: AnyResponse) -> dict[bytes, bytes]:
+    """The headers by their names in lower case; `httpx2.Headers` reads them all at each look."""
+    http: Any = http_of(response)
+    if "_heads" not in http.__dict__:
+        http._heads = {name.lower(): value for name, value in http.headers.raw}
+    return http._heads  # type: ignore[no-any-return]
+
+
 Kind = Literal["failed", "json", "events", "lines", "other"]
 
 
@@ -287,7 +295,8 @@ def kind_of(response: AnyResponse) -> Kind:
     http: Any = http_of(response)
     kind = http.__dict__.get("_kind")  # looked up by every policy
     if kind is None:
-        told = str(http.headers.get("content-type", "")).partition(";")[0].strip().lower()
+        told = headers_of(response).get(b"content-type", b"").decode("latin-1")
+        told = told.partition(";")[0].strip().lower()
         kind = "events" if told == "text/event-stream" else "json" if told.endswith("json") else ""
         kind = "lines" if told.endswith(("jsonl", "x-ndjson")) else kind or "other"
         http._kind = kind = kind if http.is_success else "failed"

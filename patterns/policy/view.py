@@ -10,9 +10,10 @@ Taught in chapter 01.
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from anthropic import APIRequest
@@ -53,8 +54,7 @@ UNKNOWN: Final = "?"
 """Stands for a model or a tool that the request does not show; only a rule for `*` covers it."""
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     """What somebody wants to do, as far as a rule can see it.
 
     Attributes:
@@ -76,7 +76,7 @@ class Action:
     max_tokens: int | None = None
     tools: tuple[str, ...] = ()
     item: str | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = MappingProxyType({})
     images: int = 0
     documents: int = 0
     items: int = 1

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import shutil
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -213,10 +214,15 @@ def chain(folder: str) -> dict[str, float]:
         "privacy": PIIMiddleware(),
     }
     bare = Anthropic(api_key="t", http_client=httpx2.Client(transport=transport))
-    clients = {"bare": bare, "guarded": guarded(bare, **options)}
+    vault = {**options, "privacy": PIIMiddleware("vault")}
+    clients = {"bare": bare, "guarded": guarded(bare, **options), "vault": guarded(bare, **vault)}
     loop = asyncio.new_event_loop()
     bare_async = AsyncAnthropic(api_key="t", http_client=httpx2.AsyncClient(transport=transport))
-    asyncs = {"bare": bare_async, "guarded": guarded(bare_async, **options)}
+    asyncs = {
+        "bare": bare_async,
+        "guarded": guarded(bare_async, **options),
+        "vault": guarded(bare_async, **vault),
+    }
 
     def steps(name: str) -> Step:
         return lambda: clients[name].messages.create(**ASK)
@@ -233,6 +239,7 @@ def chain(folder: str) -> dict[str, float]:
             found[f"{kind}: microseconds bare"] = round(times["bare"] * 1e6)
             found[f"{kind}: microseconds guarded"] = round(times["guarded"] * 1e6)
             found[f"{kind}: ratio"] = round(times["guarded"] / times["bare"], 2)
+            found[f"{kind}: ratio with a vault"] = round(times["vault"] / times["bare"], 2)
     loop.close()
     return found
 
@@ -273,6 +280,46 @@ def audit(folder: str, rows: int = 3_000) -> dict[str, Any]:
         "rows/s, best of 3": round(max(rates)),
         "intact": verdict.intact,
         "rows verified": verdict.rows,
+    }
+
+
+def operations(folder: str, rows: int = 1_000_000) -> dict[str, float]:
+    """`tail` of a long log, and an event loop while another process holds the file for a second."""
+    log = AuditLog(f"{folder}/long.db", KEY)
+    with log.writing():
+        for number in range(rows):
+            log.insert(log.row("response", call=f"call-{number}", status=200, ms=812.5))
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        log.tail(10)
+        times.append(time.perf_counter() - started)
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=MESSAGE))
+    client = guarded(
+        AsyncAnthropic(api_key="t", http_client=httpx2.AsyncClient(transport=transport)),
+        log=log, user_key=KEY, rules=[Rule("analyst")], privacy=PIIMiddleware(),
+    )  # fmt: skip
+    other = sqlite3.connect(log.path, isolation_level=None)
+
+    async def gaps() -> float:
+        longest, last, done = 0.0, time.perf_counter(), False
+        calls = [asyncio.create_task(client.messages.create(**ASK)) for _ in range(3)]
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(1, other.execute, "ROLLBACK")
+        while not done:
+            done = all(call.done() for call in calls)
+            await asyncio.sleep(0.001)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+        return longest
+
+    with acting_as(Principal("ada", frozenset({"analyst"}))):
+        longest = min(asyncio.run(gaps()) for _ in range(5))
+    other.close()
+    log.close()
+    return {
+        "rows": rows,
+        "tail of 10: milliseconds": round(max(times) * 1000, 2),
+        "loop while locked: longest gap in milliseconds": round(longest * 1000, 1),
     }
 
 
@@ -349,10 +396,12 @@ def main() -> None:
         figures["texts"] = texts()
         figures["chain"] = chain(folder)
         figures["audit"] = audit(folder)
+        figures["operations"] = operations(folder)
         with redis_server() as port:
             figures["decisions"] = decisions(port, 1) | decisions(port, 1_000)
             figures["eight processes"] = eight_processes(port)
     held, eight = figures["texts"], figures["eight processes"]
+    operated = figures["operations"]
     write_results(
         "policy",
         figures,
@@ -366,11 +415,16 @@ def main() -> None:
             "100 kB of hostile text under 250 ms": held["hostile 100 kB: worst milliseconds"] < 250,
             "twice the hostile text in at most 3 times": held["hostile: time for twice the text"]
             <= 3,
-            "whole chain at most 2 times the CPU, sync": figures["chain"]["sync: ratio"] <= 2,
-            "whole chain at most 2 times the CPU, async": figures["chain"]["async: ratio"] <= 2,
+            "whole chain at most 1.7 times the CPU, sync": figures["chain"]["sync: ratio"] <= 1.7,
+            "whole chain at most 1.7 times the CPU, async": figures["chain"]["async: ratio"] <= 1.7,
             "at least 5,000 audit rows/s with 8 writers": figures["audit"]["rows/s, median of 3"]
             >= 5_000,
             "audit chain intact": figures["audit"]["intact"],
+            "tail of a million rows under 100 ms": operated["tail of 10: milliseconds"] < 100,
+            "a locked log stops no loop for 20 ms": operated[
+                "loop while locked: longest gap in milliseconds"
+            ]
+            <= 20,
             "8 processes: nothing above the limit": eight["above the limit"] == 0,
             "8 processes: at least 97 % used": eight["share of the limit used"] >= 0.97,
         },

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from anthropic import Anthropic, AsyncAnthropic
+from anthropic import Anthropic, AsyncAnthropic, AsyncStream, Stream
+from anthropic.types import RawMessageStreamEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -449,31 +450,49 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(bodies, st.booleans())
+STREAMED = sse(BEGIN, start(0), delta(0, "bob@exa"), delta(0, "mple.com"), stop(0), *END)
+Streams: Any = Stream[RawMessageStreamEvent], AsyncStream[RawMessageStreamEvent]
+
+
+@settings(max_examples=80, deadline=None)
+@given(bodies, st.booleans(), st.sampled_from(["whole", "read", "closed"]))
 def test_what_is_denied_is_not_sent_and_every_action_has_one_closing_row(
-    body: dict[str, Any], with_async: bool
+    body: dict[str, Any], with_async: bool, how: str
 ) -> None:
-    """And what was redacted is in no byte of what was sent."""
+    """And what was redacted is in no byte of what was sent, nor of what a stream shows."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         rules = [Rule("analyst", model=HAIKU, max_tokens=500)]
+        stream, denied, seen = how != "whole", False, list[Any]()
         wire = Wire(Path(folder), rules=rules)
-        denied = False
+        if stream:
+            wire.content, wire.kind = STREAMED, "text/event-stream"
+        asked: Any = {"path": "/v1/messages", "cast_to": object, "body": body}
 
         async def run() -> None:
-            await wire.aclient().post("/v1/messages", cast_to=object, body=body)
+            kind = {"stream": True, "stream_cls": Streams[1]} if stream else {}
+            answer: Any = await wire.aclient().post(**asked, **kind)
+            if how == "read":
+                seen.extend([one async for one in answer])
+            elif stream:
+                await answer.close()
 
         try:
             with acting_as(ADA):
                 if with_async:
                     asyncio.run(run())
                 else:
-                    wire.client.post("/v1/messages", cast_to=object, body=body)
+                    kind = {"stream": True, "stream_cls": Streams[0]} if stream else {}
+                    got: Any = wire.client.post(**asked, **kind)
+                    seen.extend(got if how == "read" else ())
+                    if stream:
+                        got.close()
         except PolicyDenied:
             denied = True
         assert (len(wire.sent) == 0) is denied
+        assert "bob@" not in str(seen)
+        assert bool(seen) is (how == "read" and not denied)
         assert wire.closing() == ["denied" if denied else "response"]
         assert MAIL.encode() not in b"".join(request.content for request in wire.sent)
         row = list(wire.log.rows())[-1]
