@@ -12,7 +12,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from patterns.policy.cleaning import Cleaner, report, seam_matches
 from patterns.policy.detectors import Match
@@ -95,25 +95,6 @@ class HeldText:
         self._marks = [(at - start, event) for at, event in self._marks]
 
 
-class Unmasked:
-    """The values of a vault put back into text blocks; no placeholder crosses two of them."""
-
-    def __init__(self, conversation: Conversation, *, escaped: bool) -> None:
-        self._text = RestoredText(conversation, escaped=escaped)
-
-    def feed(self, piece: str) -> list[str | Event]:
-        """Add a piece; returns what can be shown now."""
-        return [text] if (text := self._text.feed(piece)) else []
-
-    def mark(self, event: Event) -> list[str | Event]:
-        """An event that stands between two blocks of text."""
-        return [*self.flush(), event]
-
-    def flush(self) -> list[str | Event]:
-        """Everything that was held: the text is complete."""
-        return [text] if (text := self._text.flush()) else []
-
-
 def safe_end(text: str) -> int:
     """How much of `text` can be shown, whatever may follow it.
 
@@ -133,26 +114,10 @@ def safe_end(text: str) -> int:
     return words[-1].start() if words else limit
 
 
-class Outgoing(Protocol):
-    """How an answer is cleaned: by redaction, or by putting the values of a vault back."""
-
-    def texts(self) -> HeldText | Unmasked:
-        """For the text blocks of one stream."""
-        ...
-
-    def value(self, value: Any) -> Any:
-        """A complete JSON value: tool input, a block, a whole answer."""
-        ...
-
-    def told(self) -> None:
-        """Tell the audit row what was found so far."""
-        ...
-
-
 class CleanBody(Body):
     """A body whose lines are cleaned one after the other: batch results, or events alone."""
 
-    def __init__(self, outgoing: Outgoing) -> None:
+    def __init__(self, outgoing: "Redacting | Restoring") -> None:
         self._outgoing, self._lines = outgoing, Lines()
 
     def feed(self, chunk: bytes) -> bytes:
@@ -185,7 +150,7 @@ class CleanBody(Body):
 class CleanEvents(CleanBody):
     """An event stream of the Messages API."""
 
-    def __init__(self, outgoing: Outgoing) -> None:
+    def __init__(self, outgoing: "Redacting | Restoring") -> None:
         super().__init__(outgoing)
         self._texts = outgoing.texts()
         self._event: list[bytes] = []
@@ -312,9 +277,9 @@ class Restoring:
     def __init__(self, conversation: Conversation, *, escaped: bool) -> None:
         self._conversation, self._escaped = conversation, escaped
 
-    def texts(self) -> Unmasked:
+    def texts(self) -> RestoredText:
         """For the text blocks of one stream."""
-        return Unmasked(self._conversation, escaped=self._escaped)
+        return RestoredText(self._conversation, escaped=self._escaped)
 
     def value(self, value: Any, usage: Any = None) -> Any:
         """A complete JSON value: tool input, a block, a whole answer."""

@@ -87,23 +87,33 @@ def literals(text: str) -> list[Match]:
 
 
 class RestoredText:
-    """Streamed text with the values back in; it holds back only a placeholder that has begun."""
+    """Streamed text with the values back in; it holds back only a placeholder that has begun.
+
+    No placeholder crosses two text blocks.
+    """
 
     def __init__(self, conversation: Conversation, *, escaped: bool) -> None:
         self._conversation, self._escaped, self._held = conversation, escaped, ""
 
-    def feed(self, piece: str) -> str:
+    def feed(self, piece: str) -> list[Any]:
         """Add a piece; returns what can be shown now."""
         text = self._held + piece
         begun = _BEGUN.search(text, max(0, len(text) - 32))
         end = begun.start() if begun else len(text)
         self._held = text[end:]
-        return self._conversation.restore(text[:end], escaped=self._escaped)
+        return self._restored(text[:end])
 
-    def flush(self) -> str:
+    def mark(self, event: Any) -> list[Any]:
+        """An event that stands between two blocks of text."""
+        return [*self.flush(), event]
+
+    def flush(self) -> list[Any]:
         """Everything that was held: the text is complete."""
         held, self._held = self._held, ""
-        return self._conversation.restore(held, escaped=self._escaped)
+        return self._restored(held)
+
+    def _restored(self, text: str) -> list[Any]:
+        return [self._conversation.restore(text, escaped=self._escaped)] if text else []
 
 
 class Vault:
