@@ -1,7 +1,6 @@
 """A service's front door: who is calling, and a status for every denial."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ KEY = b"k" * 32
 
 def token(**claims: Any) -> dict[str, str]:
     """The header of a caller."""
-    claims = {"sub": "ada", "roles": ["staff"], "aud": "desk", "exp": time.time() + 60, **claims}
+    claims = {"sub": "ada", "roles": ["staff"], "aud": "desk", "exp": 4102444800, **claims}
     return {"authorization": f"Bearer {jwt.encode(claims, KEY, 'HS256')}"}
 
 

@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from anthropic import (
     Anthropic,
     APIConnectionError,
     APIStatusError,
+    AsyncAnthropic,
     AuthenticationError,
     InternalServerError,
 )
@@ -516,6 +518,36 @@ def test_a_writer_in_another_thread_is_waited_for_in_a_thread(log: AuditLog) -> 
 
     assert asyncio.run(run()) == 1
     thread.join()
+
+
+def test_a_call_that_is_cancelled_beside_a_locked_log_has_its_row(log: AuditLog) -> None:
+    """As when a browser goes away: the row is waited for, though nobody waits for the answer."""
+    other = sqlite3.connect(log.path, isolation_level=None, check_same_thread=False)
+
+    def free(seconds: float) -> None:
+        if other.in_transaction:
+            other.execute("ROLLBACK")
+
+    log._sleep = free
+
+    async def run() -> None:
+        async def gone(request: httpx2.Request) -> httpx2.Response:
+            other.execute("BEGIN IMMEDIATE")
+            scope.cancel()
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        http = httpx2.AsyncClient(transport=httpx2.MockTransport(gone))
+        client = AsyncAnthropic(api_key="t", http_client=http, middleware=[Audit(log, KEY)])
+        with anyio.CancelScope() as scope:
+            await client.messages.create(**ASK)
+
+    asyncio.run(run())
+    other.close()
+    assert [(row["event"], row.get("error")) for row in log.rows()] == [
+        ("request", None),
+        ("error", "CancelledError"),
+    ]
 
 
 def test_a_closed_or_foreign_file_is_unavailable(tmp_path: Path) -> None:
