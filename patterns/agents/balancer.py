@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from math import inf, isfinite
-from typing import Any, NamedTuple, Protocol
 
 from patterns.agents.plan import Agent, Task
 
@@ -208,100 +207,12 @@ class Unbalanced(Balancer):
         return agents[0]
 
 
-class Cost(NamedTuple):
-    """What a shared store counts: requests, input tokens, output tokens, dollars."""
-
-    requests: float = 0
-    input: float = 0
-    output: float = 0
-    usd: float = 0
-
-
-class SharedStore(Protocol):
-    """Levels that several processes share, such as `RedisStore` of `patterns.policy`."""
-
-    def reserve(self, charges: Any, max_wait: float) -> Any:
-        """Book (key, limits, cost) if there is room: gives `granted` and `wait`."""
-
-    def adjust(self, charges: Any) -> None:
-        """Give back what was booked and not used."""
-
-
-class SharedBalancer(Balancer):
-    """A `Balancer` whose workers together stay inside one limit.
-
-    What a response tells is known to the process that got it. Here each call is booked in a store
-    that all processes share, before it starts, and settled when its tokens are known.
-
-    Args:
-        store: such as `RedisStore`; keys are the names of pools.
-        limits: of each pool, as the store takes them (`Limits`); others are not shared.
-        expect: as for `Balancer`.
-    """
-
-    def __init__(
-        self, store: SharedStore, limits: Mapping[str, Any], *, expect: Size = Size()
-    ) -> None:
-        super().__init__(expect=expect)
-        self.store, self.limits = store, dict(limits)
-        self.opens: dict[str, float] = {}
-
-    def choose(self, task: Task, agents: Sequence[Agent], now: float) -> Agent | None:
-        """The first that has headroom here, and for whose call there is room in the store."""
-        left = [*agents]
-        while agent := super().choose(task, left, now):
-            if self._book(task, agent, now):
-                return agent
-            left.remove(agent)
-        return None
-
-    def finished(self, ticket: Ticket, now: float, **told: Any) -> None:
-        """As `Balancer`; what was booked and not used is given back."""
-        limits, used = self.limits.get(ticket.agent.pool), told.get("used")
-        if limits is not None and used is not None:
-            spare = ticket.size.input_tokens - used.input_tokens
-            give = Cost(0, spare, ticket.size.output_tokens - used.output_tokens)
-            self.store.adjust([(ticket.agent.pool, limits, give)])
-        super().finished(ticket, now, **told)
-
-    def _book(self, task: Task, agent: Agent, now: float) -> bool:
-        limits = self.limits.get(agent.pool)
-        if limits is None:
-            return True
-        size = self.size(task, agent)
-        cost = Cost(1, size.input_tokens, size.output_tokens)
-        grant = self.store.reserve([(agent.pool, limits, cost)], 0.0)
-        self.opens[agent.pool] = now if grant.granted else now + grant.wait
-        return bool(grant.granted)
-
-    def _opens(self, task: Task, agent: Agent, now: float) -> float:
-        return max(super()._opens(task, agent, now), self.opens.get(agent.pool, now))
-
-
 class Standby(Balancer):
     """The highest priority that has headroom; the others stand by until it is full or fails."""
 
     def order(self, agent: Agent) -> tuple[float, ...]:
         """Priority first, then as in `Balancer`."""
         return (-agent.priority, *super().order(agent))
-
-
-class RoundRobin(Balancer):
-    """Each agent in turn, whatever the limits say: what a load balancer for servers does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.turns: dict[str, int] = {}
-
-    def choose(self, task: Task, agents: Sequence[Agent], now: float) -> Agent | None:
-        """The agent whose last turn is longest ago, unless all have their hands full."""
-        free = [agent for agent in agents if self.busy(agent) < agent.max_concurrency]
-        return min(free, key=lambda agent: self.turns.get(agent.name, 0)) if free else None
-
-    def started(self, task: Task, agent: Agent, now: float) -> Ticket:
-        """Note the turn."""
-        self.turns[agent.name] = 1 + max(self.turns.values(), default=0)
-        return super().started(task, agent, now)
 
 
 def read_gauges(headers: Mapping[str, str], now: float) -> dict[str, Gauge]:

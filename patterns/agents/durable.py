@@ -16,54 +16,28 @@ call}`, go on with each other's runs by themselves.
 Needs: pip install dbos.
 """
 
-import argparse
 import asyncio
 import json
-import sys
 import time
 from asyncio import to_thread
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from patterns.agents import records
 from patterns.agents.balancer import Balancer, Unbalanced
 from patterns.agents.budget import UNLIMITED, LocalLedger
 from patterns.agents.failures import one_line
 from patterns.agents.plan import Agent, Plan, Task
-from patterns.agents.records import (
-    CallNotRegistered,
-    OtherPlan,
-    Outlook,
-    Record,
-    RunStalled,
-    UnknownRun,
-    carried,
-    differing,
-    job_of,
-    job_text,
-    outlook,
-    result_of,
-    result_text,
-    results_of,
-    results_text,
-    workflow_id,
-)
+from patterns.agents.records import CallNotRegistered, OtherPlan, Record, RunStalled, UnknownRun
 from patterns.agents.report import Attempt, Context, RunReport, TaskResult
-from patterns.agents.scheduler import (
-    Call,
-    Execute,
-    Interrupted,
-    Job,
-    RunBroken,
-    report_of,
-    run_job,
-)
+from patterns.agents.scheduler import Call, Execute, Interrupted, Job, RunBroken, report_of, run_job
 from patterns.agents.shared_ledger import SharedLedger
 from patterns.core.durable import ENDED, POLL_S, UNFINISHED, Durable, holder_of, running
 
-from dbos import DBOS, DBOSClient, SetWorkflowID, WorkflowStatus  # isort: skip
+from dbos import DBOS, SetWorkflowID, WorkflowStatus  # isort: skip
 
 RUN, TASK = "patterns.agents.run", "patterns.agents.task"
 LOOK_S = 0.5
@@ -152,7 +126,7 @@ class DBOSEngine(Durable):
             if found is None:
                 return await self._begin(job, service, self.clock())
             if found.job != job:
-                raise OtherPlan(job.run_id, differing(found.job, job))
+                raise OtherPlan(job.run_id, records.differing(found.job, job))
             if found.status.status in (*UNFINISHED, "SUCCESS"):
                 attend = self._attend  # pragma: no cover  # a run of another process
                 return await attend(job, found.status.workflow_id)  # pragma: no cover
@@ -194,16 +168,18 @@ class DBOSEngine(Durable):
                 return await self._attend(job, found.status.workflow_id)
             return await self._go_on(found, job, service, retry_failed)
 
-    async def outlook(self, run_id: str, *, retry_failed: bool = False, **changes: Any) -> Outlook:
+    async def outlook(
+        self, run_id: str, *, retry_failed: bool = False, **changes: Any
+    ) -> records.Outlook:
         """What `resume` with the same arguments would keep, and what it would ask for again."""
         self.start()
         found = await to_thread(self._known, run_id)
-        return outlook(found, replace(found.job, **changes), retry_failed)
+        return records.outlook(found, replace(found.job, **changes), retry_failed)
 
     def record(self, run_id: str) -> Record | None:
         """What is recorded of a run, also while it runs; None if that is nothing."""
         self.start()
-        first = workflow_id(run_id)
+        first = records.workflow_id(run_id)
         found = [
             *self.client.list_workflows(workflow_ids=[first]),
             *self.client.list_workflows(workflow_id_prefix=f"{first}:", name=RUN),
@@ -211,7 +187,7 @@ class DBOSEngine(Durable):
         if not found:
             return None
         generation = len(found)
-        newest_id = workflow_id(run_id, generation)
+        newest_id = records.workflow_id(run_id, generation)
         newest = next(one for one in found if one.workflow_id == newest_id)
         return self._read(newest, generation)
 
@@ -220,10 +196,12 @@ class DBOSEngine(Durable):
         service, job, begun, before = status.input["args"]
         steps = self.client.list_workflow_steps(status.workflow_id)
         recorded = {one["function_name"]: one["output"] for one in steps if one["output"]}
-        results = results_of(before) | {name: result_of(text) for name, text in recorded.items()}
+        results = records.results_of(before) | {
+            name: records.result_of(text) for name, text in recorded.items()
+        }
         if status.status == "SUCCESS":
-            results |= results_of(str(status.output))
-        return Record(generation, status, service, job_of(job), begun, results)
+            results |= records.results_of(str(status.output))
+        return Record(generation, status, service, records.job_of(job), begun, results)
 
     def spent(self, job: Job) -> list[Attempt]:
         """Every call of a run that is recorded."""
@@ -252,10 +230,12 @@ class DBOSEngine(Durable):
     async def _begin(
         self, job: Job, service: str, begun: float, generation: int = 1, before: str = "[]"
     ) -> RunReport:
-        name = workflow_id(job.run_id, generation)
+        name = records.workflow_id(job.run_id, generation)
         self.under_way[name] = None
         with SetWorkflowID(name):
-            handle = await DBOS.start_workflow_async(_run, service, job_text(job), begun, before)
+            handle = await DBOS.start_workflow_async(
+                _run, service, records.job_text(job), begun, before
+            )
         return await self._attend(job, name, handle.get_result(polling_interval_sec=POLL_S))
 
     async def _go_on(self, found: Record, job: Job, service: str, retry_failed: bool) -> RunReport:
@@ -265,13 +245,17 @@ class DBOSEngine(Durable):
             await to_thread(self.client.cancel_workflow, name, cancel_children=True)
             await self._interrupt(name)
             found = await to_thread(self._known, job.run_id)
-        ahead = outlook(found, job, retry_failed)
+        ahead = records.outlook(found, job, retry_failed)
         if found.status.status == "SUCCESS" and job == found.job and not ahead.again:
             return found.report()
         await to_thread(SharedLedger(self.database, job.run_id).forget_unsettled)
         begun = self.clock() - found.report().makespan
         return await self._begin(
-            job, service, begun, found.generation + 1, results_text(carried(found, ahead))
+            job,
+            service,
+            begun,
+            found.generation + 1,
+            records.results_text(records.carried(found, ahead)),
         )
 
     async def _attend(
@@ -284,7 +268,7 @@ class DBOSEngine(Durable):
             await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 watching.result()  # it raises
-            results = results_of(await ended)
+            results = records.results_of(await ended)
             return RunReport(job.run_id, job.plan, results)
         except asyncio.CancelledError:
             await self._interrupt(name)
@@ -324,7 +308,7 @@ class DBOSEngine(Durable):
 
     def _holders(self, found: Record) -> tuple[str, ...]:
         """Who has the tasks of a run that are queued, or else the run."""
-        prefix = workflow_id(found.job.run_id, found.generation, "")
+        prefix = records.workflow_id(found.job.run_id, found.generation, "")
         tasks = self.client.list_workflows(
             workflow_id_prefix=prefix, status=[*UNFINISHED], load_input=False
         )
@@ -377,9 +361,9 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
 
     `before` are the results that a resumed run brings along.
     """
-    engine, job = _engine(), job_of(text)
+    engine, job = _engine(), records.job_of(text)
     reserved = {task.id: DBOS.reserve_step() for task in job.plan}  # before anything else
-    name, brought = str(DBOS.workflow_id), results_of(before)
+    name, brought = str(DBOS.workflow_id), records.results_of(before)
     queued = engine.queue and bool(service)
 
     async def step(task: Task, inputs: Mapping[str, Any], execute: Execute) -> TaskResult:
@@ -389,13 +373,15 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
 
         async def recorded() -> str:
             if queued:
-                result = result_of(await _queued(engine, name, service, job, task, inputs, begun))
+                result = records.result_of(
+                    await _queued(engine, name, service, job, task, inputs, begun)
+                )
             else:
                 result = await execute()
             tried = earlier.attempts if earlier else ()
-            return result_text(replace(result, attempts=(*tried, *result.attempts)))
+            return records.result_text(replace(result, attempts=(*tried, *result.attempts)))
 
-        return result_of(await reserved[task.id].run_async({"name": task.id}, recorded))
+        return records.result_of(await reserved[task.id].run_async({"name": task.id}, recorded))
 
     engine.under_way[name] = asyncio.current_task()
     try:
@@ -413,13 +399,13 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
     finally:
         engine.under_way.pop(name, None)
     engine.reports[name] = report
-    return results_text(report.results.values())
+    return records.results_text(report.results.values())
 
 
 @DBOS.workflow(name=TASK)
 async def _task(service: str, text: str, inputs: str, begun: float) -> str:
     """One task of a run, on whichever worker took it from the queue."""
-    engine, job = _engine(), job_of(text)
+    engine, job = _engine(), records.job_of(text)
     call, balancer = engine.call_of(job.run_id, service)
 
     async def call_with_inputs(agent: Agent, task: Task, context: Context) -> Any:
@@ -433,7 +419,7 @@ async def _task(service: str, text: str, inputs: str, begun: float) -> str:
         ledger=SharedLedger(engine.database, job.run_id),
     )
     [result] = report.results.values()
-    return result_text(result)
+    return records.result_text(result)
 
 
 async def _queued(
@@ -448,39 +434,7 @@ async def _queued(
     """Queue a task and wait for it. Its workflow has the task's id, so asking twice is harmless."""
     alone = replace(job, plan=Plan((replace(task, depends_on=()),)))
     generation = int(name.partition(":")[2] or 1)
-    child = workflow_id(job.run_id, generation, task.id)
-    arguments = service, job_text(alone), json.dumps(dict(inputs)), begun
+    child = records.workflow_id(job.run_id, generation, task.id)
+    arguments = service, records.job_text(alone), json.dumps(dict(inputs)), begun
     await to_thread(engine.enqueue, TASK, child, *arguments)
     return await engine._outcome(child)
-
-
-def status_lines(url: str) -> list[str]:
-    """Who holds what is unfinished, and whether they live: for a terminal or a dashboard."""
-    engine = Durable(url)
-    client = DBOSClient(system_database_url=url)
-    held: dict[str | None, list[str]] = {}
-    for one in client.list_workflows(status=[*UNFINISHED], load_input=False):
-        held.setdefault(holder_of(one), []).append(one.workflow_id)
-    client.destroy()
-    lines = [
-        f"{holder or 'queued'}: {len(names)} unfinished ({', '.join(sorted(names)[:5])})"
-        + ("" if holder is None or engine.living(holder) else ", gone")
-        for holder, names in sorted(held.items(), key=lambda each: each[0] or "")
-    ]
-    engine.database.dispose()
-    return lines
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`status URL`: unfinished work by the worker that holds it."""
-    parser = argparse.ArgumentParser(prog="python -m patterns.agents.durable")
-    parser.add_argument("command", choices=["status"])
-    parser.add_argument("url", help="sqlite:///file or postgresql+psycopg://user@host/database")
-    sys.stdout.write(
-        "".join(f"{line}\n" for line in status_lines(parser.parse_args(arguments).url))
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())  # pragma: no cover - the tests call main() in process

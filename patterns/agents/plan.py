@@ -7,10 +7,9 @@ first one's results. Chapter 3 teaches it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from itertools import pairwise
 from math import inf
 
 from patterns.core.model_ids import SONNET
@@ -133,30 +132,6 @@ def match(task: Task, agents: Iterable[Agent]) -> tuple[Agent, ...]:
 def graph(plan: Plan) -> dict[str, tuple[str, ...]]:
     """Each task's dependencies: what `graphlib.TopologicalSorter` takes."""
     return {task.id: task.depends_on for task in plan.tasks}
-
-
-def levels(plan: Plan) -> list[list[str]]:
-    """Task ids by depth: level 0 waits for nothing, level n for something on level n - 1."""
-    depth: dict[str, int] = {}
-    dependencies = graph(plan)
-    for task_id in TopologicalSorter(dependencies).static_order():
-        depth[task_id] = 1 + max((depth[d] for d in dependencies[task_id]), default=-1)
-    grouped: list[list[str]] = [[] for _ in range(1 + max(depth.values()))]
-    for task in plan.tasks:
-        grouped[depth[task.id]].append(task.id)
-    return grouped
-
-
-def as_waves(plan: Plan) -> Plan:
-    """The same tasks, each waiting for the whole level before it: scheduling by levels, to compare.
-
-    Promise.allSettled over "everything that is ready" behaves like this, and so do supersteps.
-    """
-    by_level = levels(plan)
-    waits = {
-        task_id: tuple(before) for before, level in pairwise([[], *by_level]) for task_id in level
-    }
-    return Plan(tuple(replace(task, depends_on=waits[task.id]) for task in plan.tasks))
 
 
 def ranks(plan: Plan, seconds: Mapping[str, float] | None = None) -> dict[str, float]:

@@ -26,15 +26,7 @@ from patterns.agents.budget import UNLIMITED, Budget, Ledger, LocalLedger
 from patterns.agents.dispatch import Dispatcher, Slot
 from patterns.agents.failures import next_agents, one_line, usage_of
 from patterns.agents.plan import Agent, Plan, Task, graph, match, ranks
-from patterns.agents.report import (
-    Attempt,
-    Context,
-    Reply,
-    RunReport,
-    Status,
-    Stop,
-    TaskResult,
-)
+from patterns.agents.report import Attempt, Context, Reply, RunReport, Status, Stop, TaskResult
 from patterns.core.retrying import backoff, headers_of, is_transient, retry_after
 
 GRACE_S = 1.0

@@ -22,18 +22,15 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from anthropic import Anthropic
 from anthropic.types.messages.batch_create_params import Request
 
-from patterns.batching.job import RESUMABLE, BatchJob, Resumed
+from patterns.batching.job import RESUMABLE, BatchJob, Engine, Resumed
 from patterns.batching.results import BatchResult
 from patterns.batching.status import JobCost, JobStatus, Progress
 from patterns.batching.store import BatchShard
-
-if TYPE_CHECKING:
-    from patterns.core.durable import Durable
 
 T = TypeVar("T")
 
@@ -58,7 +55,7 @@ class AsyncBatchJob:
     def __init__(
         self,
         client: Anthropic,
-        where: "Path | str | Durable",
+        where: Path | str | Engine,
         *,
         sleep: Callable[[float], None] | None = None,
         **options: Any,

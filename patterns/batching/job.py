@@ -19,9 +19,10 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from anthropic import Anthropic, APIError, NotFoundError
 from anthropic.types.messages.batch_create_params import Request
@@ -35,10 +36,6 @@ from patterns.batching.store import BatchShard, JobStore
 from patterns.batching.work import Work
 from patterns.core.retrying import is_transient
 
-if TYPE_CHECKING:
-    from patterns.batching.fleet import Fleet
-    from patterns.core.durable import Durable
-
 RESUMABLE: Final = frozenset(
     (
         "expired",
@@ -50,6 +47,22 @@ RESUMABLE: Final = frozenset(
     )
 )
 """Why a request may have no answer now and get one later: too little time, load, or credit."""
+
+
+class Engine(Protocol):
+    """What many workers share: `patterns.core.durable.Durable`, started."""
+
+    url: str
+
+
+class Crew(Protocol):
+    """Who does the work: this process (`work`), or whoever serves an engine (`fleet`)."""
+
+    def submit(self) -> None:
+        """Have every batch created, once."""
+
+    def round(self, problems: dict[int, Exception]) -> float:
+        """Bring every open batch on; seconds until the next time, 0 when there is none left."""
 
 
 class NotSubmitted(Exception):
@@ -113,7 +126,7 @@ class BatchJob:
     def __init__(
         self,
         client: Anthropic,
-        where: "Path | str | Durable",
+        where: Path | str | Engine,
         *,
         name: str = "job",
         clock: Callable[[], float] = time.time,
@@ -207,13 +220,12 @@ class BatchJob:
         self._crew(self._api).submit()
         return self.shards
 
-    def _crew(self, api: BatchAPI) -> "Work | Fleet":
-        """Who does the work: this process, or whoever serves the engine."""
+    def _crew(self, api: BatchAPI) -> Crew:
         if self._engine is None:
             return Work(api, self._store, self.readings)
-        from patterns.batching.fleet import Fleet
-
-        return Fleet(self._engine, self._store)
+        fleet = import_module(".fleet", __package__)  # a job in a file needs no DBOS
+        crew: Crew = fleet.Fleet(self._engine, self._store)
+        return crew
 
     def status(self) -> JobStatus:
         """How far the job is; asks nobody."""
@@ -254,9 +266,7 @@ class BatchJob:
             raise problems[number]
         return status
 
-    def _round(
-        self, crew: "Work | Fleet", problems: dict[int, Exception], timeout: float | None
-    ) -> float:
+    def _round(self, crew: Crew, problems: dict[int, Exception], timeout: float | None) -> float:
         try:
             return crew.round(problems)
         except (APIError, NoBatch) as error:

@@ -21,6 +21,8 @@ gives the seconds to wait before using them. Below zero they are given back."""
 
 BUCKETS: Final = ("requests", "input-tokens", "output-tokens")
 """What the API limits per minute, as its `anthropic-ratelimit-*` headers name it."""
+FULLEST: Final = 0.75
+"""Share of the output bucket that is waited for at most: one that is full runs over."""
 
 
 @dataclass
@@ -49,7 +51,7 @@ class _Mean:
     value: float = 0.0
     most: float = 0.0
     count: int = 0
-    keeps: float = 0.99
+    keeps: float = 0.999
     square: float = 0.0
 
     @property
@@ -64,7 +66,7 @@ class _Mean:
         self.most = max(value, self.keeps * self.most)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Slot:
     """What one call has set aside."""
 
@@ -83,8 +85,9 @@ class AdaptiveLimit:
 
     It keeps the API's three token buckets (requests, input, output) on this side, learns their
     size and level from the headers of every answer, and sets aside for each call what a request
-    of its size takes and what answers have taken on average, while there is enough for the
-    largest. After a 429 it is still until
+    of its size takes and what answers have taken on average (more while one is long in coming),
+    while there is enough for the largest. Where one answer may be more than a minute's allowance,
+    some 429s are left: nobody knows of it before it has come. After a 429 it is still until
     `retry-after`. Before the first answers it starts few calls, and more with every answer. Time
     is the running loop's.
 
@@ -132,8 +135,10 @@ class AdaptiveLimit:
         self._buckets: dict[str, _Bucket] = {}
         self._reserved = dict.fromkeys(BUCKETS, 0.0)
         self._held = dict.fromkeys(BUCKETS, 0.0)  # set aside by calls that wait for more
-        self._means = {"input-tokens": _Mean(keeps=0.999), "output-tokens": _Mean()}
-        self._density = _Mean()  # input tokens per character of a request
+        self._means = {name: _Mean() for name in BUCKETS[1:]}
+        self._density = _Mean(keeps=0.99)  # input tokens per character of a request
+        self._seconds = _Mean()  # of an answer
+        self._under_way: dict[_Slot, float] = {}  # when each was sent
         # Two queues: whoever waits for room must not stand before retries, which make it.
         self._starting, self._turn = asyncio.Lock(), asyncio.Lock()
         self._news = asyncio.Event()
@@ -167,10 +172,12 @@ class AdaptiveLimit:
         output = self._means["output-tokens"]
         # Answers on their way may be longer than the average: three standard deviations of them.
         unknown = 3 * output.spread * math.sqrt(self._open)
+        bucket = self._buckets.get("output-tokens")
+        room = FULLEST * bucket.limit if bucket else math.inf
         return {
             "requests": 1.0,
             "input-tokens": self._means["input-tokens"].value,  # `_fit` has what needs more wait
-            "output-tokens": max(output.most, unknown),
+            "output-tokens": min(max(output.most, unknown), room),
         }
 
     async def _change(self, seconds: float | None = None) -> None:
@@ -183,6 +190,7 @@ class AdaptiveLimit:
     def _wait(self, needs: Mapping[str, float]) -> float:
         """Seconds until every bucket holds what a call needs; 0 for now."""
         now = asyncio.get_running_loop().time()
+        self._charge_long(now)
         waits = [self._blocked_until - now]
         for name, bucket in self._buckets.items():
             if name not in needs:
@@ -191,6 +199,18 @@ class AdaptiveLimit:
             waits.append((need - bucket.fill(now)) * 60 / bucket.limit)
         longest = max(waits)
         return max(longest, 0.001) if longest > 1e-9 else 0.0
+
+    def _charge_long(self, now: float) -> None:
+        """Charge answers that are long in coming for what they must have written by now."""
+        name = "output-tokens"
+        output = self._means[name]
+        speed = output.value / max(self._seconds.value, 0.001)
+        for slot, sent_at in self._under_way.items():
+            more = min(speed * (now - sent_at), output.most) - slot.amounts[name]
+            if more > output.value / 4:  # in steps, or it would be waited for again and again
+                self._charge({name: more})
+                self._reserved[name] += more
+                slot.amounts[name] += more
 
     def _expected(self, name: str) -> float:
         """What a call takes from a bucket."""
@@ -222,14 +242,19 @@ class AdaptiveLimit:
         slot.is_sent = True
         size = _length(request.json)
         await self._fit(slot, size)
-        if (seconds := await self._book(slot.amounts)) > 0:  # a sleep of 0 would let others pass
+        booked = dict(slot.amounts)
+        if (seconds := await self._book(booked)) > 0:  # a sleep of 0 would let others pass
             await asyncio.sleep(seconds)
         before, sent_at = dict(self._reserved), asyncio.get_running_loop().time()
-        response = await call_next(request)
+        self._under_way[slot] = sent_at
+        try:
+            response = await call_next(request)
+        finally:
+            del self._under_way[slot]
         if response.http_response.is_success:
             used = await _usage_of(response, request)
-            self._settle(slot, used, size)
-            await self._book({name: used[name] - slot.amounts[name] for name in used})
+            self._settle(slot, used, size, sent_at)
+            await self._book({name: used[name] - booked[name] for name in used})
         self._learn(response, before, sent_at)
         if response.status_code == 429:
             self._give_back(slot.amounts)
@@ -280,10 +305,11 @@ class AdaptiveLimit:
             source[name] -= amount
             to[name] += amount
 
-    def _settle(self, slot: _Slot, used: dict[str, float], size: int) -> None:
+    def _settle(self, slot: _Slot, used: dict[str, float], size: int, sent_at: float) -> None:
         """Replace the estimate by what was used, and let more calls run at once."""
         self._window = min(self._window + 1, self._most)
         if used:
+            self._seconds.add(asyncio.get_running_loop().time() - sent_at)
             self._density.add(used["input-tokens"] / max(1, size))
         for name, amount in used.items():
             self._means[name].add(amount)

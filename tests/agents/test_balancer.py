@@ -1,28 +1,21 @@
 """Balancing: who is asked next, what headroom is, and what it is worth under a limit."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from agents_pools import World, measure
-from anthropic.types import Usage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patterns.agents.balancer import (
-    POLL_S,
-    Balancer,
-    Gauge,
-    RoundRobin,
-    SharedBalancer,
-    Size,
-    Standby,
-    read_gauges,
-)
+from patterns.agents.balancer import POLL_S, Balancer, Gauge, Size, Standby, read_gauges
 from patterns.agents.plan import Agent, Plan, Task
-from patterns.agents.report import Context, Reply
 from patterns.agents.scheduler import run_plan
-from patterns.fake_api import VirtualClock
+from patterns.agents.worker import caller
+from patterns.course.views.agents import RoundRobin
+from patterns.fake_api import FakeAPI, Latency, RateLimits, VirtualClock
 from patterns.policy.budgets import Limits, MemoryStore
+from patterns.policy.rate_limit import RateLimit
 
 A, B = Agent("a", pool="one"), Agent("b", pool="two")
 TASK = Task("t", "")
@@ -195,19 +188,6 @@ def test_headers_that_tell_nothing_are_left_alone() -> None:
     assert read_gauges(undated, 0.0)["tokens"].remaining == 0
 
 
-def test_round_robin_takes_turns() -> None:
-    """Whatever the limits say."""
-    balancer = RoundRobin()
-    turns = []
-    for _ in range(4):
-        agent = balancer.choose(TASK, [A, B], 0.0)
-        assert agent
-        balancer.started(TASK, agent, 0.0)
-        turns.append(agent.name)
-    assert turns == ["a", "b", "a", "b"]
-    assert balancer.choose(TASK, [Agent("a", max_concurrency=1)], 0.0) is None
-
-
 @given(st.lists(st.tuples(st.floats(0, 6_000), st.floats(0, 5_000)), min_size=1))
 def test_a_granted_call_fits_what_was_told(readings: list[tuple[float, float]]) -> None:
     """Whatever a pool has told, the gate opens only when the call fits (or the pool is full)."""
@@ -228,41 +208,24 @@ def test_no_call_is_blocked_at_95_per_cent_and_the_tail_is_shorter() -> None:
     assert slow <= 0.7 * robin
 
 
-def test_workers_with_one_store_stay_inside_one_limit() -> None:
-    """Four processes' worth of balancers, one pool: together they admit it once."""
+def test_workers_whose_clients_share_a_store_stay_inside_one_limit() -> None:
+    """A balancer knows what it was told; chapter 01's limit in the client knows of all workers."""
     clock = VirtualClock()
-    store, limits = MemoryStore(clock=clock.now), {"one": Limits(rpm=60)}
-    started: list[float] = []
+    api = FakeAPI(clock=clock, limits=RateLimits(rpm=60), latency=Latency(0.1))
+    store = MemoryStore(clock=clock.now)
+    shared = partial(RateLimit, Limits(rpm=60), store, max_wait=600, sleep_async=asyncio.sleep)
 
-    async def call(agent: Agent, task: Task, context: Context) -> Reply:
-        started.append(asyncio.get_running_loop().time())
-        await asyncio.sleep(0.1)
-        return Reply(task.id, (Usage(input_tokens=10, output_tokens=5),))
-
-    async def worker(balancer: Balancer) -> None:
-        plan = Plan(tuple(Task(f"t{n}", "") for n in range(45)))
-        team = [Agent("a", pool="one", max_concurrency=64), Agent("b", pool="own")]
-        report = await run_plan(plan, team[:1], call, max_concurrency=64, balancer=balancer)
-        assert report.ok
+    async def worker() -> None:
+        client = api.async_client(middleware=[shared()], max_retries=0)
+        plan = Plan(tuple(Task(f"t{n}", "Hi") for n in range(45)))
+        team = [Agent("a", max_concurrency=64)]
+        assert (await run_plan(plan, team, caller(client), max_concurrency=64)).ok
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(worker(SharedBalancer(store, limits)) for _ in range(4)))
+        await api.async_client().models.list()
+        await asyncio.gather(*(worker() for _ in range(4)))
 
     clock.run(all_of_them())
-    assert len(started) == 180
-    assert all(sum(at <= t < at + 60 for t in started) <= 121 for at in started)
-    assert max(started) - min(started) == pytest.approx(120, rel=0.05)
-
-
-def test_what_is_booked_in_a_store_and_not_used_is_given_back() -> None:
-    """By the tokens that the call really took; a pool without shared limits is left alone."""
-    clock = VirtualClock()
-    store, limits = MemoryStore(clock=clock.now), Limits(itpm=6_000, otpm=6_000)
-    balancer = SharedBalancer(store, {"one": limits}, expect=Size(100, 1_000))
-    agent, own = Agent("a", pool="one"), Agent("b", pool="own")
-    for each in (agent, own):
-        assert balancer.choose(Task("t", ""), [each], 0.0) is each
-        ticket = balancer.started(Task("t", ""), each, 0.0)
-        balancer.finished(ticket, 0.0, used=Size(40, 10))
-    assert store.levels("one", limits)[1:3] == (5_960, 5_990)
-    assert store.levels("own", limits)[1:3] == (6_000, 6_000)
+    asked = [entry.status for entry in api.journal if entry.method == "POST"]
+    assert asked == [200] * 180
+    assert clock.elapsed == pytest.approx(120, rel=0.05)

@@ -18,9 +18,9 @@ from exercises.multi_agent import (
 )
 from matplotlib import pyplot as plt
 
-from patterns.agents.balancer import Balancer, RoundRobin
+from patterns.agents.balancer import Balancer
 from patterns.agents.durable import DBOSEngine
-from patterns.agents.plan import Agent, Plan, Task, as_waves, lower_bound
+from patterns.agents.plan import Agent, Plan, Task, lower_bound
 from patterns.agents.report import Context
 from patterns.agents.scheduler import run_plan
 from patterns.core.models import SONNET
@@ -64,15 +64,28 @@ def test_the_numbers_of_the_title_are_the_schedules() -> None:
     call = views.taking(SECONDS)
     runs = [
         views.in_virtual_time(plan, WRITER, call, max_concurrency=4)
-        for plan in (as_waves(BRIEF), BRIEF)
+        for plan in (views.as_waves(BRIEF), BRIEF)
     ]
     assert [run.makespan for run in runs] == [29, 19]
     assert lower_bound(BRIEF, 4) == 19
 
 
+def test_round_robin_takes_turns() -> None:
+    """Whatever the limits say."""
+    balancer, page = views.RoundRobin(), Task("page", "")
+    turns = []
+    for _ in range(4):
+        agent = balancer.choose(page, [Agent("a"), Agent("b")], 0.0)
+        assert agent
+        balancer.started(page, agent, 0.0)
+        turns.append(agent.name)
+    assert turns == ["a", "b", "a", "b"]
+    assert balancer.choose(page, [Agent("a", max_concurrency=1)], 0.0) is None
+
+
 def test_headroom_blocks_no_call_where_round_robin_does() -> None:
     """On the fake API's own limits; all pages are done either way."""
-    (robin, turned_down), (balanced, blocked) = rush(RoundRobin()), rush(Balancer())
+    (robin, turned_down), (balanced, blocked) = rush(views.RoundRobin()), rush(Balancer())
     assert turned_down > 5
     assert blocked == 0
     assert robin.ok

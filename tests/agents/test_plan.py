@@ -13,13 +13,12 @@ from patterns.agents.plan import (
     NoCapableAgent,
     Plan,
     Task,
-    as_waves,
     critical_path,
-    levels,
     lower_bound,
     match,
     ranks,
 )
+from patterns.course.views.agents import as_waves, levels
 
 DIAMOND = Plan(
     (

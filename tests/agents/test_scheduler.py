@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from patterns.agents.balancer import Balancer
 from patterns.agents.budget import Budget
 from patterns.agents.failures import next_agents, one_line
-from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task, as_waves, lower_bound
+from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task, lower_bound
 from patterns.agents.report import Attempt, Context, Reply, RunReport, TaskResult
 from patterns.agents.scheduler import (
     Call,
@@ -30,6 +30,7 @@ from patterns.agents.scheduler import (
     run_plan,
 )
 from patterns.core.messages import Refused, Truncated
+from patterns.course.views.agents import as_waves
 from patterns.fake_api.clock import VirtualClock
 
 ANYONE = Agent("a", pool="one")

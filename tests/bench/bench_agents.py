@@ -27,11 +27,12 @@ from typing import Annotated, Any, TypedDict
 from harness import interleaved, write_results
 from langgraph.graph import END, START, StateGraph
 
-from patterns.agents.balancer import Balancer, RoundRobin
+from patterns.agents.balancer import Balancer
 from patterns.agents.durable import DBOSEngine
-from patterns.agents.plan import Agent, Plan, Task, as_waves, lower_bound
+from patterns.agents.plan import Agent, Plan, Task, lower_bound
 from patterns.agents.report import Context
 from patterns.agents.scheduler import run_plan
+from patterns.course.views.agents import RoundRobin, as_waves
 from patterns.fake_api.clock import VirtualClock
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

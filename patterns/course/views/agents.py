@@ -5,11 +5,14 @@ import random
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from graphlib import TopologicalSorter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from anthropic import APIRequest, AsyncAPIResponse, AsyncCallNext, Middleware
 
-from patterns.agents.plan import Agent, Plan, Task, lower_bound
+from patterns.agents.balancer import Balancer, Ticket
+from patterns.agents.plan import Agent, Plan, Task, graph, lower_bound
 from patterns.agents.report import Context, RunReport
 from patterns.agents.scheduler import Call, run_plan
 from patterns.course.views import INK, MUTED, PALETTE, Shown, Table, figure, knobs, show
@@ -82,6 +85,51 @@ class Notes(Middleware):
         """Note the body and pass the request on."""
         self.sent.append(request.json)
         return await call_next(request)
+
+
+# ── The usual ways, to compare ─────────────────────────────────────────────────────────────────
+
+
+def levels(plan: Plan) -> list[list[str]]:
+    """Task ids by depth: level 0 waits for nothing, level n for something on level n - 1."""
+    depth: dict[str, int] = {}
+    dependencies = graph(plan)
+    for task_id in TopologicalSorter(dependencies).static_order():
+        depth[task_id] = 1 + max((depth[d] for d in dependencies[task_id]), default=-1)
+    grouped: list[list[str]] = [[] for _ in range(1 + max(depth.values()))]
+    for task in plan.tasks:
+        grouped[depth[task.id]].append(task.id)
+    return grouped
+
+
+def as_waves(plan: Plan) -> Plan:
+    """The same tasks, each waiting for the whole level before it: scheduling by levels, to compare.
+
+    Promise.allSettled over "everything that is ready" behaves like this, and so do supersteps.
+    """
+    by_level = levels(plan)
+    waits = {
+        task_id: tuple(before) for before, level in pairwise([[], *by_level]) for task_id in level
+    }
+    return Plan(tuple(replace(task, depends_on=waits[task.id]) for task in plan.tasks))
+
+
+class RoundRobin(Balancer):
+    """Each agent in turn, whatever the limits say: what a load balancer for servers does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: dict[str, int] = {}
+
+    def choose(self, task: Task, agents: Sequence[Agent], now: float) -> Agent | None:
+        """The agent whose last turn is longest ago, unless all have their hands full."""
+        free = [agent for agent in agents if self.busy(agent) < agent.max_concurrency]
+        return min(free, key=lambda agent: self.turns.get(agent.name, 0)) if free else None
+
+    def started(self, task: Task, agent: Agent, now: float) -> Ticket:
+        """Note the turn."""
+        self.turns[agent.name] = 1 + max(self.turns.values(), default=0)
+        return super().started(task, agent, now)
 
 
 # ── Tables ────────────────────────────────────────────────────────────────────────────────────
