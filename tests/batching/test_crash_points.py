@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from anthropic import Middleware
-from batching_worker import api_of, created, requests_of
+from batching_worker import answers, api_of, asked, created, requests_of, rows
 
 from patterns.batching import BatchJob
 from patterns.batching.store import JobStore
@@ -60,7 +60,7 @@ def counted(points: Points) -> Iterator[None]:
         yield
 
 
-def life(api: FakeAPI, path: Path, deadly: int, *, cancel: bool = False) -> int:
+def life(api: FakeAPI, path: Path, deadly: int, *, cancel: bool = False, project: str = "") -> int:
     """One process that works until the deadly point; how many points it passed."""
     points = Points(deadly)
     clock: Any = api.clock
@@ -73,7 +73,7 @@ def life(api: FakeAPI, path: Path, deadly: int, *, cancel: bool = False) -> int:
         except Died:
             return points.passed
         try:
-            job.submit(requests_of(3))
+            job.submit(rows(project, 3) if project else requests_of(3))
             if cancel:
                 job.cancel()
             job.wait()
@@ -107,6 +107,32 @@ def test_dying_at_any_point_loses_nothing_and_sends_nothing_twice(tmp_path: Path
     for deadly in range(1 + whole % 3, whole, 3):
         api = survivors(tmp_path / f"{deadly}", deadly, 0)
         assert created(api) == {"job-0": 1, "job-1": 1, "job-2": 1}, f"died at point {deadly}"
+
+
+def die_side_by_side(folder: Path, deadly: int, whole: int) -> None:
+    """Three jobs of equal ids and sizes: two die, each elsewhere, while another begins and ends."""
+    api, _ = api_of(0.01)
+    dies = {"A": deadly, "B": 1 + deadly * 7 % whole, "C": 0}
+    for name, point in dies.items():
+        life(api, folder / name, point, project=f"PROJECT-{name}")
+    for name in "BA":
+        life(api, folder / name, 0, project=f"PROJECT-{name}")
+    for name in dies:
+        with BatchJob(api.client(), folder / name) as job:
+            ids = [each["custom_id"] for each in rows("", 3)]
+            assert [custom_id for custom_id, _ in answers(job)] == ids, (deadly, name)
+            for n, (_, text) in enumerate(answers(job)):
+                assert f"PROJECT-{name} {n}" in text, (deadly, name)
+    assert set(asked(api).values()) == {1}, f"died at point {deadly}"
+
+
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
+def test_jobs_that_die_side_by_side_keep_their_own_answers(tmp_path: Path, step: int) -> None:
+    """Every eleventh point here, all of them in the soak; each question is paid once."""
+    whole = life(api_of(0.01)[0], tmp_path / "whole", 0, project="PROJECT-A")
+    for deadly in range(1, whole, step):
+        (tmp_path / f"{deadly}").mkdir()
+        die_side_by_side(tmp_path / f"{deadly}", deadly, whole)
 
 
 @pytest.mark.soak

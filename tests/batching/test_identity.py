@@ -1,52 +1,18 @@
 """Many jobs with equal sizes and equal ids on one account: every answer belongs to its question."""
 
 import re
-from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from batching_worker import PATH, api_of, job_on
+from batching_worker import PATH, answers, api_of, asked, job_on, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patterns.batching import BatchJob
 from patterns.batching.wire import place_of, wire_id
-from patterns.core.messages import text_of
-from patterns.core.models import SONNET
-from patterns.fake_api import FakeAPI, Fault
-
-LONG = "x" * 62
-
-
-def rows(project: str, count: int) -> list[Any]:
-    """Row numbers for ids, as everybody has them; the question names its job."""
-    return [
-        {
-            "custom_id": f"{LONG}{n:02}" if n % 2 else f"row-{n}",
-            "params": {
-                "model": SONNET,
-                "max_tokens": 50,
-                "messages": [{"role": "user", "content": f"{project} {n}"}],
-            },
-        }
-        for n in range(count)
-    ]
-
-
-def answers(job: BatchJob) -> list[tuple[str, str]]:
-    """The caller's id and what was answered."""
-    return [(r.custom_id, text_of(r.message) if r.message else r.outcome) for r in job.results()]
-
-
-def asked(api: FakeAPI) -> Counter[str]:
-    """How often each question stands in a batch that was made."""
-    bodies = [
-        e.body["requests"] for e in api.journal if e.method == "POST" and e.status in (0, 200)
-    ]
-    return Counter(each["params"]["messages"][0]["content"] for body in bodies for each in body)
-
+from patterns.fake_api import Fault
 
 FAULTS = {
     "not made": Fault.status(500),

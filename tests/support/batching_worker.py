@@ -16,10 +16,12 @@ from weakref import WeakKeyDictionary
 from anthropic import Anthropic
 
 from patterns.batching import BatchJob
+from patterns.core.messages import text_of
 from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, VirtualClock
 
 PATH = "/v1/messages/batches"
+LONG = "x" * 62
 
 
 _NUMBERS: WeakKeyDictionary[FakeAPI, Iterator[int]] = WeakKeyDictionary()
@@ -62,6 +64,34 @@ def created(api: FakeAPI) -> Counter[str]:
         if (entry.method, entry.path) == ("POST", PATH) and entry.status in (0, 200, 500):
             ids.update(own_id(each["custom_id"]) for each in entry.body["requests"])
     return ids
+
+
+def rows(project: str, count: int) -> list[Any]:
+    """Row numbers for ids, as everybody has them; the question names its job."""
+    return [
+        {
+            "custom_id": f"{LONG}{n:02}" if n % 2 else f"row-{n}",
+            "params": {
+                "model": SONNET,
+                "max_tokens": 50,
+                "messages": [{"role": "user", "content": f"{project} {n}"}],
+            },
+        }
+        for n in range(count)
+    ]
+
+
+def answers(job: BatchJob) -> list[tuple[str, str]]:
+    """The caller's id and what was answered."""
+    return [(r.custom_id, text_of(r.message) if r.message else r.outcome) for r in job.results()]
+
+
+def asked(api: FakeAPI) -> Counter[str]:
+    """How often each question stands in a batch that was made."""
+    bodies = [
+        e.body["requests"] for e in api.journal if e.method == "POST" and e.status in (0, 200)
+    ]
+    return Counter(each["params"]["messages"][0]["content"] for body in bodies for each in body)
 
 
 def own_id(sent: str) -> str:

@@ -13,10 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from agents_worker import CAP, expected, plan_for, seed_of
 from anthropic.types import Usage
 from dbos import DBOSClient
+from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 
 from patterns.agents.budget import Budget
 from patterns.agents.coordinator import (
@@ -45,6 +48,7 @@ PLAN = Plan(
     )
 )
 A = Agent("a")
+POISONED = (A, Agent("b", pool="another"))
 
 
 class Script:
@@ -54,12 +58,14 @@ class Script:
         self.name, self.hang, self.fail, self.tokens = name, hang, fail, tokens
         self.calls: Counter[str] = Counter()
         self.called = {task.id: asyncio.Event() for task in PLAN}
+        self.hung, self.answered = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, agent: Agent, task: Task, context: Context) -> Any:
         self.calls[task.id] += 1
         self.called.setdefault(task.id, asyncio.Event()).set()
         if task.id == self.hang:
-            await asyncio.Event().wait()
+            await self.hung.wait()
+            self.answered.set()
         await asyncio.sleep(0.02 if task.id == "slow" else 0.0)
         if task.id == self.fail:
             raise Refused("poison")
@@ -90,8 +96,8 @@ def under(url: str, test: Test, **options: Any) -> None:
 async def start(
     engine: DBOSEngine | None, call: Call | str, run_id: str = "r", **options: Any
 ) -> RunReport:
-    options = {"max_concurrency": 4, **options}
-    return await run_plan(PLAN, [A], call, engine=engine, run_id=run_id, **options)
+    options = {"max_concurrency": 4, "agents": [A], **options}
+    return await run_plan(PLAN, call=call, engine=engine, run_id=run_id, **options)
 
 
 def recorded_steps(url: str, run_id: str) -> set[str]:
@@ -420,6 +426,7 @@ def edited(**prompts: str) -> Plan:
     [
         ({"fail": "fast"}, {}, {"retry_failed": True}, ["fast", "next", "last"]),
         ({"fail": "fast"}, {}, {}, []),
+        ({"fail": "fast"}, {"agents": POISONED}, {"retry_failed": True}, ["fast", "next", "last"]),
         ({"fail": "next"}, {}, {"plan": edited(next="another way")}, ["next", "last"]),
         ({}, {}, {"plan": edited(fast="other")}, ["fast", "next", "last"]),
         ({}, {}, {"agents": (Agent("a", "described anew"), Agent("b"))}, []),
@@ -441,6 +448,7 @@ def edited(**prompts: str) -> Plan:
     ids=[
         "refused, once more",
         "refused, as it is",
+        "a poisoned task that two agents refused",
         "refused, asked another way",
         "edited after the end",
         "agents edited",
@@ -535,6 +543,37 @@ def test_a_full_disk_breaks_a_run_off_and_no_more(
     under(url, breaks)
     if not same_process:
         under(url, goes_on)
+
+
+def lose(url: str, *, back: bool) -> None:
+    """Have the server turn every connection away, those that are open too; or let them in again."""
+    place = make_url(url)
+    admin = place.set(drivername="postgresql", database="template1")
+    with psycopg.connect(admin.render_as_string(hide_password=False), autocommit=True) as server:
+        server.execute(f"ALTER DATABASE {place.database} ALLOW_CONNECTIONS {back}")
+        look = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        server.execute(look, [place.database])
+
+
+def test_a_database_that_is_lost_for_a_while_costs_no_step(postgres: str) -> None:
+    """The run waits for it; what is recorded stays, and no call is made twice."""
+
+    async def test(engine: DBOSEngine) -> None:
+        call = Script("first", hang="last")
+        job = asyncio.create_task(start(engine, call, "lost"))
+        await call.called["last"].wait()
+        await until_recorded(postgres, "lost", {"slow", "fast", "next"})
+        await asyncio.to_thread(lose, postgres, back=False)
+        with pytest.raises(OperationalError):
+            await asyncio.to_thread(engine.database.connect)
+        call.hung.set()
+        await call.answered.wait()  # and its result cannot be written yet
+        await asyncio.to_thread(lose, postgres, back=True)
+        report = await job
+        assert report.ok
+        assert call.calls == Counter([*PLAN.by_id])
+
+    under(postgres, test)
 
 
 DRAFT = {"id": "a", "prompt": "Do a.", "needs": [], "depends_on": [], "required": True}
