@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from anthropic import AsyncAnthropic
+from limits_grid import MEAN, at
 
 from patterns.core.adaptive_limit import AdaptiveLimit
 from patterns.core.fan_out import fan_out
 from patterns.core.models import SONNET
-from patterns.course.views.batching import HEAVY_TAIL, QUICK, SLOW, Load, measure
+from patterns.course.views.batching import HEAVY_TAIL, QUICK, SLOW, measure
 from patterns.fake_api import FakeAPI, Fault, Latency, RateLimits, VirtualClock
 
 SMALL = {
@@ -58,14 +59,6 @@ def test_adaptive_limit_leaves_room_for_answers_of_uneven_length() -> None:
     assert load.refused <= 0.005
 
 
-MEAN = sum(HEAVY_TAIL) / len(HEAVY_TAIL)
-
-
-def lasting(seconds: float) -> Latency:
-    """Answers that take so long on average, most of it writing: heavy-tailed as their lengths."""
-    return Latency(seconds / 5, MEAN / (0.8 * seconds), jitter=0.3)
-
-
 GRID = [
     (tight, rpm, seconds)
     for tight in ("requests", "output tokens")
@@ -80,20 +73,6 @@ GRID = [
     )
     if (tight, rpm, seconds) != ("output tokens", 5, 30.0)  # see `best_rate`
 ]
-
-
-def at(rpm: int, seconds: float, tight: str, seed: int = 1, until: float = 0) -> Load:
-    """So many requests a minute, or as many output tokens as those take."""
-    limits = RateLimits(rpm=rpm, itpm=10**9, otpm=10**9)
-    if tight == "output tokens":
-        limits = RateLimits(rpm=10**6, itpm=10**9, otpm=int(rpm * MEAN))
-    options: dict[str, Any] = {
-        "seconds": until or (3_600 if rpm == 5 else 1_000 if rpm == 37 else 480),
-        "warm_up": 400,
-        "lengths": HEAVY_TAIL,
-        "seed": seed,
-    }
-    return measure("adaptive", limits, lasting(seconds), **options)
 
 
 @pytest.mark.parametrize(("tight", "rpm", "seconds"), GRID)
