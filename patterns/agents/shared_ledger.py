@@ -28,7 +28,7 @@ _calls = sa.Table(
     sa.Column("settled", sa.Integer, nullable=False),
     sa.Column("calls", sa.Integer, nullable=False),
     sa.Column("tokens", sa.BigInteger, nullable=False),
-    sa.Column("nano_usd", sa.BigInteger, nullable=False),
+    sa.Column("usd", sa.BigInteger, nullable=False),  # in billionths
     sa.Column("unpriced", sa.Integer, nullable=False),
 )
 
@@ -91,7 +91,7 @@ class SharedLedger:
 
     def _sums(self, connection: sa.Connection) -> tuple[Spent, Spent]:
         """What is settled, and what is set aside: in one look, or a call falls between two."""
-        columns = (_calls.c.calls, _calls.c.tokens, _calls.c.nano_usd, _calls.c.unpriced)
+        columns = (_calls.c.calls, _calls.c.tokens, _calls.c.usd, _calls.c.unpriced)
         look = sa.select(_calls.c.settled, *map(sa.func.sum, columns))
         look = look.where(_calls.c.run_id == self.run_id).group_by(_calls.c.settled)
         found = {0: Spent(), 1: Spent()}
@@ -105,14 +105,5 @@ class SharedLedger:
         connection.execute(sa.delete(_calls).where(*ours, *which))
 
     def _add(self, connection: sa.Connection, task: str, settled: int, spent: Spent) -> None:
-        connection.execute(
-            sa.insert(_calls).values(
-                run_id=self.run_id,
-                task_id=task,
-                settled=settled,
-                calls=spent.calls,
-                tokens=spent.tokens,
-                nano_usd=int(spent.usd * NANO),
-                unpriced=spent.unpriced,
-            )
-        )
+        row = vars(spent) | {"run_id": self.run_id, "task_id": task, "settled": settled}
+        connection.execute(sa.insert(_calls).values(row | {"usd": int(spent.usd * NANO)}))

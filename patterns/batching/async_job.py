@@ -21,7 +21,6 @@ from contextvars import copy_context
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from anthropic import Anthropic
@@ -74,12 +73,7 @@ class AsyncBatchJob:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._run(self._job.close)
         self._thread.shutdown()
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from patterns.core.pricing import Rates, Tokens, rates
+from patterns.core.pricing import Tokens, rates
 
 Way = Literal["batch", "fan-out", "one by one"]
 
 DAY = 86_400.0
-_MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,11 @@ def choose(
         raise NoPrice(model)
     limited = limits.seconds(n, tokens)
     spread, queue = max(call_seconds, limited), max(n * call_seconds, limited)
-    batched = usd(in_batch(tokens, batch_cache_hits), half)
+    batched = half.usd(in_batch(tokens, batch_cache_hits))
     options = (
         Option("batch", n * batched, batch_seconds, batch_seconds_at_most),
-        Option("fan-out", n * usd(tokens, plain), spread, spread),
-        Option("one by one", n * usd(tokens, plain), queue, queue),
+        Option("fan-out", n * plain.usd(tokens), spread, spread),
+        Option("one by one", n * plain.usd(tokens), queue, queue),
     )
     # Of two that cost the same the simpler one, if it is in time: one by one needs no limit.
     order = sorted(options, key=lambda option: (option.usd, -option.seconds))
@@ -141,17 +140,6 @@ def choose(
                 return Choice(option, tuple(order), option.fits(deadline))
     fastest = min(order, key=lambda option: option.seconds)
     return Choice(fastest, tuple(order), "no")
-
-
-def usd(tokens: Tokens, price: Rates) -> Decimal:
-    """What one request costs."""
-    return (
-        tokens.input * price.input
-        + tokens.output * price.output
-        + tokens.cache_write_5m * price.cache_write_5m
-        + tokens.cache_write_1h * price.cache_write_1h
-        + tokens.cache_read * price.cache_read
-    ) / _MILLION
 
 
 def in_batch(tokens: Tokens, hits: float) -> Tokens:
