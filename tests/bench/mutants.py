@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = sorted(found.rglob("*.py")) if found.is_dir() else [found]
     pool = [m for file in files if options.only in str(file) for m in mutants_of(file)]
     draw = random.Random(options.seed)
-    sample = sorted(draw.sample(pool, min(options.sample, len(pool))), key=str)
+    sample = draw.sample(pool, min(options.sample, len(pool)))
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as threads:
         free = copies(Path(folder).resolve(), options.jobs)
         kept = (options.again or Path(folder)).resolve()
