@@ -16,22 +16,13 @@ from typing import TypeVar
 
 from anthropic import Anthropic, APIRequest, AsyncAnthropic
 
-from patterns.core.pseudonym import WeakKey, pseudonym, strong_key
+from patterns.core.pseudonym import WeakKey as WeakKey
+from patterns.core.pseudonym import pseudonym as pseudonym
+from patterns.core.pseudonym import strong_key
 from patterns.policy.flow import Flow, Policy, PolicyDenied
 from patterns.policy.texts import Path, edited
 from patterns.policy.view import BATCH, CREATE, view_of, with_body
 
-__all__ = [
-    "Identify",
-    "NoPrincipal",
-    "Principal",
-    "PrincipalClash",
-    "WeakKey",
-    "acting_as",
-    "acting_for",
-    "current_principal",
-    "pseudonym",
-]
 Client = TypeVar("Client", Anthropic, AsyncAnthropic)
 
 

@@ -20,18 +20,15 @@ import anyio
 from anthropic import APIRequest
 
 from patterns.core.retrying import retry_after
-from patterns.policy.budgets import (
-    AboveCapacity,
-    Charge,
-    Cost,
-    Limits,
-    MemoryStore,
-    Store,
-    StoreFull,
-    Throttled,
-    TokenBucket,
-    check_capacity,
-)
+from patterns.policy.budgets import AboveCapacity as AboveCapacity
+from patterns.policy.budgets import Charge, check_capacity
+from patterns.policy.budgets import Cost as Cost
+from patterns.policy.budgets import Limits as Limits
+from patterns.policy.budgets import MemoryStore as MemoryStore
+from patterns.policy.budgets import Store as Store
+from patterns.policy.budgets import StoreFull as StoreFull
+from patterns.policy.budgets import Throttled as Throttled
+from patterns.policy.budgets import TokenBucket as TokenBucket
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, note
 from patterns.policy.responses import (
     AnyResponse,
@@ -44,21 +41,6 @@ from patterns.policy.responses import (
     whole,
 )
 from patterns.policy.view import BATCH, COUNT, CREATE, Item, view_of
-
-__all__ = [
-    "AboveCapacity",
-    "Budget",
-    "Cost",
-    "Limits",
-    "MemoryStore",
-    "RateLimit",
-    "Store",
-    "StoreFull",
-    "StoreUnavailable",
-    "Throttled",
-    "TokenBucket",
-    "Unpriced",
-]
 
 _REMAINING: Final = (
     b"anthropic-ratelimit-requests-remaining",

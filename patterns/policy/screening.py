@@ -11,7 +11,7 @@ Taught in chapter 01.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from anthropic import APIRequest
 
@@ -63,22 +63,8 @@ class ScreenUnavailable(PolicyDenied):
         super().__init__(f"the screening call failed ({error}); try again, or allow with on_error.")
 
 
-class Judged(Protocol):
-    """What a classifier says: see `patterns.policy.classifier.Verdict`."""
-
-    @property
-    def verdict(self) -> Literal["allow", "block", "review"]:
-        """What to do."""
-        ...
-
-    @property
-    def category(self) -> str:
-        """What it is."""
-        ...
-
-
 Classify = Callable[[str], Any]
-"""A `Judged` for a text; for async clients maybe something to wait for that gives one."""
+"""A `Verdict` (see `classifier`) on a text; for async clients maybe something that is awaited."""
 
 
 class ContentPolicy(Policy):
@@ -165,7 +151,7 @@ class ContentPolicy(Policy):
 
     def _second_look(self, classifier: Classify, text: str) -> Flow:
         try:
-            verdict: Judged = yield Do(lambda: classifier(text))
+            verdict = yield Do(lambda: classifier(text))
             said, category = verdict.verdict, verdict.category
         except Exception as error:
             # Not `from error`: the SDK would take a 529 of the screen for one of the call.
