@@ -1,4 +1,4 @@
-"""Default-deny rules, Cedar in their place, and batch items one by one."""
+"""Default-deny rules, a function in their place, and batch items one by one."""
 
 import asyncio
 from typing import Any
