@@ -76,7 +76,7 @@ def _answer(denied: PolicyDenied) -> list[Message]:
     headers = [(b"content-type", b"application/json")]
     wait = getattr(denied, "wait", None)
     if wait is not None and wait < math.inf:
-        headers.append((b"retry-after", str(max(1, math.ceil(wait))).encode()))
+        headers.append((b"retry-after", str(math.ceil(wait)).encode()))
     if denied.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     told = str(denied) if denied.status < 500 else "the service cannot decide now; ask again later."

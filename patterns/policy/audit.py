@@ -19,7 +19,15 @@ from patterns.core.pseudonym import strong_key
 from patterns.policy.audit_writer import AuditWriter, Row, canonical
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, noting
 from patterns.policy.identity import NoPrincipal, current_principal
-from patterns.policy.responses import AnyResponse, Ending, ended, headers_of, kind_of, whole
+from patterns.policy.responses import (
+    AnyResponse,
+    Ending,
+    ended,
+    error_of,
+    headers_of,
+    kind_of,
+    whole,
+)
 from patterns.policy.texts import Json
 from patterns.policy.view import View, call_id, view_of
 
@@ -30,7 +38,6 @@ COUNTED: Final = (
     "cache_read_input_tokens",
 )
 _NAME = re.compile(r"[A-Za-z0-9?*][\w.:?*@-]{0,63}\Z", re.ASCII)
-_ERROR = re.compile(r"[a-z_]{1,64}\Z")
 _MOST_NAMES: Final = 20
 
 
@@ -170,10 +177,7 @@ def _outcome(response: AnyResponse, ending: Ending) -> dict[str, Any]:
         "stop_reason": ending.stop_reason,
     }
     if kind_of(response) == "failed":
-        error = ending.message.get("error")
-        kind = error.get("type") if isinstance(error, dict) else None
-        facts["error"] = kind if isinstance(kind, str) and _ERROR.match(kind) else "unknown"
-        facts["event"] = "error"
+        facts |= {"event": "error", "error": error_of(ending.message)}
     return facts
 
 

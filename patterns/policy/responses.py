@@ -9,6 +9,7 @@ Taught in chapter 01.
 
 import copy
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
@@ -67,7 +68,17 @@ class Ending:
         elif kind == "content_block_start":
             self.files += files_of(event.get("content_block"))
         elif kind == "error":
-            self.error = str(event.get("error", {}).get("type"))
+            self.error = error_of(event)
+
+
+_ERROR: Final = re.compile(r"[a-z_]{1,64}\Z")
+
+
+def error_of(payload: Mapping[str, Any]) -> str:
+    """The type of the error that the API reports, never its text."""
+    error = payload.get("error")
+    kind = error.get("type") if isinstance(error, Mapping) else None
+    return kind if isinstance(kind, str) and _ERROR.match(kind) else "unknown"
 
 
 def files_of(value: Any) -> Iterator[str]:
@@ -192,7 +203,7 @@ def ended(
     if is_open(response):
         return (yield from through(response, Watch(done, dropped, judge)))
     ending = Ending(message=json_of(response) or {})
-    if judge is not None and kind_of(response) != "failed":
+    if judge is not None:
         judge(ending)
     step = done and done(ending)
     if step is not None:

@@ -19,6 +19,7 @@ from patterns.fake_api import FakeAPI
 from patterns.policy import AuditLog, Limits, Rule, guarded
 from patterns.policy.asgi import Denials
 from patterns.policy.bearer import verify_token
+from patterns.policy.budgets import Throttled
 from patterns.policy.flow import PolicyDenied
 from patterns.policy.identity import current_principal
 
@@ -131,6 +132,25 @@ def test_a_used_up_budget_says_when_to_come_back(tmp_path: Path) -> None:
     again = service.post("/async", token())
     assert (again.status_code, again.json()["error"]["type"]) == (429, "rate-limit")
     assert 50 <= int(again.headers["retry-after"]) <= 60
+
+
+def test_a_budget_that_never_refills_names_no_time() -> None:
+    """Whatever a store of yours says."""
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise Throttled("no more", scope["wait"])
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    door = Denials(app, lambda token: None)
+    for wait in (float("inf"), 0.2):
+        asyncio.run(door({"type": "http", "headers": [], "wait": wait}, app, send))  # type: ignore[arg-type]
+    never, soon = (dict(one["headers"]) for one in sent[::2])
+    assert b"retry-after" not in never
+    assert soon[b"retry-after"] == b"1"
+    assert [one["status"] for one in sent[::2]] == [429, 429]
 
 
 def test_what_the_service_cannot_decide_is_no_fault_of_the_caller(tmp_path: Path) -> None:

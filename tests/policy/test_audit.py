@@ -186,6 +186,29 @@ def test_what_a_stream_says_otherwise_is_no_ending() -> None:
     assert [(one.how, one.usage, one.stop_reason) for one in endings] == [("read", {}, None)]
 
 
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ('{"type": "overloaded_error", "message": "secret"}', "overloaded_error"),
+        ('"secret"', "unknown"),
+        ('{"type": "secret text"}', "unknown"),
+        ("{}", "unknown"),
+    ],
+)
+def test_an_error_within_a_stream_is_named_by_its_type(error: str, kind: str) -> None:
+    """Never by its text, which may quote the prompt."""
+    endings: list[Any] = []
+    watch = Watch(endings.append)
+    watch.feed(f'data: {{"type": "error", "error": {error}}}\n'.encode())
+    watch.stop("failed", ConnectionError("secret"))
+    watch.stop("dropped")
+    assert [one.error for one in endings] == ["ConnectionError"]
+    watch = Watch(endings.append)
+    watch.feed(f'data: {{"type": "error", "error": {error}}}\n'.encode())
+    watch.stop("read")
+    assert endings[-1].error == kind
+
+
 def test_batches_and_reading_calls_are_recorded(log: AuditLog) -> None:
     """The number of items; a GET has an id of its own."""
     api = Api(log)

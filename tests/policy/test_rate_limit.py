@@ -477,6 +477,17 @@ def test_changed_limits_keep_their_level() -> None:
     assert store.levels("k", Limits(rpm=5)) == (0, None, None)
 
 
+def test_a_limit_that_is_raised_refills_at_its_old_rate_until_then() -> None:
+    """Raising and lowering a limit in turns gives nothing away."""
+    clock = Clock()
+    store = MemoryStore(clock=clock)
+    assert store.reserve([Charge("k", Limits(rpm=60), Cost(60))], 0).granted
+    clock.now += 30
+    assert store.levels("k", Limits(rpm=6_000)) == (30, None, None)
+    clock.now += 0.5
+    assert store.levels("k", Limits(rpm=6_000)) == (80, None, None)
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 30)), max_size=50))
 def test_a_bucket_never_gives_more_than_capacity_and_refill(
     steps: list[tuple[float, float]],
