@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
 from patterns.caching import CacheStats, break_even
-from patterns.caching.economics import TTL_SECONDS
+from patterns.caching.limits import TTL_SECONDS
 from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, VirtualClock
 

@@ -20,7 +20,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
 from patterns.core.fan_out import Outcome, fan_out
-from patterns.core.messages import sendable, tag, text_of
+from patterns.core.messages import checked_text, sendable, tag, text_of
 from patterns.core.model_ids import SONNET
 
 from .blocks import blocks_of
@@ -93,7 +93,7 @@ class _Conversation(Generic[Client]):
 
     def request(self, content: str | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What `ask` would send: keyword arguments of `messages.create`."""
-        turn = content if isinstance(content, str) else [dict(block) for block in content]
+        turn = content if isinstance(content, str) else blocks_of(content)
         request = {
             **self._fixed,
             "messages": [*self._messages, {"role": "user", "content": turn}],
@@ -249,10 +249,15 @@ class DocumentQA:
 def shared_prefix(system: str, documents: Documents, ttl: TTL | None) -> list[dict[str, Any]]:
     """System blocks of instructions and documents, with a breakpoint on the last one.
 
-    Documents are escaped inside `<document>` tags, so that their text cannot pose as a tag.
+    Documents are escaped inside `<document>` tags, so that their text cannot pose as a tag; one
+    text alone is one document.
     """
-    titled = documents.items() if isinstance(documents, Mapping) else enumerate(documents, start=1)
-    texts = [system, *(tag("document", text, title=title) for title, text in titled)]
+    given = [documents] if isinstance(documents, str) else documents
+    titled = given.items() if isinstance(given, Mapping) else enumerate(given, start=1)
+    texts = [
+        checked_text("system", system),
+        *(tag("document", text, title=title) for title, text in titled),
+    ]
     blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
     if ttl is not None:
         blocks[-1]["cache_control"] = {"type": "ephemeral", "ttl": as_ttl(ttl)}

@@ -12,11 +12,35 @@ Request = Mapping[str, Any]
 """Keyword arguments of `messages.create`."""
 
 
+class InvalidContent(TypeError):
+    """Content that is neither text nor a list of blocks; a generator would be read only once.
+
+    Attributes:
+        content: what was given.
+    """
+
+    def __init__(self, content: object) -> None:
+        self.content = content
+        super().__init__(
+            f"content is {repr(content)[:80]}; pass a str, or a list of blocks (dicts or the "
+            "SDK's objects)."
+        )
+
+
 def blocks_of(content: Any) -> list[Mapping[str, Any]]:
-    """Content as it is sent: a plain string is one text block, the SDK's objects are dicts."""
+    """Content as it is sent: a plain string is one text block, the SDK's objects are dicts.
+
+    Raises:
+        InvalidContent: it is neither text nor a list of blocks.
+    """
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
-    return [as_sent(block) for block in content or ()]
+    if content is None:
+        return []
+    blocks = as_sent(content)
+    if not isinstance(blocks, list) or not all(isinstance(each, Mapping) for each in blocks):
+        raise InvalidContent(content)
+    return blocks
 
 
 def as_sent(value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from anthropic.types import Message
 
-from patterns.core.models import MODELS
+from patterns.core.model_ids import HAIKU, OPUS
 
 from .blocks import Request, as_sent, blocks_of
 
@@ -95,17 +95,17 @@ def _paired(earlier: Request, later: Request) -> Iterator[tuple[str, str, str]]:
 
 
 def _setting(request: Request, name: str) -> Any:
-    """A setting that is part of the cache's key, its default where it is left out."""
+    """A setting that is part of the cache's key; left out, the default of `core.models`."""
     given = as_sent(request.get(name))
     if name in ("citations", "images"):  # one block that has them changes the key of all
         blocks = [each for turn in _turns(request) for each in turn["content"]]
         return any(_uses(name, each) for each in blocks)
-    facts = MODELS.get(str(request.get("model")))
+    model = str(request.get("model"))
     if name == "effort":
-        default = facts.default_effort if facts else None
+        default = "medium" if model in (OPUS, HAIKU) else "high"
         return (as_sent(request.get("output_config")) or {}).get("effort") or default
     if name == "thinking" and not given:
-        return {"type": "adaptive" if not facts or facts.thinks_by_default else "disabled"}
+        return {"type": "disabled" if "-4-" in model else "adaptive"}
     if name == "thinking":  # how thinking is shown is no part of the prompt
         return {key: value for key, value in given.items() if key != "display"}
     return given or {"speed": "standard", "tool_choice": {"type": "auto"}}.get(name)

@@ -15,20 +15,7 @@ from decimal import Decimal
 
 from patterns.core.pricing import Rates, rates
 
-from .limits import TTL, TTL_SECONDS, UnknownTTL, as_ttl, min_cacheable
-
-__all__ = [
-    "TTL",
-    "TTL_SECONDS",
-    "BreakEven",
-    "NoCachePrices",
-    "UnknownTTL",
-    "as_ttl",
-    "break_even",
-    "cache_rates",
-    "min_cacheable",
-    "write_rate",
-]
+from .limits import TTL, as_ttl
 
 
 class NoCachePrices(LookupError):

@@ -36,7 +36,7 @@ def as_ttl(ttl: object) -> TTL:
     Raises:
         UnknownTTL: it is neither "5m" nor "1h".
     """
-    if ttl not in get_args(TTL):
+    if not isinstance(ttl, str) or ttl not in get_args(TTL):
         raise UnknownTTL(ttl)
     return cast(TTL, ttl)
 

@@ -32,10 +32,10 @@ from typing import Any, Final
 
 from patterns.core.pricing import Rates
 
-from .economics import TTL, TTL_SECONDS, cache_rates, min_cacheable, write_rate
+from .economics import cache_rates, write_rate
+from .limits import MAX_BREAKPOINTS, TTL, TTL_SECONDS, min_cacheable
 from .traffic import Arrivals, Gaps, Segment
 
-MAX_BREAKPOINTS: Final = 4
 _MILLION: Final = 1_000_000
 
 

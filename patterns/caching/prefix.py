@@ -160,7 +160,7 @@ def _automatic(
     control: Mapping[str, Any] | None, messages: Sequence[Mapping[str, Any]]
 ) -> Iterator[Mark]:
     """The breakpoint on the last block, unless that block has one of its own."""
-    if not control:
+    if control is None:
         return
     blocks = blocks_of(messages[-1]["content"]) if messages else []
     own = blocks[-1].get("cache_control") if blocks else None
@@ -173,12 +173,12 @@ def _automatic(
 
 
 def _mark(block: Mapping[str, Any], section: str, index: int, place: int | None) -> Iterator[Mark]:
-    if control := block.get("cache_control"):
+    if (control := block.get("cache_control")) is not None:
         yield Mark(section, index, place, _ttl(control))
 
 
 def _ttl(control: Mapping[str, Any]) -> TTL:
-    return as_ttl(control.get("ttl", "5m"))
+    return as_ttl(control.get("ttl", "5m") if isinstance(control, Mapping) else control)
 
 
 def _forecast_plan(request: Request) -> tuple[tuple[Mark, ...], int, list[dict[str, Any]]]:

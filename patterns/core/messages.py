@@ -22,6 +22,30 @@ TRUNCATING: Final = frozenset(("max_tokens", "model_context_window_exceeded"))
 _NAME = re.compile(r"[A-Za-z_][\w.-]*\Z")
 
 
+class NotText(TypeError):
+    """Something else where text belongs, found before anything is sent.
+
+    Attributes:
+        name: what it was given as.
+        value: what it is.
+    """
+
+    def __init__(self, name: str, value: object) -> None:
+        self.name, self.value = name, value
+        super().__init__(f"{name} is {repr(value)[:80]}; pass text (str) that says it.")
+
+
+def checked_text(name: str, value: object) -> str:
+    """The text; a number or None would be sent as its name.
+
+    Raises:
+        NotText: it is none.
+    """
+    if not isinstance(value, str):
+        raise NotText(name, value)
+    return value
+
+
 class Refused(Exception):
     """Claude declined to answer.
 
@@ -156,9 +180,11 @@ def tag(name: str, text: str, /, **attributes: str | int | float) -> str:
 
     Raises:
         ValueError: the name, or that of an attribute, is not a plain XML name.
+        NotText: the text is none.
     """
+    checked_text("text", text)
     for each in (name, *attributes):
-        if not _NAME.match(each):
+        if not _NAME.match(checked_text("name", each)):
             raise ValueError(f"{each!r} is not an XML name; use letters, digits, '_', '-' and '.'.")
     opened = "".join(f' {key}="{html.escape(str(value))}"' for key, value in attributes.items())
     return f"<{name}{opened}>\n{html.escape(text, quote=False)}\n</{name}>"
@@ -172,7 +198,9 @@ def raw_tag(name: str, text: str, /, *, suffix: str) -> str:
 
     Raises:
         ValueError: the text holds the closing tag, or the name or suffix is not plain.
+        NotText: the text is none.
     """
+    checked_text("text", text)
     full = f"{name}-{suffix}"
     if not _NAME.match(full) or not suffix:
         raise ValueError(f"{full!r} is not an XML name; use letters, digits, '_', '-' and '.'.")
@@ -208,9 +236,13 @@ def extract_tag(answer: str | Message, name: str) -> str | None:
     Raises:
         AmbiguousTag: there are several, with different contents.
         Refused, Truncated: the message is no complete answer.
+        NotText: the answer is neither text nor a message.
     """
-    text = answer if isinstance(answer, str) else text_of(answer) + (answer.stop_sequence or "")
-    pairs = list(_pairs(text, name))
+    if isinstance(answer, Message):
+        text = text_of(answer) + (answer.stop_sequence or "")
+    else:
+        text = checked_text("answer", answer)
+    pairs = list(_pairs(text, checked_text("name", name)))
     quoted = [match.span() for match in _CODE.finditer(text)] if len(pairs) > 1 else []
     outside = [each for at, each in pairs if not any(start < at < end for start, end in quoted)]
     found = outside or [each for _, each in pairs]

@@ -28,13 +28,27 @@ class WeakKey(ValueError):
         )
 
 
+class InvalidUser(TypeError):
+    """An id that is no text.
+
+    Attributes:
+        user_id: what was given.
+    """
+
+    def __init__(self, user_id: object) -> None:
+        self.user_id = user_id
+        super().__init__(f"user_id is {user_id!r}; pass text, such as str(user.id).")
+
+
 def strong_key(key: str | bytes) -> bytes:
     """The key as bytes.
 
     Raises:
-        WeakKey: it has under 32 bytes; there is no default.
+        WeakKey: it has under 32 bytes, or is neither text nor bytes; there is no default.
     """
-    raw = key.encode() if isinstance(key, str) else bytes(key)
+    if not isinstance(key, str | bytes):  # bytes(64) would be 64 zeros
+        raise WeakKey(0)
+    raw = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else key
     if len(raw) < LEAST_KEY_BYTES:
         raise WeakKey(len(raw))
     return raw
@@ -50,7 +64,10 @@ def pseudonym(user_id: str, key: str | bytes, *, tenant: str = "") -> str:
 
     Raises:
         WeakKey: the key has under 32 bytes.
+        InvalidUser: the id is no text: None and "None" must not be one person.
     """
+    if not isinstance(user_id, str):
+        raise InvalidUser(user_id)
     text = f"{tenant}\0{user_id}" if tenant else user_id
     digest = hmac.new(strong_key(key), text.encode("utf-8", "surrogatepass"), hashlib.sha256)
     return f"user_{digest.hexdigest()[:32]}"

@@ -28,8 +28,6 @@ from pydantic_core import from_json
 from patterns.monitoring.call_span import OpenCall
 from patterns.monitoring.stream_usage import AsyncObservedBody, ObservedBody, UsageReader
 
-__all__ = ["AttemptMiddleware"]
-
 
 class AttemptMiddleware(Middleware):
     """Counts HTTP attempts, and keeps for the call what no span carries: its full usage.

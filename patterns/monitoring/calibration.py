@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
-__all__ = ["Agreement", "Estimate", "corrected_rate", "judge_agreement", "wilson"]
+from patterns.core.statistics import wilson
 
 _Z: Final = 1.959963984540054  # two-sided 95 %
 
@@ -29,29 +29,19 @@ class Estimate:
     low: float
     high: float
 
+    @classmethod
+    def of(cls, successes: int, trials: int) -> Estimate:
+        """A success rate with its Wilson interval, which holds near 0, 1 and for few trials.
+
+        Raises:
+            ValueError: successes outside 0 to trials, or no trials.
+        """
+        if not trials:
+            raise ValueError(f"{successes} of no trials is no rate; give at least 1 trial.")
+        return cls(successes / trials, *wilson(successes, trials))
+
     def __str__(self) -> str:
         return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
-
-
-def wilson(successes: int, trials: int) -> Estimate:
-    """A success rate with its Wilson interval, which stays sensible near 0, 1 and for few trials.
-
-    Raises:
-        ValueError: successes outside 0 to trials, or no trials.
-    """
-    if not 0 <= successes <= trials or trials == 0:
-        raise ValueError(
-            f"{successes} successes in {trials} trials; trials are at least 1, "
-            "and successes between 0 and the trials."
-        )
-    rate = successes / trials
-    spread = _Z**2 / trials
-    centre = (rate + spread / 2) / (1 + spread)
-    half = sqrt(rate * (1 - rate) * spread + spread**2 / 4) / (1 + spread)
-    # At the ends the formula gives 0 and 1 but for rounding.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == trials else centre + half
-    return Estimate(rate, low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +77,12 @@ class Agreement:
     @property
     def sensitivity(self) -> Estimate:
         """Of the bad answers, the share that the judge calls bad."""
-        return wilson(self.both_bad, self.both_bad + self.missed)
+        return Estimate.of(self.both_bad, self.both_bad + self.missed)
 
     @property
     def specificity(self) -> Estimate:
         """Of the good answers, the share that the judge passes."""
-        return wilson(self.both_good, self.both_good + self.false_alarm)
+        return Estimate.of(self.both_good, self.both_good + self.false_alarm)
 
 
 def judge_agreement(pairs: Iterable[tuple[bool, bool]]) -> Agreement:
@@ -126,7 +116,7 @@ def corrected_rate(flagged: int, judged: int, agreement: Agreement) -> Estimate 
         judged: answers that it judged.
         agreement: the same judge against labels.
     """
-    raw = wilson(flagged, judged)  # checks the counts
+    raw = Estimate.of(flagged, judged)  # checks the counts
     bad = agreement.both_bad + agreement.missed
     good = agreement.both_good + agreement.false_alarm
     se, sp = (agreement.both_bad + 1) / (bad + 2), (agreement.both_good + 1) / (good + 2)

@@ -20,8 +20,6 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from patterns.monitoring.record import CallContext
 
-__all__ = ["CALL_SPAN", "CallSpan", "CallTracer", "OpenCall"]
-
 CALL_SPAN: Final = "anthropic.messages.create"
 """The SDK's name of the span around a call: beta, pinned by a test that runs the SDK."""
 

@@ -42,15 +42,7 @@ from patterns.monitoring.record import (
 from patterns.monitoring.sink import Sink
 from patterns.monitoring.spans import record_of_result, record_of_span
 
-__all__ = [
-    "AttemptMiddleware",
-    "CallMonitor",
-    "CallRecord",
-    "ClientOptions",
-    "InvalidLabel",
-    "Sink",
-    "call_context",
-]
+__all__ = ["CallMonitor", "call_context"]
 
 
 class ClientOptions(TypedDict):

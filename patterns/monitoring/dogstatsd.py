@@ -16,8 +16,6 @@ from patterns.core.models import MODELS
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.sink import Sink, model_label
 
-__all__ = ["DogStatsDSink", "Statsd"]
-
 
 class Statsd(Protocol):
     """What is used of `datadog.DogStatsd`."""

@@ -21,9 +21,10 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TextIO
@@ -34,25 +35,22 @@ from patterns.monitoring.json_log import as_json
 from patterns.monitoring.record import CallRecord, in_utc
 from patterns.monitoring.sink import Sink
 
-__all__ = ["PICO", "EventLog", "EventLogUnusable"]
-
 PICO: Final = Decimal(10) ** 12
 """Picodollars in a dollar."""
 
 _VERSION: Final = 2
-_COLUMNS: Final = {
+_COLUMNS: Final = {  # by attribute of a record; all but the first and the last three as they are
     "at": "REAL NOT NULL",  # seconds since 1970, UTC
     "model": "TEXT NOT NULL",
     "feature": "TEXT NOT NULL",
     "outcome": "TEXT NOT NULL",
     "seconds": "REAL",
     "first_chunk_seconds": "REAL",
-    "input": "INTEGER NOT NULL",
-    "output": "INTEGER NOT NULL",
-    "cache_write_5m": "INTEGER NOT NULL",
-    "cache_write_1h": "INTEGER NOT NULL",
-    "cache_read": "INTEGER NOT NULL",
-    "cost_pico": "INTEGER",  # NULL: no published price
+    "tokens.input": "INTEGER NOT NULL",
+    "tokens.output": "INTEGER NOT NULL",
+    "tokens.cache_write_5m": "INTEGER NOT NULL",
+    "tokens.cache_write_1h": "INTEGER NOT NULL",
+    "tokens.cache_read": "INTEGER NOT NULL",
     "cost_is_lower_bound": "INTEGER NOT NULL",
     "retries": "INTEGER NOT NULL",
     "stop_reason": "TEXT",
@@ -64,17 +62,20 @@ _COLUMNS: Final = {
     "request_id": "TEXT",
     "response_id": "TEXT",
     "trace_id": "TEXT",
-    "fees_pico": "INTEGER NOT NULL",  # in cost_pico, and not for tokens
     "fast": "INTEGER NOT NULL",
     "geo": "TEXT",
+    "cost_pico": "INTEGER",  # NULL: no published price
+    "fees_pico": "INTEGER NOT NULL",  # in cost_pico, and not for tokens
     "samplings": "TEXT",  # NULL: one; else the tokens of each, as JSON in the order of `Tokens`
 }
+_NAMES: Final = [attribute.rpartition(".")[2] for attribute in _COLUMNS]
+_taken: Final = attrgetter(*list(_COLUMNS)[1:-3])
 _SCHEMA: Final = f"""
-CREATE TABLE calls ({", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())});
+CREATE TABLE calls ({", ".join(map(" ".join, zip(_NAMES, _COLUMNS.values(), strict=True)))});
 CREATE TABLE feedback (response_id TEXT PRIMARY KEY, helpful INTEGER NOT NULL, at REAL NOT NULL);
 PRAGMA user_version = {_VERSION};
 """
-_INSERT: Final = f"INSERT INTO calls VALUES ({', '.join('?' * len(_COLUMNS))})"
+_INSERT: Final = f"INSERT INTO calls ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"
 
 
 _PARENTS: Final[list[sqlite3.Connection]] = []
@@ -219,42 +220,18 @@ class EventLog(Sink):
 
 
 def _row(record: CallRecord) -> tuple[Any, ...]:
-    tokens = record.tokens
     return (
         record.at.timestamp(),
-        record.model,
-        record.feature,
-        record.outcome,
-        record.seconds,
-        record.first_chunk_seconds,
-        tokens.input,
-        tokens.output,
-        tokens.cache_write_5m,
-        tokens.cache_write_1h,
-        tokens.cache_read,
+        *_taken(record),
         None if record.cost_usd is None else int(record.cost_usd * PICO),
-        record.cost_is_lower_bound,
-        record.retries,
-        record.stop_reason,
-        record.error_type,
-        record.user,
-        record.offline,
-        record.batch,
-        record.streamed,
-        record.request_id,
-        record.response_id,
-        record.trace_id,
         int(record.fees_usd * PICO),
-        record.fast,
-        record.geo,
         json.dumps([astuple(part) for part in record.samplings]) if record.samplings else None,
     )
 
 
 def _record(row: sqlite3.Row) -> CallRecord:
     values: dict[str, Any] = dict(row)
-    kinds = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
-    values["tokens"] = Tokens(*(values.pop(kind) for kind in kinds))
+    values["tokens"] = Tokens(*(values.pop(kind.name) for kind in fields(Tokens)))
     values["at"] = datetime.fromtimestamp(values["at"], UTC)
     pico = values.pop("cost_pico")
     values["cost_usd"] = None if pico is None else pico / PICO

@@ -10,8 +10,6 @@ import os
 from typing import Protocol
 from weakref import WeakSet
 
-__all__ = ["Renewable", "renew_in_children"]
-
 
 class Renewable(Protocol):
     """An object that holds a lock, or what belongs to one process."""

@@ -11,20 +11,19 @@ Chapter 4 teaches it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+from patterns.core.pricing import Rates
 from patterns.core.usage import Tokens
 from patterns.monitoring.event_log import PICO, EventLog
-from patterns.monitoring.priced_parts import Part, price_edges, priced_parts
+from patterns.monitoring.priced_parts import Part, far_over, price_edges, priced_parts
 from patterns.monitoring.record import in_utc
 from patterns.monitoring.shared_prompts import UNCACHED, SharedPrompts, shared_prompts
 from patterns.monitoring.summary import PERIOD, period_of
-
-__all__ = ["Insight", "insights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +68,17 @@ def insights(
     days = max(Decimal(1), Decimal(end - start) / 86_400)
     edges = price_edges(spans)
     parts, query = priced_parts(log, period, edges)
-    found = [
-        *_batchable(parts, days, query),
-        *_losing_caches(parts, days, query),
-        *_long_prompts(parts, days, query),
-        *_truncated(parts, days, query),
-        *_missing_caches(shared_prompts(log, period, edges), days),
-    ]
+    found = [saving for plan in _PLANS for saving in _savings(plan, parts, days, query)]
+    found += _missing_caches(shared_prompts(log, period, edges), days)
     worth = [insight for insight in found if insight.usd_per_day >= minimum_usd_per_day]
     return sorted(worth, key=lambda insight: insight.usd_per_day, reverse=True)
 
 
 @dataclass(slots=True)
 class _Sum:
-    """What one plan changes for one feature and model, added up over its parts."""
+    """What one plan changes for one feature, model and price step, added up over its parts."""
 
+    step: int
     usd: Decimal = Decimal(0)
     calls: int = 0
     tokens: Tokens = field(default_factory=Tokens)
@@ -95,6 +90,8 @@ class _Sum:
         self.calls += part.calls
         self.tokens += part.tokens
         self.unseen |= part.is_lower_bound
+        if (price := part.rates()) is not None:
+            self.read_value += part.tokens.cached * (price.input - price.cache_read)
 
     @property
     def bound(self) -> str:
@@ -102,52 +99,64 @@ class _Sum:
         return "at least" if self.unseen else "exact"
 
 
-_Sums = dict[tuple[str, str], _Sum]
-_Found = Iterator[Insight]
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Another way to make the same calls: what it saves on a part, and what is said of the sum."""
+
+    name: str
+    saved: Callable[[Part], Decimal | None]
+    finding: Callable[[_Sum], str]
+    threshold: Callable[[_Sum], str]
+    bound: str | None = None
+    by_step: bool = False
 
 
-def _batchable(parts: Iterable[Part], days: Decimal, query: str) -> _Found:
-    sums: _Sums = {}
+def _savings(plan: _Plan, parts: Iterable[Part], days: Decimal, query: str) -> Iterator[Insight]:
+    """What a plan saves for each feature, model and price step; nothing where it costs."""
+    sums: dict[tuple[str, str, int], _Sum] = {}
     for part in parts:
-        if part.offline and not part.batch and part.tokens != Tokens():
-            usual, batch = part.rates(), part.rates(batch=True, fast=False)
-            if usual and batch:
-                saved = usual.usd(part.tokens) - batch.usd(part.tokens)
-                sums.setdefault(part.key, _Sum()).add(part, saved)
-    for (feature, model), total in sums.items():
-        yield Insight(
-            name="batch",
-            feature=feature,
-            model=model,
-            usd_per_day=total.usd / days,
-            bound=total.bound,
-            finding=f"{total.calls:,} calls that nobody waited for were not sent as batches",
-            threshold="offline and not batch",
-            query=query,
-        )
-
-
-def _losing_caches(parts: Iterable[Part], days: Decimal, query: str) -> _Found:
-    sums: _Sums = {}
-    for part in parts:
-        price = part.rates()
-        if part.tokens.cached and price:
-            total = sums.setdefault(part.key, _Sum())
-            total.add(part, price.usd(part.tokens) - price.usd(part.uncached()))
-            total.read_value += part.tokens.cached * (price.input - price.cache_read)
-    for (feature, model), total in sums.items():
+        saved = plan.saved(part)
+        if saved is not None:
+            step = part.just_over if plan.by_step else 0
+            sums.setdefault((part.feature, part.model, step), _Sum(step)).add(part, saved)
+    for (feature, model, _), total in sums.items():
         if total.usd > 0:
-            hit, even = _hit_rates(total)
             yield Insight(
-                name="losing_cache",
+                name=plan.name,
                 feature=feature,
                 model=model,
                 usd_per_day=total.usd / days,
-                bound=total.bound,
-                finding=f"cache hit rate {hit:.1%} is under the {even:.1%} where caching pays",
-                threshold=f"hit rate < {even:.1%}",
+                bound=plan.bound or total.bound,
+                finding=plan.finding(total),
+                threshold=plan.threshold(total),
                 query=query,
             )
+
+
+def _in_a_batch(part: Part) -> Decimal | None:
+    if not part.offline or part.batch or part.tokens == Tokens():
+        return None
+    return _difference(part, part.rates(), part.rates(batch=True, fast=False))
+
+
+def _uncached(part: Part) -> Decimal | None:
+    price = part.rates()
+    if not (price and part.tokens.cached):
+        return None
+    return price.usd(part.tokens) - price.usd(part.uncached())
+
+
+def _under_the_step(part: Part) -> Decimal | None:
+    step = part.just_over
+    return _difference(part, part.rates(), part.rates(step)) if step else None
+
+
+def _not_cut_off(part: Part) -> Decimal | None:
+    return part.cost_pico / PICO if part.truncated else None
+
+
+def _difference(part: Part, now: Rates | None, then: Rates | None) -> Decimal | None:
+    return now.usd(part.tokens) - then.usd(part.tokens) if now and then else None
 
 
 def _hit_rates(total: _Sum) -> tuple[Decimal, Decimal]:
@@ -157,50 +166,43 @@ def _hit_rates(total: _Sum) -> tuple[Decimal, Decimal]:
     return read / marked, needed / (needed + marked - read)
 
 
-def _long_prompts(parts: Iterable[Part], days: Decimal, query: str) -> _Found:
-    sums: dict[tuple[str, str, int], _Sum] = {}
-    times: dict[tuple[str, str, int], Decimal] = {}
-    for part in parts:
-        if part.just_over and (dear := part.rates()) and (cheap := part.rates(part.just_over)):
-            key = (*part.key, part.just_over)
-            saved = dear.usd(part.tokens) - cheap.usd(part.tokens)
-            sums.setdefault(key, _Sum()).add(part, saved)
-            times[key] = dear.input / cheap.input
-    for (feature, model, step), total in sums.items():
-        yield Insight(
-            name="long_prompts",
-            feature=feature,
-            model=model,
-            usd_per_day=total.usd / days,
-            bound="at least",
-            finding=(
-                f"{total.calls:,} prompts are just over {step:,} tokens, where every token "
-                f"costs {times[feature, model, step]:.0f} times as much"
-            ),
-            threshold=f"{step:,} < prompt <= {step * 5 // 4:,} tokens",
-            query=query,
-        )
+_PLANS: Final = (
+    _Plan(
+        "batch",
+        _in_a_batch,
+        lambda total: f"{total.calls:,} calls that nobody waited for were not sent as batches",
+        lambda _: "offline and not batch",
+    ),
+    _Plan(
+        "losing_cache",
+        _uncached,
+        lambda total: "cache hit rate {:.1%} is under the {:.1%} where caching pays".format(
+            *_hit_rates(total)
+        ),
+        lambda total: f"hit rate < {_hit_rates(total)[1]:.1%}",
+    ),
+    _Plan(
+        "long_prompts",
+        _under_the_step,
+        lambda total: (
+            f"{total.calls:,} prompts are just over {total.step:,} tokens, where every token "
+            "costs more"
+        ),
+        lambda total: f"{total.step:,} < prompt <= {far_over(total.step):,} tokens",
+        bound="at least",
+        by_step=True,
+    ),
+    _Plan(
+        "truncated",
+        _not_cut_off,
+        lambda total: f"{total.calls:,} answers were paid for and cut off by their token limit",
+        lambda _: "outcome = truncated",
+        bound="at most",
+    ),
+)
 
 
-def _truncated(parts: Iterable[Part], days: Decimal, query: str) -> _Found:
-    sums: _Sums = {}
-    for part in parts:
-        if part.truncated:
-            sums.setdefault(part.key, _Sum()).add(part, part.cost_pico / PICO)
-    for (feature, model), total in sums.items():
-        yield Insight(
-            name="truncated",
-            feature=feature,
-            model=model,
-            usd_per_day=total.usd / days,
-            bound="at most",
-            finding=f"{total.calls:,} answers were paid for and cut off by their token limit",
-            threshold="outcome = truncated",
-            query=query,
-        )
-
-
-def _missing_caches(found: Iterable[SharedPrompts], days: Decimal) -> _Found:
+def _missing_caches(found: Iterable[SharedPrompts], days: Decimal) -> Iterator[Insight]:
     for shared in found:
         yield Insight(
             name="cache",

@@ -14,8 +14,6 @@ from pydantic_core import to_json
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.sink import Sink
 
-__all__ = ["JsonLog", "as_json"]
-
 
 class JsonLog(Sink):
     """Logs every call: INFO when it went well, WARNING when it did not.

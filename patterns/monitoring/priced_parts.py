@@ -19,8 +19,6 @@ from patterns.core.usage import Tokens
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.summary import AT_A_TIME, KINDS, PERIOD
 
-__all__ = ["Edges", "Part", "Period", "price_edges", "priced_parts", "within"]
-
 Period = tuple[float, float]
 """From and until, in seconds since 1970."""
 Edges = Sequence[int]
@@ -85,7 +83,7 @@ class Part:
     def just_over(self) -> int:
         """The price step that their prompts exceed by a quarter at most; 0 when there is none."""
         steps = price_steps(self.model, at=self.day)
-        return next((step for step in steps if step < self.prompt <= _far(step)), 0)
+        return next((step for step in steps if step < self.prompt <= far_over(step)), 0)
 
     def uncached(self) -> Tokens:
         """Their tokens without caching: calls that only warm the cache would not be made."""
@@ -120,7 +118,7 @@ def price_edges(spans: Iterable[Row]) -> Edges:
         for day in range(int(first // 86_400), int(last // 86_400) + 1)
     }
     steps = {step for model, day in days for step in price_steps(model, at=_day(day))}
-    return sorted(steps | {_far(step) for step in steps})
+    return sorted(steps | {far_over(step) for step in steps})
 
 
 def within(edges: Edges, band: int) -> int:
@@ -128,8 +126,8 @@ def within(edges: Edges, band: int) -> int:
     return edges[band - 1] + 1 if band else 0
 
 
-def _far(step: int) -> int:
-    """Longer than this is no longer just over a step."""
+def far_over(step: int) -> int:
+    """The length up to which a prompt is just over a price step."""
     return step * 5 // 4
 
 

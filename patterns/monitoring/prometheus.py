@@ -14,6 +14,7 @@ install prometheus-client.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -21,8 +22,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from patterns.core.models import MODELS
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.sink import Sink, model_label
-
-__all__ = ["BUCKETS", "PrometheusSink", "RegistryInUse"]
 
 BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))  # 10 ms to 81.92 s
 
@@ -68,66 +67,29 @@ class PrometheusSink(Sink):
         self._start_at_zero()
 
     def _define(self, registry: CollectorRegistry) -> None:
-        self._calls = Counter(
-            "claude_calls_total",
-            "Calls to Claude by how they ended, retries and stream reading included.",
-            ["model", "outcome", "feature"],
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "claude_call_duration_seconds",
-            "Time from the call to the end of its answer.",
-            ["model"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
-        self._first_chunk = Histogram(
-            "claude_time_to_first_chunk_seconds",
-            "Time from the call to the first piece of a streamed answer.",
-            ["model"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
-        self._tokens = Counter(
-            "claude_tokens_total",
-            "Tokens by the price they pay.",
-            ["model", "type"],
-            registry=registry,
-        )
-        self._cost = Counter(
-            "claude_cost_usd_total",
-            "US dollars spent, at list price.",
-            ["model", "feature"],
-            registry=registry,
-        )
-        self._unpriced = Counter(
-            "claude_unpriced_calls_total",
-            "Calls whose cost no published price covers.",
-            ["model"],
-            registry=registry,
-        )
-        self._attempts = Counter(
-            "claude_attempts_total",
-            "HTTP attempts by status code, or by why there was none.",
-            ["status"],
-            registry=registry,
-        )
-        self._spend_cap = Counter(
-            "claude_spend_cap_calls_total",
-            "Calls turned away because the spend limit of the organisation is reached.",
-            registry=registry,
-        )
-        self._sink_errors = Counter(
-            "claude_sink_errors_total",
-            "Records that a monitoring sink failed to keep.",
-            registry=registry,
-        )
-        self._active = Gauge(
-            "claude_active_calls",
-            "Calls that have not ended.",
-            registry=registry,
-            multiprocess_mode="livesum",  # of the living, once `mark_process_dead` names the dead
-        )
+        count = partial(Counter, registry=registry)
+        time = partial(Histogram, labelnames=["model"], buckets=BUCKETS, registry=registry)
+        said = "Calls to Claude by how they ended, retries and stream reading included."
+        self._calls = count("claude_calls_total", said, ["model", "outcome", "feature"])
+        said = "Time from the call to the end of its answer."
+        self._seconds = time("claude_call_duration_seconds", said)
+        said = "Time from the call to the first piece of a streamed answer."
+        self._first_chunk = time("claude_time_to_first_chunk_seconds", said)
+        said = "Tokens by the price they pay."
+        self._tokens = count("claude_tokens_total", said, ["model", "type"])
+        said = "US dollars spent, at list price."
+        self._cost = count("claude_cost_usd_total", said, ["model", "feature"])
+        said = "Calls whose cost no published price covers."
+        self._unpriced = count("claude_unpriced_calls_total", said, ["model"])
+        said = "HTTP attempts by status code, or by why there was none."
+        self._attempts = count("claude_attempts_total", said, ["status"])
+        said = "Calls turned away because the spend limit of the organisation is reached."
+        self._spend_cap = count("claude_spend_cap_calls_total", said)
+        said = "Records that a monitoring sink failed to keep."
+        self._sink_errors = count("claude_sink_errors_total", said)
+        # Of the living processes, once `mark_process_dead` names the dead.
+        one = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        self._active = one("claude_active_calls", "Calls that have not ended.")
 
     def _start_at_zero(self) -> None:
         # increase() sees nothing in a counter born at 1: what must alert at once starts at 0.

@@ -24,18 +24,6 @@ from uuid import UUID
 
 from patterns.core.usage import Tokens
 
-__all__ = [
-    "OUTCOMES",
-    "CallContext",
-    "CallRecord",
-    "InvalidLabel",
-    "Outcome",
-    "call_context",
-    "in_utc",
-    "label",
-    "outcome_of",
-]
-
 Outcome = Literal[
     "ok",  # answered, tool requests included
     "truncated",  # stopped by max_tokens or by the context window

@@ -24,8 +24,6 @@ from patterns.monitoring.priced_parts import Edges, Period, within
 from patterns.monitoring.sink import model_label
 from patterns.monitoring.summary import PERIOD
 
-__all__ = ["UNCACHED", "SharedPrompts", "shared_prompts"]
-
 _LIFETIME: Final = 300
 """Seconds that a cached prefix lives after its last use, by default."""
 

@@ -13,8 +13,6 @@ from collections.abc import Container
 
 from patterns.monitoring.record import CallRecord
 
-__all__ = ["Memory", "Sink", "model_label"]
-
 
 class Sink:
     """Where records go. Each method is a place to listen; the default hears nothing."""

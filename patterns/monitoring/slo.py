@@ -17,8 +17,6 @@ from typing import Final
 
 from patterns.monitoring.record import Outcome
 
-__all__ = ["BURNS", "IGNORED", "POLICIES", "BurnPolicy", "ErrorBudget", "burn_rate"]
-
 BURNS: Final[frozenset[Outcome]] = frozenset(
     (
         "overloaded",

@@ -26,8 +26,6 @@ from patterns.core.usage import InvalidUsage, Tokens, billable
 from patterns.monitoring.call_span import OpenCall
 from patterns.monitoring.record import CallContext, CallRecord, Outcome, outcome_of
 
-__all__ = ["EndedSpan", "record_of_result", "record_of_span"]
-
 # The SDK's attribute names are beta: copied here, pinned by a test that runs the SDK.
 REQUEST_MODEL: Final = "gen_ai.request.model"
 RESPONSE_MODEL: Final = "gen_ai.response.model"

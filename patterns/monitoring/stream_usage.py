@@ -15,8 +15,6 @@ from typing import Any, Final
 
 import httpx2
 
-__all__ = ["AsyncObservedBody", "ObservedBody", "UsageReader"]
-
 _CODED: Final = frozenset({"gzip", "deflate"})
 
 

@@ -17,19 +17,6 @@ from patterns.core.usage import Tokens
 from patterns.monitoring.event_log import PICO, EventLog
 from patterns.monitoring.record import Outcome, in_utc
 
-__all__ = [
-    "AT_A_TIME",
-    "KINDS",
-    "PERIOD",
-    "Quantiles",
-    "Slice",
-    "Step",
-    "Summary",
-    "period_of",
-    "summarize",
-    "timeline",
-]
-
 PERIOD: Final = "at >= ? AND at < ?"
 """The condition whose two parameters `period_of` gives."""
 

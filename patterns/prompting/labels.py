@@ -17,7 +17,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import StopReason, TextBlockParam, Usage
 from pydantic import BaseModel, create_model
 
-from patterns.core.messages import tag
+from patterns.core.messages import checked_text, tag
 from patterns.core.model_ids import SONNET
 from patterns.prompting.structured import Effort, Structured, structured, structured_async
 
@@ -80,6 +80,7 @@ def few_shot_classify(
 
     Raises:
         UnknownLabel: an example's label is not on offer.
+        NotText: the message, a label or its use is no text.
         Refused, Truncated, InvalidOutput: as `structured` does.
     """
     system, output = classifier_prompt(labels, examples), label_model(tuple(_offered(labels)))
@@ -141,6 +142,8 @@ def classifier_prompt(
 
 
 def _offered(labels: Mapping[str, str]) -> Mapping[str, str]:
+    for label in labels:
+        checked_text("label", label)
     return {**labels, "other": labels.get("other", "none of the labels above fits")}
 
 

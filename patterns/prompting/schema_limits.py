@@ -5,7 +5,8 @@ recursion, 24 optional parameters and 16 parameters with a union type over the w
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from copy import deepcopy
+from typing import Any, Final, cast
 
 MOST_OPTIONAL: Final = 24
 MOST_UNIONS: Final = 16
@@ -34,7 +35,8 @@ def why_refused(schema: Schema) -> str | None:
     if len(optional) > MOST_OPTIONAL:
         return (
             f"{len(optional)} optional fields, at most {MOST_OPTIONAL} are compiled; make some "
-            f"required and nullable (`x: int | None`), from {optional[0]} on, or split the model."
+            f"required and nullable (`x: int | None`), from {optional[0]} on, by hand or by "
+            "nulls=True, or split the model."
         )
     unions = [path for path, each in every if _is_union(each)]
     if len(unions) > MOST_UNIONS:
@@ -43,6 +45,26 @@ def why_refused(schema: Schema) -> str | None:
             f"some one type with a value for 'none', from {unions[0]} on, or split the model."
         )
     return None
+
+
+def with_nulls(schema: Schema) -> dict[str, Any]:
+    """The schema with every field required whose default is null: nothing is lost, it may be null.
+
+    Such a field counts no longer as optional, and keeps counting as a union.
+    """
+    copy: dict[str, Any] = deepcopy(dict(schema))
+    for _, each in _schemas(copy, ""):
+        fields, required = each.get("properties") or {}, set(each.get("required", ()))
+        nulls = {name for name, field in fields.items() if _is_null_by_default(field)}
+        if nulls - required:
+            cast("dict[str, Any]", each)["required"] = [n for n in fields if n in required | nulls]
+    return copy
+
+
+def _is_null_by_default(field: Any) -> bool:
+    options = field.get("anyOf") or () if isinstance(field, Mapping) else ()
+    can_be_null = any(isinstance(each, Mapping) and each.get("type") == "null" for each in options)
+    return can_be_null and field.get("default", 0) is None
 
 
 def _schemas(schema: Any, path: str) -> Iterator[tuple[str, Schema]]:

@@ -27,11 +27,11 @@ from anthropic.types import (
     Usage,
 )
 from anthropic.types.thinking_config_param import ThinkingConfigParam
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PydanticUserError, ValidationError
 
-from patterns.core.messages import Refused, Truncated, sendable, text_of
+from patterns.core.messages import NotText, Refused, Truncated, sendable, text_of
 from patterns.core.model_ids import SONNET
-from patterns.prompting.schema_limits import why_refused
+from patterns.prompting.schema_limits import why_refused, with_nulls
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -120,7 +120,8 @@ class SchemaRefused(Exception):
     def __init__(self, output: type[BaseModel], reason: str) -> None:
         self.output = output
         self.reason = reason
-        super().__init__(f"the schema of {output.__name__} cannot be used: {reason}")
+        name = getattr(output, "__name__", repr(output))
+        super().__init__(f"the schema of {name} cannot be used: {reason}")
 
 
 def structured(
@@ -133,6 +134,7 @@ def structured(
     system: str | Sequence[TextBlockParam] | None = None,
     effort: Effort | None = None,
     repairs: int = 1,
+    nulls: bool = False,
     **options: Unpack[Options],
 ) -> Structured[T]:
     """Ask for an answer that is an `output`, and re-ask once with the errors when it is not.
@@ -147,6 +149,8 @@ def structured(
         system: system prompt, as text or as blocks with `cache_control`.
         effort: see `Effort`.
         repairs: 1 re-asks once when validation fails, 0 never does.
+        nulls: ask for every field that is None by default, as null where there is nothing; such
+            a field does not count among the 24 optional ones that the API compiles.
         options: see `Options`.
 
     Raises:
@@ -156,20 +160,17 @@ def structured(
             the exception as `earlier`: it was billed.
         InvalidOutput: the last answer does not validate.
         SchemaRefused: `output` cannot be put as a schema, or the API answered so with a 400.
+        NotText: the prompt is neither text nor a list of turns.
     """
     sent = {**options, "model": model, "max_tokens": max_tokens, "system": system}
-    request = _request(prompt, output, effort, repairs, sent)
+    request = _request(prompt, output, effort, repairs, nulls, sent)
     with _schema_errors(output):
         first: Message = client.messages.create(**request)
-    try:
-        return _read(output, first)
-    except InvalidOutput as invalid:
-        if not repairs or isinstance(invalid, BrokenValidator):
-            raise
-        request = _ask_again(request, invalid)
+    result = _first_answer(output, request, first, repairs)
+    if isinstance(result, Structured):
+        return result
     with _keeping(first):
-        second: Message = client.messages.create(**request)
-        return _read(output, first, second)
+        return _read(output, first, client.messages.create(**result))
 
 
 async def structured_async(
@@ -182,37 +183,43 @@ async def structured_async(
     system: str | Sequence[TextBlockParam] | None = None,
     effort: Effort | None = None,
     repairs: int = 1,
+    nulls: bool = False,
     **options: Unpack[Options],
 ) -> Structured[T]:
     """The same as `structured`, with an `AsyncAnthropic`."""
     sent = {**options, "model": model, "max_tokens": max_tokens, "system": system}
-    request = _request(prompt, output, effort, repairs, sent)
+    request = _request(prompt, output, effort, repairs, nulls, sent)
     with _schema_errors(output):
         first: Message = await client.messages.create(**request)
-    try:
-        return _read(output, first)
-    except InvalidOutput as invalid:
-        if not repairs or isinstance(invalid, BrokenValidator):
-            raise
-        request = _ask_again(request, invalid)
+    result = _first_answer(output, request, first, repairs)
+    if isinstance(result, Structured):
+        return result
     with _keeping(first):
-        second: Message = await client.messages.create(**request)
-        return _read(output, first, second)
+        return _read(output, first, await client.messages.create(**result))
+
+
+def output_format(output: type[BaseModel], *, nulls: bool = False) -> JSONOutputFormatParam:
+    """The `output_config["format"]` that asks for an `output`; `nulls` as in `structured`.
+
+    Raises:
+        SchemaRefused: it is no pydantic model, a field has no type or is a mapping with free
+            keys, the model refers to itself, or has more optional or union fields than the API
+            compiles.
+    """
+    if not (isinstance(output, type) and issubclass(output, BaseModel)):
+        raise SchemaRefused(output, "it is no pydantic model; pass a subclass of BaseModel.")
+    return _format(output, nulls)
 
 
 @lru_cache(maxsize=512)
-def output_format(output: type[BaseModel]) -> JSONOutputFormatParam:
-    """The `output_config["format"]` that asks for an `output`.
-
-    Raises:
-        SchemaRefused: a field has no type or is a mapping with free keys, the model refers to
-            itself, or has more optional or union fields than the API compiles.
-    """
-    if problem := why_refused(output.model_json_schema()):
-        raise SchemaRefused(output, problem)
+def _format(output: type[BaseModel], nulls: bool) -> JSONOutputFormatParam:
     try:
-        return {"type": "json_schema", "schema": anthropic.transform_schema(output)}
-    except ValueError as error:
+        schema = output.model_json_schema()
+        asked = with_nulls(schema) if nulls else schema
+        if problem := why_refused(asked):
+            raise SchemaRefused(output, problem)
+        return {"type": "json_schema", "schema": anthropic.transform_schema(asked)}
+    except (ValueError, PydanticUserError) as error:
         raise SchemaRefused(output, str(error)) from error
 
 
@@ -221,18 +228,21 @@ def _request(
     output: type[BaseModel],
     effort: Effort | None,
     repairs: int,
+    nulls: bool,
     sent: dict[str, Any],
 ) -> dict[str, Any]:
     """The arguments of `messages.create`."""
     if repairs not in (0, 1):
         raise ValueError(f"repairs is {repairs!r}; it is 0 (never) or 1 (re-ask once).")
-    config: dict[str, Any] = {"format": output_format(output)}
+    config: dict[str, Any] = {"format": output_format(output, nulls=nulls)}
     if effort is not None:
         config["effort"] = effort
     if sent["system"] is None:
         del sent["system"]
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [*prompt]
-    return {**sent, "messages": turns, "output_config": config}
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if not isinstance(turns, list | tuple) or not all(isinstance(t, Mapping) for t in turns):
+        raise NotText("prompt", prompt)
+    return {**sent, "messages": [*turns], "output_config": config}
 
 
 @contextmanager
@@ -275,6 +285,20 @@ def _read(output: type[T], *calls: Message) -> Structured[T]:
         request_ids=tuple(call._request_id for call in calls),
         message=message,
     )
+
+
+def _first_answer(
+    output: type[T], request: Mapping[str, Any], first: Message, repairs: int
+) -> Structured[T] | dict[str, Any]:
+    """The first reply as an `output`, or the request that asks for a better one."""
+    try:
+        return _read(output, first)
+    except BrokenValidator:
+        raise
+    except InvalidOutput as invalid:
+        if not repairs:
+            raise
+        return _ask_again(request, invalid)
 
 
 def _lines(error: ValidationError) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from anthropic.types import TextBlockParam
 from pydantic import BaseModel, ConfigDict
 
-from patterns.core.messages import tag
+from patterns.core.messages import checked_text, tag
 
 Level = Literal["beginner", "intermediate", "expert"]
 
@@ -48,7 +48,7 @@ class NaiveTime(ValueError):
 
     def __init__(self, now: datetime) -> None:
         self.now = now
-        super().__init__(f"the clock gave {now.isoformat()} without a zone; use datetime.now(UTC).")
+        super().__init__(f"the clock gave {now}, no moment with a zone; use datetime.now(UTC).")
 
 
 def build_system_prompt(
@@ -67,10 +67,12 @@ def build_system_prompt(
         zone: where the user is.
 
     Raises:
-        NaiveTime: the clock gave a datetime without a zone.
+        NaiveTime: the clock gave a datetime without a zone, or none.
+        NotText: the instructions are none.
     """
+    checked_text("instructions", instructions)
     now = clock()
-    if now.tzinfo is None:
+    if not isinstance(now, datetime) or now.tzinfo is None:
         raise NaiveTime(now)
     local = now.astimezone(zone)
     parts = [TONE[user.level]]

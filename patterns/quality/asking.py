@@ -29,7 +29,7 @@ from patterns.prompting.structured import (
     structured,
     structured_async,
 )
-from patterns.quality.calls import Call, InvalidInput
+from patterns.quality.calls import Call, check_whole
 from patterns.quality.losses import LOSSES
 
 R = TypeVar("R")
@@ -77,7 +77,7 @@ Steps = Generator[Sequence[Ask], Outcomes, R]
 
 def run(client: anthropic.Anthropic, steps: Steps[R], *, concurrency: int) -> R:
     """Run a pattern, at most `concurrency` calls at a time, in threads when there are several."""
-    _check_concurrency(concurrency)
+    check_whole("concurrency", concurrency)
     outcomes: Outcomes | None = None
     while True:
         try:
@@ -89,7 +89,7 @@ def run(client: anthropic.Anthropic, steps: Steps[R], *, concurrency: int) -> R:
 
 async def run_async(client: anthropic.AsyncAnthropic, steps: Steps[R], *, concurrency: int) -> R:
     """The same as `run`, with an `AsyncAnthropic` and without threads."""
-    _check_concurrency(concurrency)
+    check_whole("concurrency", concurrency)
     one = partial(answer_async, client)
     outcomes: Outcomes | None = None
     while True:
@@ -131,11 +131,6 @@ def calls_of(outcome: Outcome[Ask, Reply]) -> tuple[Call, ...]:
             return (*map(_call, _earlier(outcome.error)), _call(message))
         case _:
             return tuple(map(_call, _earlier(outcome.error)))
-
-
-def _check_concurrency(concurrency: int) -> None:
-    if concurrency < 1:
-        raise InvalidInput(f"concurrency is {concurrency}; it must be 1 or more.")
 
 
 def _side_by_side(client: anthropic.Anthropic, asks: Sequence[Ask], concurrency: int) -> Outcomes:

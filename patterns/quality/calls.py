@@ -12,6 +12,26 @@ class InvalidInput(ValueError):
     """An argument with which a pattern cannot start; nothing was sent."""
 
 
+def check_whole(name: str, value: object) -> None:
+    """Refuse what is no count.
+
+    Raises:
+        InvalidInput: it is no whole number, or below 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidInput(f"{name} is {value!r}; it must be a whole number, 1 or more.")
+
+
+def check_said(name: str, value: object) -> None:
+    """Refuse what says nothing.
+
+    Raises:
+        InvalidInput: it is no text, or blank.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInput(f"the {name} is {repr(value)[:80]}; it must be text that says it.")
+
+
 @dataclass(frozen=True)
 class Call:
     """One call that was billed, whether its answer could be used or not."""

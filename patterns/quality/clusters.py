@@ -87,8 +87,8 @@ async def cluster_answers_async(
 
 
 def _clustering(answers: Sequence[str], question: str, settings: Settings) -> Steps[Clustering]:
-    if not answers:
-        raise InvalidInput("no answers to cluster; there must be at least one.")
+    if not answers or not all(isinstance(each, str) for each in answers):
+        raise InvalidInput(f"answers are {answers!r:.80}; give at least one, each a text.")
     distinct = {plain(answer): answer for answer in reversed(answers)}
     forms = [*dict.fromkeys(map(plain, answers))]
     if len(forms) == 1:

@@ -12,12 +12,11 @@ from dataclasses import replace
 from typing import Any, TypeVar, Unpack, overload
 
 import anthropic
-from pydantic import BaseModel, PydanticUserError, create_model
-from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic import BaseModel, create_model
 
-from patterns.prompting.structured import SchemaRefused, output_format
+from patterns.prompting.structured import output_format
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
-from patterns.quality.calls import Call, InvalidInput, Lost
+from patterns.quality.calls import Call, InvalidInput, Lost, check_said, check_whole
 from patterns.quality.losses import AllLost
 from patterns.quality.losses import lost as lost_call
 from patterns.quality.vote import Vote, counted, same, still_needed, vote
@@ -84,7 +83,8 @@ def self_consistent(
         settings: see `Settings`.
 
     Raises:
-        InvalidInput: `n` or `concurrency` is below 1.
+        InvalidInput: `n` or `concurrency` is below 1, the question is blank, or `answer` is
+            nothing that can be asked for or counted.
         AllLost: no sample brought an answer.
     """
     steps = sampling(question, n, answer, stop_early, key, system, settings)
@@ -140,8 +140,8 @@ def sampling(
     settings: Settings,
 ) -> Steps[Vote[Any]]:
     """The pattern itself, without I/O: yields rounds of calls, is sent their outcomes."""
-    if n < 1:
-        raise InvalidInput(f"n is {n}; ask for at least 1 sample, better an odd number from 3.")
+    check_whole("n", n)
+    check_said("question", question)
     ask = Ask(question, _output(answer), system, **settings)
     answers: list[Any] = []
     lost: list[Lost] = []
@@ -175,7 +175,7 @@ def _output(answer: Any) -> type[BaseModel]:
     try:
         output = answer if _is_model(answer) else create_model("Answer", answer=(answer, ...))
         output_format(output)
-    except (SchemaRefused, PydanticUserError, PydanticInvalidForJsonSchema) as error:
+    except Exception as error:  # pydantic raises whatever evaluating an annotation raises
         raise InvalidInput(f"answer={answer!r} cannot be asked for: {error}") from error
     return output
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, create_model, field_validator
 
 from patterns.core.messages import tag
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
-from patterns.quality.calls import Billed, Call, InvalidInput, Lost
+from patterns.quality.calls import Billed, Call, Lost, check_said, check_whole
 from patterns.quality.losses import AllLost, Unfinished
 from patterns.quality.losses import lost as lost_call
 from patterns.quality.vote import plain
@@ -118,10 +118,8 @@ async def decompose_and_synthesize_async(
 
 
 def _parts(task: str, material: str, max_subtasks: int, settings: Settings) -> Steps[Synthesis]:
-    if not task.strip():
-        raise InvalidInput("the task is blank; say what to do.")
-    if max_subtasks < 1:
-        raise InvalidInput(f"max_subtasks is {max_subtasks}; it must be 1 or more.")
+    check_said("task", task)
+    check_whole("max_subtasks", max_subtasks)
     given = [tag("task", task)] + ([tag("material", material)] if material else [])
     (planned,) = yield [Ask("\n".join(given), _plan_of(max_subtasks), PLANNER, **settings)]
     subtasks: list[SubTask] = planned.unwrap().value.subtasks

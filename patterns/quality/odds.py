@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import comb, prod
 from typing import TypeVar
 
-from patterns.quality.calls import InvalidInput
+from patterns.quality.calls import InvalidInput, check_whole
 from patterns.quality.vote import still_needed
 
 T = TypeVar("T")
@@ -45,8 +45,7 @@ def plurality_accuracy(p: float, n: int, wrong: int = 1) -> float:
         InvalidInput: `p` is not a probability, or `n` or `wrong` is below 1.
     """
     _check(p, n)
-    if wrong < 1:
-        raise InvalidInput(f"wrong is {wrong}; there is at least 1 wrong answer.")
+    check_whole("wrong", wrong)
     each = (1 - p) / wrong
     return sum(
         comb(n, right) * p**right * _scattered(n - right, wrong, right - 1, each)
@@ -140,8 +139,7 @@ def _choices(counts: Sequence[int], n: int) -> Iterator[tuple[int, ...]]:
 def _check(p: float, n: int) -> None:
     if not 0 <= p <= 1:
         raise InvalidInput(f"p is {p}; a probability lies between 0 and 1.")
-    if n < 1:
-        raise InvalidInput(f"n is {n}; a vote needs at least 1 sample.")
+    check_whole("n", n)
 
 
 @lru_cache(maxsize=65_536)

@@ -21,7 +21,7 @@ from patterns.core.messages import tag
 from patterns.core.model_ids import SONNET
 from patterns.core.models import MODELS
 from patterns.quality.asking import Ask, Outcomes, Settings, Steps, calls_of, run, run_async
-from patterns.quality.calls import Billed, InvalidInput, Lost
+from patterns.quality.calls import Billed, InvalidInput, Lost, check_said
 from patterns.quality.losses import AllLost, Unfinished
 from patterns.quality.losses import lost as lost_call
 
@@ -173,12 +173,11 @@ def _views(
 
 
 def _check(topic: str, personas: Sequence[Persona]) -> None:
-    if not topic.strip():
-        raise InvalidInput("the topic is blank; say what the panel is to look at.")
+    check_said("topic", topic)
     if len(personas) < 2:
         raise InvalidInput(f"there are {len(personas)} personas; a panel needs at least two.")
-    if blank := [persona.role for persona in personas if not persona.id.strip()]:
-        raise InvalidInput(f"the id of {blank[0]!r} is blank; results are named by ids.")
+    for persona in personas:
+        check_said("id of a persona", persona.id)
     uses = Counter(persona.id for persona in personas)
     if twice := [name for name, times in uses.items() if times > 1]:
         raise InvalidInput(f"several personas are called {twice[0]!r}; ids must differ.")

@@ -20,7 +20,7 @@ from patterns.core.messages import tag
 from patterns.core.model_ids import SONNET
 from patterns.core.pricing import rates
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
-from patterns.quality.calls import Billed, Call, InvalidInput, Lost
+from patterns.quality.calls import Billed, Call, InvalidInput, Lost, check_said, check_whole
 from patterns.quality.losses import lost as lost_call
 from patterns.quality.prices import cost_of
 
@@ -141,6 +141,7 @@ def _versions(
 ) -> Steps[Refinement]:
     writer = settings.get("model", SONNET)
     critic = judge or writer
+    check_said("task", task)
     criteria = _bullets(_checked_rubric(rubric))
     _check_limits(max_rounds, budget, (writer, critic))
     history: list[Round] = []
@@ -173,20 +174,23 @@ def _versions(
 
 
 def _checked_rubric(rubric: Sequence[str]) -> Sequence[str]:
-    if isinstance(rubric, str) or not rubric or not all(point.strip() for point in rubric):
+    if not isinstance(rubric, Sequence) or isinstance(rubric, str) or not rubric:
         raise InvalidInput(
             f"rubric is {rubric!r}; give a list of criteria, each a sentence a judge can check."
         )
+    for point in rubric:
+        check_said("criterion", point)
     return rubric
 
 
 def _check_limits(max_rounds: int, budget: Decimal | None, models: Sequence[str]) -> None:
-    if max_rounds < 1:
-        raise InvalidInput(f"max_rounds is {max_rounds}; it must be 1 (judge the draft) or more.")
+    check_whole("max_rounds", max_rounds)
     if budget is None:
         return
-    if budget <= 0:
-        raise InvalidInput(f"budget is {budget} dollars; it must be positive, or None for none.")
+    if not (isinstance(budget, Decimal) and budget.is_finite() and budget > 0):
+        raise InvalidInput(
+            f"budget is {budget!r}; it must be a Decimal over 0 (US dollars), or None."
+        )
     for model in models:
         if rates(model) is None:
             raise InvalidInput(f"{model!r} has no published price; a budget cannot be kept on it.")

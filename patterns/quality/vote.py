@@ -61,8 +61,10 @@ def vote(answers: Iterable[T], *, key: Callable[[T], Any] | None = None) -> Vote
         key: what makes two answers the same, compared with `==`; `same` when left out.
 
     Raises:
-        InvalidInput: there is no answer to count.
+        InvalidInput: there is no answer to count, or two cannot be compared with `==`.
     """
+    if isinstance(answers, str):
+        raise InvalidInput(f"answers is one text, {answers[:40]!r}; give a list of answers.")
     ranked = tuple(sorted(counted(answers, key), key=lambda each: (-each[1], repr(each[0]))))
     if not ranked:
         raise InvalidInput("no answers to count; a vote needs at least one.")
@@ -78,7 +80,11 @@ def counted(answers: Iterable[T], key: Callable[[T], Any] | None = None) -> list
     counts: list[int] = []
     for each in answers:
         identity = (key or same)(each)
-        at = next((n for n, (known, _) in enumerate(groups) if known == identity), len(groups))
+        try:
+            at = next((n for n, (known, _) in enumerate(groups) if known == identity), len(groups))
+        except Exception as error:  # arrays, say, whose == is no answer
+            kind = type(identity).__name__
+            raise InvalidInput(f"{kind} has no == that says yes or no; give a key.") from error
         if at == len(groups):
             groups.append((identity, each))
             counts.append(0)

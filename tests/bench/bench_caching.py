@@ -38,7 +38,7 @@ from test_planner import (  # noqa: E402
 )
 
 from patterns.caching import CachedAssistant, Segment, plan_breakpoints, savings  # noqa: E402
-from patterns.caching.economics import min_cacheable  # noqa: E402
+from patterns.caching.limits import min_cacheable  # noqa: E402
 from patterns.caching.traffic import Poisson  # noqa: E402
 from patterns.core.models import SONNET  # noqa: E402
 from patterns.fake_api import FakeAPI, VirtualClock  # noqa: E402

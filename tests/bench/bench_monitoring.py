@@ -27,13 +27,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from patterns.core.models import SONNET
+from patterns.course.synthetic import week
 from patterns.monitoring.calls import CallMonitor
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import insights
 from patterns.monitoring.json_log import JsonLog
 from patterns.monitoring.prometheus import PrometheusSink
 from patterns.monitoring.summary import summarize
-from patterns.monitoring.synthetic import week
 
 USAGE = {
     "input_tokens": 40,

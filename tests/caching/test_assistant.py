@@ -15,7 +15,7 @@ from patterns.caching import (
     DocumentQA,
     first_difference,
 )
-from patterns.caching.economics import UnknownTTL
+from patterns.caching.limits import UnknownTTL
 from patterns.caching.prefix import TTLOrder
 from patterns.caching.warming import NotCached
 from patterns.core.messages import Refused, Truncated

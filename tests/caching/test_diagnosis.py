@@ -6,6 +6,7 @@ import pytest
 from anthropic.types import Message
 
 from patterns.caching import explain_miss, first_difference
+from patterns.core.models import MODELS
 
 REASONS = {
     "model_changed": "one model",
@@ -109,3 +110,38 @@ def test_first_place_that_breaks_the_prefix_is_named(
     found = first_difference(earlier, later)
     assert found is not None
     assert found.path == path
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_a_model_does_by_default_is_what_the_table_says(model: str) -> None:
+    """Saying the default aloud is no difference; saying anything else is one."""
+    facts = MODELS[model]
+    silent = {**asked("Hi"), "model": model}
+    for effort in ("low", "medium", "high"):
+        said = {**silent, "output_config": {"effort": effort}}
+        assert (first_difference(silent, said) is None) == (effort == facts.default_effort)
+    for thinking in ("adaptive", "disabled"):
+        said = {**silent, "thinking": {"type": thinking}}
+        by_default = facts.thinks_by_default == (thinking == "adaptive")
+        assert (first_difference(silent, said) is None) == by_default
+
+
+def test_fast_mode_has_a_cache_of_its_own() -> None:
+    """And standard speed said aloud is the same as left out."""
+    slow = asked("Hi")
+    difference = first_difference(slow, {**slow, "speed": "fast"})
+    assert difference is not None
+    assert (difference.path, difference.before, difference.after) == ("speed", "standard", "fast")
+    assert first_difference(slow, {**slow, "speed": "standard"}) is None
+
+
+def test_citations_in_one_block_are_a_setting_of_the_prompt() -> None:
+    """Named as such, in front of the messages that hold the block."""
+    source = {"type": "text", "media_type": "text/plain", "data": "Tea."}
+    document = {"type": "document", "source": source, "citations": {"enabled": True}}
+    earlier = {**asked("Hi"), "messages": [{"role": "user", "content": [document]}]}
+    plain = {**document, "citations": {"enabled": False}}
+    later = {**asked("Hi"), "messages": [{"role": "user", "content": [plain]}]}
+    difference = first_difference(earlier, later)
+    assert difference is not None
+    assert (difference.path, difference.before, difference.after) == ("citations", "true", "false")

@@ -6,13 +6,8 @@ from typing import Any
 import pytest
 
 from patterns.caching import break_even
-from patterns.caching.economics import (
-    NoCachePrices,
-    UnknownTTL,
-    cache_rates,
-    min_cacheable,
-    write_rate,
-)
+from patterns.caching.economics import NoCachePrices, cache_rates, write_rate
+from patterns.caching.limits import UnknownTTL, min_cacheable
 from patterns.core.models import FABLE, HAIKU, MODELS, OPUS, SONNET, UnknownModel
 from patterns.core.pricing import rates
 

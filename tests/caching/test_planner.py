@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patterns.caching import Segment, break_even, plan_breakpoints, savings
-from patterns.caching.economics import NoCachePrices, min_cacheable
+from patterns.caching.economics import NoCachePrices
+from patterns.caching.limits import min_cacheable
 from patterns.caching.traffic import Arrivals, Gaps, Poisson
 from patterns.core.models import FABLE, HAIKU, OPUS, SONNET, UnknownModel
 from patterns.core.pricing import rates

@@ -7,7 +7,7 @@ import pytest
 from anthropic import BadRequestError
 
 from patterns.caching import will_cache, will_cache_async
-from patterns.caching.economics import UnknownTTL
+from patterns.caching.limits import UnknownTTL
 from patterns.caching.prefix import TooManyBreakpoints, TTLOrder, check_breakpoints
 from patterns.core.models import SONNET, UnknownModel
 from patterns.fake_api import FakeAPI

@@ -11,13 +11,13 @@ from monitoring_support import NOW, a_record
 
 from patterns.core.models import HAIKU, OPUS, SONNET
 from patterns.core.pricing import Tokens
-from patterns.monitoring.calibration import judge_agreement, wilson
+from patterns.course.synthetic import FEATURES, MONDAY, SILENT, feedback_on, labelled, week
+from patterns.monitoring.calibration import Estimate, judge_agreement
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import Insight, insights
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.slo import ErrorBudget, burn_rate
 from patterns.monitoring.summary import Quantiles, summarize, timeline
-from patterns.monitoring.synthetic import FEATURES, MONDAY, SILENT, feedback_on, labelled, week
 
 
 def logged(*records: CallRecord) -> EventLog:
@@ -226,6 +226,15 @@ def test_week_has_a_silent_incident(synthetic: list[CallRecord]) -> None:
 def test_feedback_and_labels_are_seeded(synthetic: list[CallRecord]) -> None:
     """Few enough that the interval matters."""
     thumbs = [helpful for _, helpful in feedback_on(synthetic)]
-    rate = wilson(sum(thumbs), len(thumbs))
+    rate = Estimate.of(sum(thumbs), len(thumbs))
     assert rate.high - rate.low > 0.1
     assert judge_agreement(labelled()).items == 120
+
+
+def test_call_that_used_nothing_could_not_have_been_cheaper() -> None:
+    """Neither is it counted, nor does it make a bound of an exact amount."""
+    offline = a_record(offline=True, tokens=Tokens(input=1_500_000))
+    nothing = replace(offline, tokens=Tokens(), outcome="timeout", cost_is_lower_bound=True)
+    (insight,) = named(logged(offline, nothing), "batch")
+    assert (insight.usd_per_day, insight.bound) == (Decimal("1.5"), "exact")
+    assert insight.finding.startswith("1 calls")

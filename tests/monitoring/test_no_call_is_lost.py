@@ -24,11 +24,12 @@ from monitoring_support import ASK, NOW, Broken, Kept, a_record, ask, watched
 from patterns.core.models import SONNET
 from patterns.core.pseudonym import WeakKey, pseudonym
 from patterns.fake_api import Error, FakeAPI, Fault
-from patterns.monitoring.calls import CallMonitor, InvalidLabel, call_context
+from patterns.monitoring.calls import CallMonitor, call_context
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import insights
 from patterns.monitoring.json_log import JsonLog
 from patterns.monitoring.prometheus import PrometheusSink
+from patterns.monitoring.record import InvalidLabel
 from patterns.monitoring.summary import summarize
 
 KEY = b"k" * 32

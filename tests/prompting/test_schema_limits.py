@@ -1,5 +1,6 @@
 """patterns.prompting.schema_limits: what the API would refuse is refused before it is paid for."""
 
+import json
 from typing import Any, Literal
 
 import pytest
@@ -93,3 +94,35 @@ def test_optional_fields_are_counted_over_the_whole_schema() -> None:
 def test_a_schema_by_hand_may_be_odd(schema: dict[str, Any]) -> None:
     """`true` is a schema too; nothing is refused that is not known to be."""
     assert why_refused(schema) is None
+
+
+def mixed(nullable: int, plain: int) -> type[BaseModel]:
+    """A model with fields that are None by default, and others with a default."""
+    fields: dict[str, Any] = {f"n{i}": (str | None, None) for i in range(nullable)}
+    fields |= {f"p{i}": (int, 3) for i in range(plain)} | {"other": (int | None, 3)}
+    return create_model("Mixed", must=(str, ...), **fields)
+
+
+def test_fields_that_are_none_by_default_can_be_asked_for_as_null() -> None:
+    """They are optional no more, and mean the same; a default of another value stays one."""
+    model = mixed(10, 20)
+    with pytest.raises(SchemaRefused, match="31 optional fields, at most 24"):
+        output_format(model)
+    api = FakeAPI()
+    answer = {"must": "x", **{f"n{i}": None for i in range(10)}}
+    api.enqueue(json.dumps(answer))
+    value = structured(api.client(), "?", model, nulls=True).value
+    assert value == model(must="x")
+    schema = api.journal[0].body["output_config"]["format"]["schema"]
+    assert schema["required"] == ["must", *(f"n{i}" for i in range(10))]
+
+
+def test_nulls_reach_into_models_within_models() -> None:
+    """Each keeps the order of its fields, and the model itself is left as it is."""
+    inner = create_model("Inner", a=(int | None, None), b=(int, ...))
+    outer = create_model("Outer", inner=(inner, ...), c=(int | None, None))
+    schema: Any = output_format(outer, nulls=True)["schema"]
+    assert schema["required"] == ["inner", "c"]
+    assert schema["$defs"]["Inner"]["required"] == ["a", "b"]
+    plain: Any = output_format(outer)["schema"]
+    assert (plain["required"], plain["$defs"]["Inner"]["required"]) == (["inner"], ["b"])

@@ -79,7 +79,7 @@ def test_the_day_is_that_of_the_user() -> None:
 
 def test_a_clock_without_a_zone_is_refused() -> None:
     """Nobody could say whose afternoon that is."""
-    with pytest.raises(NaiveTime, match="2026-11-21T12:00:00 without a zone") as caught:
+    with pytest.raises(NaiveTime, match="2026-11-21 12:00:00, no moment with a zone") as caught:
         prompt(now=NOON.replace(tzinfo=None))
     assert caught.value.now == NOON.replace(tzinfo=None)
 

@@ -70,7 +70,7 @@ def test_what_is_no_partition_is_sent_back_once(wrong: Reply, complaint: str) ->
 
 def test_nothing_to_cluster_is_an_error() -> None:
     """An empty list is a mistake of the caller."""
-    with pytest.raises(InvalidInput, match="no answers"):
+    with pytest.raises(InvalidInput, match="give at least one"):
         cluster_answers(FakeAPI().client(), [])
 
 

@@ -108,7 +108,7 @@ def test_a_refused_plan_is_raised() -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"task": " "}, "task is blank"),
+        ({"task": " "}, "the task is ' '"),
         ({"max_subtasks": 0}, "max_subtasks is 0"),
         ({"concurrency": 0}, "concurrency is 0"),
     ],

@@ -82,11 +82,11 @@ def test_two_personas_of_one_role_are_two() -> None:
 @pytest.mark.parametrize(
     ("topic", "personas", "problem"),
     [
-        (" ", PANEL, "topic is blank"),
+        (" ", PANEL, "the topic is ' '"),
         (TOPIC, PANEL[:1], "there are 1 personas"),
         (TOPIC, [], "there are 0 personas"),
         (TOPIC, [PANEL[0], PANEL[1], PANEL[0]], "several personas are called 'security'"),
-        (TOPIC, [PANEL[0], Persona(" ", "ghost")], "id of 'ghost' is blank"),
+        (TOPIC, [PANEL[0], Persona(" ", "ghost")], "the id of a persona is ' '"),
     ],
 )
 def test_what_cannot_start_is_an_error_before_any_call(

@@ -117,10 +117,10 @@ def unpriced(request: Any, call_next: Any) -> Any:
     ("arguments", "problem"),
     [
         ({"rubric": []}, "rubric is"),
-        ({"rubric": ["Good.", " "]}, "rubric is"),
+        ({"rubric": ["Good.", " "]}, "the criterion is ' '"),
         ({"rubric": "Good."}, "rubric is"),
         ({"max_rounds": 0}, "max_rounds is 0"),
-        ({"budget": Decimal(0)}, "budget is 0"),
+        ({"budget": Decimal(0)}, r"budget is Decimal\('0'\)"),
         ({"budget": Decimal(1), "judge": "in-house"}, "'in-house' has no published price"),
     ],
 )

@@ -26,7 +26,7 @@ from uuid import UUID
 
 import httpx2
 import numpy as np
-from anthropic import Anthropic
+from anthropic import Anthropic, BadRequestError
 from anthropic.types import Message, TextBlock, Usage
 from anthropic.types.beta import BetaUsage
 from hypothesis import strategies as st
@@ -261,4 +261,14 @@ def settle(call: Callable[[], Any]) -> Settled:
     except Exception as error:
         if not any(cls.__module__.startswith("patterns.") for cls in type(error).__mro__):
             raise
+        return Settled(error=error)
+
+
+def settle_call(call: Callable[[], Any]) -> Settled:
+    """`settle` for calls that may reach an API: a 400 is its answer to what a text says."""
+    try:
+        return settle(call)
+    except BadRequestError as error:
+        return Settled(error=error)
+    except UnicodeEncodeError as error:  # the SDK's own, for half a character, before it sends
         return Settled(error=error)

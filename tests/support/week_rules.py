@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import patterns.monitoring
+from patterns.course.synthetic import MONDAY, week
 from patterns.monitoring.prometheus import PrometheusSink
 from patterns.monitoring.record import CallRecord
-from patterns.monitoring.synthetic import MONDAY, week
 
 OPS: Final = Path(patterns.monitoring.__file__).parent / "ops"
 SCRAPE: Final = timedelta(minutes=2)

@@ -27,11 +27,11 @@ from week_rules import alerts_of
 
 import patterns.monitoring
 from patterns.core.models import SONNET
+from patterns.course.synthetic import LOUD, MONDAY, SILENT, week
 from patterns.fake_api import Error, FakeAPI
 from patterns.monitoring.calls import CallMonitor
 from patterns.monitoring.prometheus import PrometheusSink
 from patterns.monitoring.slo import BURNS, IGNORED, POLICIES
-from patterns.monitoring.synthetic import LOUD, MONDAY, SILENT, week
 
 OPS = Path(patterns.monitoring.__file__).parent / "ops"
 RULES = (OPS / "rules.yml").read_text()

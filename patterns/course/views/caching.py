@@ -12,7 +12,7 @@ import numpy as np
 from anthropic.types import Message, Usage
 
 from patterns.caching import CacheStats, Segment, break_even, first_difference, plan_breakpoints
-from patterns.caching.economics import TTL, TTL_SECONDS
+from patterns.caching.limits import TTL, TTL_SECONDS
 from patterns.caching.planner import CachePlan
 from patterns.caching.traffic import Arrivals, Gaps, Poisson
 from patterns.core.fan_out import Outcome

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import patterns.monitoring
+from patterns.course.synthetic import MONDAY, feedback_on, week
 from patterns.course.views import INK, MUTED, PALETTE, Shown, Table, figure, knobs, show
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import Insight
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.slo import ErrorBudget, burn_rate
 from patterns.monitoring.summary import Slice, Step, Summary, summarize, timeline
-from patterns.monitoring.synthetic import MONDAY, feedback_on, week
 
 SYNTHETIC: Final = "synthetic traffic from a seeded generator, list prices"
 OBJECTIVE: Final = 0.99

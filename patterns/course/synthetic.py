@@ -22,8 +22,6 @@ from patterns.core.model_ids import HAIKU, OPUS, SONNET
 from patterns.core.pricing import Tokens, cost_usd
 from patterns.monitoring.record import CallRecord, Outcome
 
-__all__ = ["FEATURES", "MONDAY", "feedback_on", "labelled", "week"]
-
 MONDAY: Final = datetime(2026, 11, 9, tzinfo=UTC)
 """When the week begins."""
 

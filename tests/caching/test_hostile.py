@@ -1,0 +1,104 @@
+"""Hostile but legal: any value that a caller passes, any answer that the API may give."""
+
+from collections.abc import Callable
+from typing import Any
+
+import hostile
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patterns.caching import (
+    CachedAssistant,
+    CacheStats,
+    explain_miss,
+    first_difference,
+    will_cache,
+)
+from patterns.caching.blocks import InvalidContent
+from patterns.caching.limits import UnknownTTL
+from patterns.caching.prefix import check_breakpoints
+from patterns.core.models import SONNET
+from patterns.core.usage import tokens_of
+from patterns.fake_api import FakeAPI
+
+
+@given(st.lists(hostile.messages(), min_size=3, max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_conversation_goes_on_after_any_answer(bodies: list[dict[str, Any]]) -> None:
+    """What was billed is counted, whatever was answered, and nothing is sent that is refused."""
+    assistant = CachedAssistant(hostile.serving(*bodies), "Be brief.")
+    for turn, body in enumerate(bodies, 1):
+        settled = hostile.settle(lambda: assistant.ask("Go on."))
+        assert settled.value is None or settled.value.text is not None
+        assert assistant.stats.calls == turn
+        used = sum(tokens_of(each["usage"]).output for each in bodies[:turn])
+        assert assistant.stats.tokens.output == used, body
+    for message in assistant.turns:
+        blocks = [] if isinstance(message["content"], str) else message["content"]
+        assert all(block["type"] != "text" or block["text"].strip() for block in blocks)
+
+
+@given(hostile.messages())
+@settings(max_examples=100)
+def test_any_answer_is_counted_and_explained(body: dict[str, Any]) -> None:
+    """Tokens once each; a call without a price is counted as one."""
+    message = hostile.as_message(body)
+    stats = CacheStats.from_usage(message.usage, message.model)
+    tokens = tokens_of(body["usage"])
+    assert (stats.tokens.prompt, stats.tokens.output) == (tokens.prompt, tokens.output)
+    assert explain_miss(message) is None
+
+
+def asked(content: Any) -> dict[str, Any]:
+    """A request with this content."""
+    return {"model": SONNET, "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
+
+
+USES: dict[str, Callable[[Any, Any], Any]] = {
+    "check_breakpoints": lambda _, value: check_breakpoints(asked(value)),
+    "will_cache": lambda client, value: will_cache(client, asked(value)),
+    "first_difference": lambda _, value: first_difference(asked(value), asked("Hi")),
+    "ask": lambda client, value: CachedAssistant(client, "Be brief.").ask(value),
+    "system": lambda client, value: CachedAssistant(client, value).ask("Hi"),
+    "document": lambda client, value: CachedAssistant(client, "Hi", documents=[value]).ask("Hi"),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+@given(value=hostile.values())
+@settings(max_examples=40, deadline=None)
+def test_content_of_any_kind_is_read_or_refused_before_a_call(name: str, value: Any) -> None:
+    """Text and lists of blocks are content; a generator, which can be read once only, is not."""
+    api = FakeAPI()
+    refused = hostile.settle_call(lambda: USES[name](api.client(), value)).error
+    if not isinstance(value, str | list | tuple) and value is not None:
+        assert refused is not None
+        assert len(api.journal) == 0
+
+
+@given(hostile.values())
+@settings(max_examples=60)
+def test_only_a_lifetime_is_one(ttl: Any) -> None:
+    """In a breakpoint, and of an assistant."""
+    marked = [{"type": "text", "text": "Hi", "cache_control": {"type": "ephemeral", "ttl": ttl}}]
+    assert isinstance(hostile.settle(lambda: check_breakpoints(asked(marked))).error, UnknownTTL)
+    if ttl is not None:
+        client = FakeAPI().client()
+        refused = hostile.settle(lambda: CachedAssistant(client, "Hi", prefix_ttl=ttl)).error
+        assert isinstance(refused, UnknownTTL)
+
+
+def test_one_text_is_one_document() -> None:
+    """Not a document for each of its letters."""
+    request = CachedAssistant(FakeAPI().client(), "Hi", documents="Tea.").request("?")
+    assert [block["text"] for block in request["system"]] == [
+        "Hi",
+        '<document title="1">\nTea.\n</document>',
+    ]
+
+
+def test_content_that_can_be_read_only_once_is_refused() -> None:
+    """The check would use it up, and nothing would be sent."""
+    with pytest.raises(InvalidContent, match="pass a str, or a list of blocks"):
+        check_breakpoints(asked(block for block in [{"type": "text", "text": "Hi"}]))
