@@ -74,7 +74,8 @@ class _Conversation(Generic[Client]):
             raise TTLOrder("the conversation")
         self._client: Client = client
         fixed: dict[str, Any] = {"model": model, "max_tokens": max_tokens, **options}
-        fixed["system"] = shared_prefix(system, documents, prefix_ttl)
+        if prefix := shared_prefix(system, documents, prefix_ttl):
+            fixed["system"] = prefix
         if tools:
             fixed["tools"] = [dict(tool) for tool in tools]
         if turns_ttl is not None:
@@ -254,11 +255,9 @@ def shared_prefix(system: str, documents: Documents, ttl: TTL | None) -> list[di
     """
     given = [documents] if isinstance(documents, str) else documents
     titled = given.items() if isinstance(given, Mapping) else enumerate(given, start=1)
-    texts = [
-        checked_text("system", system),
-        *(tag("document", text, title=title) for title, text in titled),
-    ]
+    said = [system] if checked_text("system", system).strip() else []  # the API refuses blanks
+    texts = [*said, *(tag("document", text, title=title) for title, text in titled)]
     blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
-    if ttl is not None:
+    if ttl is not None and blocks:
         blocks[-1]["cache_control"] = {"type": "ephemeral", "ttl": as_ttl(ttl)}
     return blocks

@@ -257,24 +257,36 @@ _CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 _ATTRIBUTES = r"""(?:\s(?:[^<>"']|"[^"]*"|'[^']*')*)?"""
 
 
+_ASIDES = {"<!--": "-->", "<![CDATA[": "]]>"}
+
+
 def _pairs(text: str, name: str) -> Iterator[tuple[int, str]]:
     """Where each innermost pair begins, and its content."""
     one = re.escape(name)
-    token = re.compile(rf"<!--|-->|<{one}{_ATTRIBUTES}/?>|</{one}\s*>", re.DOTALL)
-    last_comment = text.rfind("-->")
+    aside = "|".join(map(re.escape, (*_ASIDES, *_ASIDES.values())))
+    token = re.compile(rf"{aside}|<{one}{_ATTRIBUTES}/?>|</{one}\s*>", re.DOTALL)
+    last = {ends: text.rfind(ends) for ends in _ASIDES.values()}
     opened: re.Match[str] | None = None
-    in_comment = False
+    inside: str | None = None  # what ends the comment or the CDATA section
     for match in token.finditer(text):
-        if match[0] in ("<!--", "-->"):
-            in_comment = match[0] == "<!--" and match.start() < last_comment
-        elif in_comment or _is_quoted(text, *match.span()):
+        if inside:
+            inside = None if match[0] == inside else inside
+        elif ends := _ASIDES.get(match[0]):
+            inside = ends if match.start() < last[ends] else None
+        elif match[0] in last or _is_quoted(text, *match.span()):
             continue
         elif match[0].startswith("</"):
             if opened:
-                yield opened.start(), text[opened.end() : match.start()].strip()
+                yield opened.start(), _plain_content(text[opened.end() : match.start()].strip())
             opened = None
         else:
             opened = None if match[0].endswith("/>") else match
+
+
+def _plain_content(content: str) -> str:
+    """What a CDATA section says, where the content is one; else the content."""
+    inner = content.removeprefix("<![CDATA[").removesuffix("]]>")
+    return inner.strip() if len(content) - len(inner) == 12 and "]]>" not in inner else content
 
 
 def _is_quoted(text: str, start: int, end: int) -> bool:

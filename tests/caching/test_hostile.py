@@ -102,3 +102,13 @@ def test_content_that_can_be_read_only_once_is_refused() -> None:
     """The check would use it up, and nothing would be sent."""
     with pytest.raises(InvalidContent, match="pass a str, or a list of blocks"):
         check_breakpoints(asked(block for block in [{"type": "text", "text": "Hi"}]))
+
+
+def test_blank_instructions_are_left_out() -> None:
+    """The API refuses a block that says nothing, and a breakpoint on it."""
+    api = FakeAPI()
+    assistant = CachedAssistant(api.client(), " ")
+    assistant.ask("Hi")
+    assert "system" not in api.journal[0].body
+    (block,) = CachedAssistant(api.client(), "", documents=["Tea."]).request("?")["system"]
+    assert "cache_control" in block

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from patterns.core.messages import (
     AmbiguousTag,
+    NotText,
     Refused,
     Truncated,
     extract_tag,
@@ -200,6 +201,41 @@ def test_a_tag_counts_where_it_is_used_not_where_it_is_spoken_of(
 ) -> None:
     """Missing is None, empty is empty."""
     assert extract_tag(text, "answer") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("<answer><![CDATA[a < b]]></answer>", "a < b"),
+        ("<answer><![CDATA[\nprint('</answer>')\n]]></answer>", "print('</answer>')"),
+        ("<answer>x<![CDATA[y]]></answer>", "x<![CDATA[y]]>"),
+        ("<answer><![CDATA[x]]>y<![CDATA[z]]></answer>", "<![CDATA[x]]>y<![CDATA[z]]>"),
+        ("<answer>a[b[0]]>1</answer>", "a[b[0]]>1"),
+        ("<answer><![CDATA[open</answer>", "<![CDATA[open"),
+        ("<!-- <![CDATA[ --><answer>42</answer>]]>", "42"),
+        ("<![CDATA[<!-- ]]><answer>42</answer>-->", "42"),
+        ("in <answer> tags.\n<answer>[1]</answer>", "[1]"),
+        ("<answer>\n<item>a</item>\n</answer>", "<item>a</item>"),
+    ],
+)
+def test_marked_up_content_is_taken_whole(text: str, found: str) -> None:
+    """Tags in a CDATA section or a comment are none; one section that is all of it is unwrapped."""
+    assert extract_tag(text, "answer") == found
+
+
+@pytest.mark.parametrize("text", [7, None, b"x", ["x"]])
+def test_what_is_no_text_is_refused_by_name(text: Any) -> None:
+    """A number would be sent as its digits, None as a word."""
+    for use in (lambda: tag("a", text), lambda: raw_tag("a", text, suffix="b")):
+        with pytest.raises(NotText, match=r"text is .*; pass text") as caught:
+            use()
+        assert (caught.value.name, caught.value.value) == ("text", text)
+    with pytest.raises(NotText, match="answer is"):
+        extract_tag(text, "a")
+    with pytest.raises(NotText, match="name is"):
+        extract_tag("<a>b</a>", text)
+    with pytest.raises(NotText, match="name is"):
+        tag(text, "a")
 
 
 @pytest.mark.parametrize(

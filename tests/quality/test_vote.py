@@ -53,6 +53,8 @@ def test_no_answers_is_not_a_vote() -> None:
         ("Das ist so.", "das ist so"),
         ("Ｐａｒｉｓ", "Paris"),
         ("a  b\n", "A b"),
+        ("\u22125", "-5"),
+        ("Paris\u200b", "\ufeffParis"),
     ],
 )
 def test_plain_ignores_what_does_not_change_the_answer(one: str, other: str) -> None:
