@@ -6,6 +6,7 @@ import re
 import statistics
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,67 @@ def test_current_cells_use_current_ways(chapter: Chapter) -> None:
             advice for rule, advice in wrong.items() if re.search(rule, cell.source, re.MULTILINE)
         ]
         assert hits == [], cell.source
+
+
+class _Dollars(HTMLParser):
+    """Texts of a page with two dollar signs, outside of code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code, self.found = 0, list[str]()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.code += tag in ("pre", "code")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.code -= tag in ("pre", "code")
+
+    def handle_data(self, data: str) -> None:
+        if not self.code and data.count("$") > 1:
+            self.found.append(data)
+
+
+def as_formulas(markdown: str) -> list[str]:
+    """The paragraphs, items and rows in which two dollar signs would make a formula."""
+    prose = re.sub(r"```.*?```|``.*?``|`[^`]*`", " ", markdown, flags=re.DOTALL)
+    parts = re.split(r"\n\s*\n|\n(?=\s*(?:[-*|#>]|\d+\.) )", prose)
+    return [part for part in parts if len(re.findall(r"(?<!\\)\$", part)) > 1]
+
+
+@pytest.mark.parametrize(
+    ("markdown", "formulas"),
+    [
+        ("It said $2.85 a day and was $0.35.", 1),
+        ("It said $2.85 a day.\n\nIt was $0.35.", 0),
+        ("- $1\n- $2", 0),
+        (r"It said \$2.85 and was \$0.35.", 0),
+        ("`$a` and `$b`", 0),
+    ],
+)
+def test_two_dollar_signs_make_a_formula(markdown: str, formulas: int) -> None:
+    """In one paragraph, unless they are escaped or code."""
+    assert len(as_formulas(markdown)) == formulas
+
+
+@chapter
+def test_money_is_no_formula(chapter: Chapter) -> None:
+    """Jupyter and GitHub set what stands between two dollar signs as mathematics."""
+    for cell in chapter.cells:
+        if cell.kind == "markdown":
+            assert as_formulas(cell.source) == []
+        for output in cell.outputs:
+            page = _Dollars()
+            page.feed("".join(output.get("data", {}).get("text/html", "")))
+            assert page.found == []
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "notebooks/GLOSSARY.md", "notebooks/CONTRIBUTING.md"]
+)
+def test_money_is_no_formula_on_a_page(name: str) -> None:
+    """Nor elsewhere."""
+    page = ROOT / name
+    assert not page.exists() or as_formulas(page.read_text("utf-8")) == []
 
 
 @module
