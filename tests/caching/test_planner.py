@@ -268,3 +268,11 @@ def test_model_without_minimum_or_price_cannot_be_planned_for() -> None:
         plan_breakpoints([Segment("a", 1)], "claude-2", [1])
     with pytest.raises(UnknownModel):
         plan_breakpoints([Segment("a", 1)], "claude-3-haiku-20240307", [1])
+
+
+def test_entry_is_gone_when_its_lifetime_is_over() -> None:
+    """A gap of just that long misses; mean gaps may be under a second."""
+    assert (Gaps((300.0,)).within(300), Gaps((299.9,)).within(300)) == (0, 1)
+    assert Poisson(0.5).within(300) == pytest.approx(1)
+    with pytest.raises(ValueError, match="above 0"):
+        Poisson(0)

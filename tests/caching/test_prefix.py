@@ -134,3 +134,17 @@ def test_forecast_for_an_unknown_model_is_an_error() -> None:
     """Without its minimum there is nothing to compare with."""
     with pytest.raises(UnknownModel):
         will_cache(FakeAPI().client(), request(system=[block(9)], model="claude-9"))
+
+
+def test_prefix_ends_with_the_marked_block_of_a_message() -> None:
+    """Not before it, and not after it."""
+    text = {"type": "text", "text": "word " * 800}
+    marked = {**text, "cache_control": {"type": "ephemeral"}}
+    lengths = []
+    for at in range(3):
+        content = [marked if n == at else text for n in range(3)]
+        asked = {"model": SONNET, "max_tokens": 9}
+        asked |= {"messages": [{"role": "user", "content": content}]}
+        lengths.append(will_cache(FakeAPI().client(), asked).tokens)
+    one = lengths[0]
+    assert lengths == [one, pytest.approx(2 * one, rel=0.02), pytest.approx(3 * one, rel=0.02)]

@@ -1,5 +1,6 @@
 """What the counters of `usage` cost and save."""
 
+from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from patterns.caching import CacheStats, savings
 from patterns.caching.economics import NoCachePrices
+from patterns.caching.stats import Savings
 from patterns.core.models import HAIKU, MODELS, SONNET
 from patterns.core.pricing import cost_usd, rates
 
@@ -193,3 +195,12 @@ def test_no_calls_save_nothing() -> None:
     """An empty list is an answer, not a division by zero."""
     result = savings([], SONNET)
     assert (result.usd, result.stats.hit_rate) == (Decimal(0), None)
+
+
+def test_neither_saved_nor_cost_reads_as_saved_nothing() -> None:
+    """The sign is that of the difference."""
+    stats = CacheStats.from_usage(usage(read=10), SONNET)
+    even = Savings(replace(stats, usd_without=Decimal(0)), None)
+    level = replace(even.stats, usd_without=even.stats.usd.total)
+    assert Savings(level, None).verdict.startswith("Caching saved $0.0000")
+    assert even.verdict.startswith("Caching cost $")

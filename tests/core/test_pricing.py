@@ -459,3 +459,10 @@ def test_any_value_is_priced_or_refused_by_name(model: Any, at: Any, usage: Any)
     ):
         settled = hostile.settle(call)
         assert settled.value is None or settled.value >= 0
+
+
+@pytest.mark.parametrize("said", [{"service_tier": "standard"}, {"speed": "standard"}, {}])
+def test_standard_said_aloud_is_the_list_price(said: dict[str, str]) -> None:
+    """Of the tier and of the speed."""
+    counts = {"input_tokens": 1_000_000, "output_tokens": 0}
+    assert cost_usd(SONNET, {**counts, **said}) == Decimal(2)

@@ -1,5 +1,6 @@
 """Decomposition: parts side by side, failures named, and no gap filled in silence."""
 
+import json
 from typing import Any
 
 import pytest
@@ -142,3 +143,11 @@ def test_parts_run_side_by_side_within_the_limit() -> None:
     joined = clock.run(decompose_and_synthesize_async(api.async_client(), TASK, concurrency=3))
     assert len(joined.results) == 5
     assert clock.elapsed <= 1.05 * 4
+
+
+def test_one_subtask_is_enough() -> None:
+    """The least that may be asked for."""
+    api = FakeAPI()
+    plan = {"subtasks": [{"title": "All", "work": "Do it."}]}
+    api.enqueue(json.dumps(plan), "done", "It is done.")
+    assert decompose_and_synthesize(api.client(), "Do.", max_subtasks=1).results == {"All": "done"}
