@@ -106,8 +106,9 @@ _WRAPS: Final = (("**", "**"), ('"', '"'), ("“", "”"), ("`", "`"), ("«", "�
 def plain(text: str) -> str:
     """Text without differences of case, width, spacing, emphasis and the full stop of a sentence.
 
-    The minus sign is the hyphen of keyboards, and what shows nothing at the ends is no sign. Every sign that carries meaning stays: 10³, 5!, .5, f', 6", [0,1), C++ and 50% are not 103, 5,
-    5, f, 6', (0,1], C and 50. Where case carries meaning too, vote with a key of your own.
+    The minus sign is the hyphen of keyboards, and what shows nothing at the ends is no sign. Every
+    sign that carries meaning stays: 10³, 5!, .5, f', 6", [0,1), C++ and 50% are not 103, 5, 5, f,
+    6', (0,1], C and 50. Where case carries meaning too, vote with a key of your own.
     """
     narrow = "".join(_narrow(sign) for sign in unicodedata.normalize("NFC", text))
     bare = " ".join(narrow.lower().replace("−", "-").split()).strip("\u200b\ufeff")
