@@ -7,6 +7,7 @@ asked again for a while. A page of HTML with status 200, as proxies send, is no 
 Used by the folder patterns/batching.
 """
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -141,7 +142,14 @@ class BatchAPI:
         raise NoBatch("the API's answer is no list of batches.")
 
     def create(self, size: int, body: Iterator[bytes]) -> MessageBatch:
-        """Create a batch from a body of exactly `size` bytes; one try, since it may have worked."""
+        """Create a batch from a body of exactly `size` bytes; one try, since it may have worked.
+
+        It goes out as it is stored, a piece at a time; where the client has middleware, which may
+        have to read it, as JSON.
+        """
+        if self.client.middleware:
+            requests = json.loads(b"".join(body))["requests"]
+            return _whole(self._own.messages.batches.create(requests=requests))
         headers = {"content-type": "application/json", "content-length": str(size)}
         return _whole(
             self._own.post(

@@ -33,7 +33,7 @@ from patterns.policy.responses import (
 from patterns.policy.texts import NotReadable, Path, edited
 from patterns.policy.threads import Threads
 from patterns.policy.vault import Conversation, Vault
-from patterns.policy.view import CREATE, Item, View, view_of, wants_json, with_body
+from patterns.policy.view import CREATE, RESULTS, Item, View, view_of, wants_json, with_body
 
 __all__ = ["ALL_TYPES", "Match", "PIIFound", "PIIMiddleware", "Redacted", "find_pii", "redact"]
 
@@ -41,7 +41,8 @@ Exceptions = Mapping[str | tuple[str, str], Strategy]
 OURS: Final[Exceptions] = {("system", kind): "allow" for kind in ("email", "phone", "ip")}
 """Our own system prompt may name our support address; keys and card numbers may not be there."""
 _PLAIN_ANSWERS: Final = ("models", "organizations")
-"""Families whose answers are about the account, not about what somebody wrote."""
+"""Families whose answers are about the account, not about what somebody wrote; what is told of a
+batch is of that kind too, and its `results_url` may hold an address."""
 
 
 class PIIMiddleware(Policy):
@@ -146,7 +147,9 @@ class PIIMiddleware(Policy):
 
     def _received(self, view: View, response: AnyResponse) -> Flow:
         assert self._output is not None
-        if view.endpoint.partition("/v1/")[2].partition("/")[0] in _PLAIN_ANSWERS:
+        family = view.endpoint.partition("/v1/")[2].partition("/")[0]
+        about_batches = view.endpoint.startswith("messages.batches.") and view.endpoint != RESULTS
+        if family in _PLAIN_ANSWERS or about_batches:
             return response
         outgoing = self._outgoing(view)
         if kind_of(response) == "lines":

@@ -1,14 +1,17 @@
 """patterns.batching.api: patient, and sure of what came."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from anthropic import APIConnectionError, BadRequestError, InternalServerError, NotFoundError
-from batching_worker import PATH, api_of, requests_of
+from batching_worker import PATH, api_of, request, requests_of
 
+from patterns.batching import BatchJob
 from patterns.batching.api import BatchAPI, NoBatch
 from patterns.fake_api import FakeAPI, Fault, VirtualClock
 from patterns.fake_api.wire.http import Answer
+from patterns.policy import AuditLog, PolicyDenied, Principal, Rule, acting_for, guarded
 
 
 def calls(**options: Any) -> tuple[FakeAPI, BatchAPI, VirtualClock, str]:
@@ -123,3 +126,22 @@ def test_batches_are_listed_until_the_one_that_is_known() -> None:
     assert batches.newest() == made[-1]
     assert [batch.id for batch in batches.since(first)] == made[::-1]
     assert len(batches.since(None)) == 121
+
+
+def test_a_guarded_client_makes_batches_that_its_policies_have_read(tmp_path: Path) -> None:
+    """Permission, screening and redaction see every request of the batch."""
+    api, clock = api_of()
+    log = AuditLog(tmp_path / "audit.db", b"k" * 32)
+    rules = [Rule("staff", "messages.batches.*", max_tokens=8192)]
+    client = guarded(api.client(), log=log, user_key=b"u" * 32, rules=rules)
+    mail = [{"role": "user", "content": "Write to ada@example.com"}]
+    own = acting_for(client, Principal("night", frozenset({"staff"})))
+    with BatchJob(own, tmp_path / "job.db", clock=clock.now, sleep=clock.sleep) as job:
+        job.submit([request(0, messages=mail), request(1)])
+        job.wait()
+        assert [result.outcome for result in job.results()] == ["succeeded"] * 2
+    [created] = [entry for entry in api.journal if entry.method == "POST"]
+    assert "ada@example.com" not in str(created.body)
+    other = acting_for(client, Principal("ada", frozenset({"customer"})))
+    with BatchJob(other, tmp_path / "other.db") as job, pytest.raises(PolicyDenied):
+        job.submit([request(0)])

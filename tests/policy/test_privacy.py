@@ -17,10 +17,12 @@ from policy_texts import HELD_OUT, TUNING, measure, positives
 from patterns.core.messages import text_of
 from patterns.core.models import HAIKU
 from patterns.fake_api import FakeAPI, Fault, Reply, ToolUse
+from patterns.fake_api.wire.server import serve
 from patterns.policy.cleaning import Cleaner, chooser, run_matches
 from patterns.policy.confusables import fold, hidden_text
 from patterns.policy.detectors import ALL_TYPES, Match, find_pii
 from patterns.policy.flow import noting
+from patterns.policy.guard import Guard
 from patterns.policy.privacy import PIIFound, PIIMiddleware, redact
 from patterns.policy.redaction import cut, replacer
 from patterns.policy.redaction_stream import HeldText, safe_end
@@ -523,6 +525,21 @@ def test_batch_results_are_redacted_line_by_line() -> None:
         json.dumps(message).encode() + b"\n" + other + clean, "/v1/messages/batches/b/results"
     )
     assert seen == json.dumps(message).replace(MAIL, "[EMAIL]").encode() + b"\n" + other + clean
+
+
+def test_what_is_told_of_a_batch_is_no_text_and_its_results_are() -> None:
+    """An address in `results_url`, as of a gateway or a test server, leads to the results."""
+    api = FakeAPI(batch_seconds=0.0)
+    api.enqueue(f"Write to {MAIL}.")
+    with serve(api) as url, Anthropic(base_url=url, api_key="any") as plain:
+        client = plain.with_options(middleware=[Guard(PIIMiddleware(), base_url=url)])
+        params: Any = {"model": HAIKU, "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]}
+        made = client.messages.batches.create(requests=[{"custom_id": "one", "params": params}])
+        for batch in (*client.messages.batches.list(), client.messages.batches.retrieve(made.id)):
+            assert batch.results_url
+            assert batch.results_url.startswith("http://127.0.0.1:")
+        [line] = client.messages.batches.results(made.id)
+        assert "[EMAIL]" in str(line.result)
 
 
 def test_what_is_not_an_answer_passes() -> None:
