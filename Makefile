@@ -42,7 +42,7 @@ ifneq "$(shell cat $(VENV)/.ready 2>/dev/null)" "$(HERE)"
 $(shell rm -f $(VENV)/.ready)
 endif
 
-.PHONY: grade kit help setup lab test units books run record check fix lock drift bench clean
+.PHONY: grade kit help setup lab test units books desk run record check fix lock drift bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ grade: setup  ## your exercises, as saved in the notebooks: a line a chapter
 kit: setup  ## zips for a workshop without a network   [PYTHONS="3.12 3.13"] [SYSTEMS="macos windows"]
 	@$(BIN)/python .github/workshop/kit.py $(if $(PYTHONS),--python $(PYTHONS)) \
 		$(if $(SYSTEMS),--system $(SYSTEMS))
+desk: setup  ## the support desk of chapter 09 as a service   [DESK_PORT=8009, ANTHROPIC_API_KEY, ...]
+	@mkdir -p "$(VAR)/desk"
+	@cd notebooks && DESK_FOLDER="$${DESK_FOLDER:-$(VAR)/desk}" ../$(BIN)/python -m servers.desk_service
 
 run: setup  ## execute the chapters from their recordings   [CHAPTER=slug]
 	@$(BIN)/python -m patterns.course run $(CHAPTER)

@@ -1,1 +1,1 @@
-"""Small MCP servers that the course talks to. They are real: separate processes if you like."""
+"""Servers that the course runs: MCP servers, and the desk of chapter 09 as a web service."""

@@ -343,6 +343,28 @@ class DBOSEngine(Durable):
         return self.services[service], self.balancer
 
 
+class InWorkflow:
+    """Runs a plan inside a DBOS workflow of yours: each task is recorded as a step of it.
+
+    `run_plan(..., engine=InWorkflow())` in a workflow that does more than the plan. What goes on
+    after a crash, and where, is that workflow's matter.
+    """
+
+    async def run(self, job: Job, call: Call | str, balancer: Balancer) -> RunReport:
+        """Run the job as steps of the current workflow."""
+        reserved = {task.id: DBOS.reserve_step() for task in job.plan}  # before anything else
+
+        async def step(task: Task, inputs: Mapping[str, Any], execute: Execute) -> TaskResult:
+            async def recorded() -> str:
+                return result_text(await execute())
+
+            return result_of(await reserved[task.id].run_async({"name": task.id}, recorded))
+
+        if isinstance(call, str):
+            raise CallNotRegistered(job.run_id, call)
+        return await run_job(job, call, balancer, step=step)
+
+
 def _engine() -> DBOSEngine:
     engine = running()
     assert isinstance(engine, DBOSEngine)

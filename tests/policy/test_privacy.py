@@ -533,7 +533,11 @@ def test_what_is_told_of_a_batch_is_no_text_and_its_results_are() -> None:
     api.enqueue(f"Write to {MAIL}.")
     with serve(api) as url, Anthropic(base_url=url, api_key="any") as plain:
         client = plain.with_options(middleware=[Guard(PIIMiddleware(), base_url=url)])
-        params: Any = {"model": HAIKU, "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]}
+        params: Any = {
+            "model": HAIKU,
+            "max_tokens": 50,
+            "messages": [{"role": "user", "content": "hello"}],
+        }
         made = client.messages.batches.create(requests=[{"custom_id": "one", "params": params}])
         for batch in (*client.messages.batches.list(), client.messages.batches.retrieve(made.id)):
             assert batch.results_url

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from agents_worker import CAP, expected, plan_for, seed_of
 from anthropic.types import Usage
-from dbos import DBOSClient
+from dbos import DBOS, DBOSClient
 from sqlalchemy import make_url
 from sqlalchemy.exc import OperationalError
 
@@ -28,12 +28,12 @@ from patterns.agents.coordinator import (
     NothingToSynthesize,
     coordinate,
 )
-from patterns.agents.durable import DBOSEngine
+from patterns.agents.durable import DBOSEngine, InWorkflow
 from patterns.agents.plan import Agent, Plan, Task
 from patterns.agents.records import CallNotRegistered, OtherPlan, RunStalled, UnknownRun
 from patterns.agents.report import Context, Reply, RunReport
 from patterns.agents.scheduler import Call, Interrupted, RunBroken, run_plan
-from patterns.core.durable import EngineBusy
+from patterns.core.durable import EngineBusy, running
 from patterns.core.messages import Refused
 from patterns.fake_api import FakeAPI
 from patterns.fake_api import Reply as Answer
@@ -167,6 +167,47 @@ def test_an_interrupted_run_goes_on_where_it_stopped(url: str) -> None:
         assert call.calls == {"slow": 1, "last": 1}
 
     under(url, test)
+
+
+@DBOS.workflow(name="tests.with_a_plan")
+async def with_a_plan(service: str, call: str = "") -> str:
+    """A workflow of one's own that has a plan in its middle."""
+    run: Any = call or running().services[service]
+    report = await run_plan(PLAN, [A], run, max_concurrency=4, engine=InWorkflow())
+    return " ".join(report.outputs)
+
+
+def test_a_plan_in_a_workflow_of_ones_own_goes_on_where_it_stopped(url: str) -> None:
+    """Each task is a step of that workflow; the next process asks for the unrecorded one alone."""
+
+    def starting(call: Script) -> Test:
+        async def test(engine: DBOSEngine) -> None:
+            await engine.serve()
+            engine.enqueue("tests.with_a_plan", "mine", "call")
+            if call.hang:
+                await call.called[call.hang].wait()
+                return await until_recorded(url, "mine", {"slow", "fast", "next"})
+            ended = await asyncio.to_thread(engine.wait, "mine")
+            assert ended.output == "slow fast next last"
+            assert call.calls == {"last": 1}
+            return None
+
+        return test
+
+    for call in (Script(hang="last"), Script()):
+        under(url, starting(call), calls={"call": call})
+
+
+def test_a_plan_in_a_workflow_needs_the_call_itself(url: str) -> None:
+    """Names belong to runs that an engine hands from worker to worker."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await engine.serve()
+        engine.enqueue("tests.with_a_plan", "mine", "call", "by name")
+        ended = await asyncio.to_thread(engine.wait, "mine")
+        assert ended.status == "ERROR"
+
+    under(url, test, calls={"call": Script()})
 
 
 def test_two_callers_of_one_run_get_the_same_report(url: str) -> None:
