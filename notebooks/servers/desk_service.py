@@ -54,8 +54,10 @@ from patterns.mcp_session import ToolSession, stdio_server
 from patterns.monitoring import CallMonitor, EventLog, PrometheusSink
 from patterns.monitoring.slo import ErrorBudget
 from patterns.policy import AuditLog, Limits, Principal, RateLimit, acting_for, guarded
-from patterns.policy.bearer import BadToken, verify_token
+from patterns.policy.asgi import Denials
+from patterns.policy.bearer import verify_token
 from patterns.policy.guard import per_principal
+from patterns.policy.identity import current_principal
 from patterns.policy.rate_limit import Budget, Store
 from servers.day import authored
 from servers.desk import Desk, Made, Ticket, Work, ended
@@ -146,21 +148,13 @@ async def batch(desk: Desk, night: str, rows: list[tuple[str, Ticket]]) -> dict[
 class Service:
     """What the routes need."""
 
-    def __init__(self, engine: DBOSEngine, key: bytes, log: EventLog, sink: PrometheusSink) -> None:
-        self.engine, self.key, self.log, self.sink = engine, key, log, sink
+    def __init__(self, engine: DBOSEngine, log: EventLog, sink: PrometheusSink) -> None:
+        self.engine, self.log, self.sink = engine, log, sink
         self.job_id = engine.services[SERVICE].parts.job_id
-
-    def caller(self, request: Request) -> Principal:
-        """Who asks, by bearer token."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        try:
-            return verify_token(token if scheme == "Bearer" else "", self.key, audience=AUDIENCE)
-        except BadToken as error:
-            raise HTTPException(401, str(error)) from None
 
     async def post_ticket(self, request: Request) -> Response:
         """Take a ticket; when the answer goes out, it is on disk."""
-        caller = self.caller(request)
+        caller = current_principal()
         ticket = ticket_of(await request.body(), caller)
         name, text = self.job_id(ticket), json.dumps(ticket, sort_keys=True)
         known = await asyncio.to_thread(self.engine.look, name)
@@ -173,7 +167,7 @@ class Service:
 
     async def get_ticket(self, request: Request) -> Response:
         """How far a ticket is."""
-        caller = self.caller(request)
+        caller = current_principal()
         name = self.job_id({"id": request.path_params["id"]})
         known = await asyncio.to_thread(self.engine.look, name)
         ticket = json.loads(known.input["args"][1]) if known and known.input else {}
@@ -192,7 +186,7 @@ class Service:
 
     async def post_night(self, request: Request) -> Response:
         """Begin a night; the same name begins it once."""
-        if "staff" not in self.caller(request).roles:
+        if "staff" not in current_principal().roles:
             raise HTTPException(403, "only staff may begin a night.")
         night = request.query_params.get("name", "night")
         for turn in count(1):
@@ -291,7 +285,7 @@ async def lifespan(
         make_tables(_tables, engine.database)
         stack.push_async_callback(engine.close)
         await engine.serve()
-        app.state.service = Service(engine, key, log, sink)
+        app.state.service = Service(engine, log, sink)
         yield
 
 
@@ -318,7 +312,11 @@ def application(folder: Path, settings: Mapping[str, str]) -> Starlette:
         _route("/health", "GET", "health"),
         _route("/metrics", "GET", "metrics"),
     ]
-    return Starlette(routes=routes, lifespan=partial(lifespan, folder=folder, settings=settings))
+    app = Starlette(routes=routes, lifespan=partial(lifespan, folder=folder, settings=settings))
+    app.add_middleware(
+        Denials, authenticate=partial(verify_token, key=secret(folder), audience=AUDIENCE)
+    )
+    return app
 
 
 def token_for(key: bytes, name: str, *roles: str) -> str:
