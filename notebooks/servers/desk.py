@@ -24,13 +24,10 @@ from patterns.agents import Agent, Context, Reply, Task, caller, run_plan
 from patterns.agents.scheduler import Engine
 from patterns.core.messages import tag
 from patterns.core.models import HAIKU, SONNET
-from patterns.core.retrying import is_transient
 from patterns.mcp_session import ToolSession
 from patterns.monitoring import CallMonitor, call_context
-from patterns.policy import PolicyDenied, Principal, acting_as
-from patterns.policy.budgets import Throttled
+from patterns.policy import Principal, acting_as
 from patterns.policy.phrases import injection_score
-from patterns.policy.rate_limit import StoreUnavailable
 from patterns.policy.screening import THRESHOLD
 from patterns.prompting import structured_async
 from patterns.quality import self_consistent_async
@@ -137,7 +134,7 @@ class Desk:
         except Ended as end:
             return end.made
         except Exception as error:
-            return failed(error)
+            return ended(self.parts.ends(error), why=getattr(error, "rule", type(error).__name__))
 
     def for_tonight(self, ticket: Ticket, why: str) -> Made:
         """Into the batch, unless its text would have the guard refuse the whole batch."""
@@ -250,13 +247,3 @@ class Desk:
         with call_context(feature="backlog", offline=True):
             self.monitor.record_batch_results(found, at=datetime.now(UTC), model=SONNET)
         return {}
-
-
-def failed(error: Exception) -> Made:
-    """How a ticket ends by an error: blocked by policy, again tonight, or a person's."""
-    if isinstance(error, PolicyDenied) and not isinstance(error, Throttled | StoreUnavailable):
-        return ended("blocked", why=error.rule)
-    passes = isinstance(error, PolicyDenied) or any(
-        is_transient(each) for each in (error, error.__cause__) if each
-    )
-    return ended("tonight" if passes else "held", why=type(error).__name__)

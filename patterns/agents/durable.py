@@ -356,9 +356,9 @@ class InWorkflow:
 
         async def step(task: Task, inputs: Mapping[str, Any], execute: Execute) -> TaskResult:
             async def recorded() -> str:
-                return result_text(await execute())
+                return records.result_text(await execute())
 
-            return result_of(await reserved[task.id].run_async({"name": task.id}, recorded))
+            return records.result_of(await reserved[task.id].run_async({"name": task.id}, recorded))
 
         if isinstance(call, str):
             raise CallNotRegistered(job.run_id, call)

@@ -44,6 +44,15 @@ EXTERNAL: dict[str, dict[str, str]] = {
         "0.1": "reached by the widget; tests/batching/test_chapter.py drives it there",
         "2024": "the Cookbook's notebook: its outputs are of 2024-10-08",
     },
+    "09_putting_it_together": {
+        "200": "servers.day: KINDS, the tickets of a day",
+        "40": "servers.day: OVERLOAD, minutes",
+        "529": "https://platform.claude.com/docs/en/api/errors",
+        "429": "https://platform.claude.com/docs/en/api/errors",
+        "00": "servers.day: OVERLOAD and DEPLOYMENT, on the hour",
+        "99": "patterns.course.views.monitoring: OBJECTIVE in per cent",
+        "14.4": "patterns.monitoring.slo: POLICIES",
+    },
 }
 
 CONVERTED: frozenset[str] = frozenset(
@@ -57,6 +66,7 @@ CONVERTED: frozenset[str] = frozenset(
         "06_response_quality",
         "07_prompt_caching",
         "08_batching",
+        "09_putting_it_together",
     }
 )
 """Chapters that are held to `tests/lessons`."""
