@@ -27,7 +27,15 @@ from patterns.mcp_session import ToolSession
 from patterns.monitoring import CallMonitor, CallRecord
 from patterns.monitoring import Memory as Records
 from patterns.monitoring.slo import ErrorBudget, burn_rate
-from patterns.policy import AuditLog, Limits, PIIMiddleware, Principal, RateLimit, acting_for, guarded
+from patterns.policy import (
+    AuditLog,
+    Limits,
+    PIIMiddleware,
+    Principal,
+    RateLimit,
+    acting_for,
+    guarded,
+)
 from patterns.policy.budgets import MemoryStore
 from patterns.policy.guard import per_principal
 from patterns.policy.rate_limit import Budget
@@ -209,7 +217,12 @@ class Day:
         limits = RateLimit(
             [each, all_of_them], store, price=cost_usd, sleep_async=self.clock.asleep
         )
-        chain: dict[str, Any] = {"log": self.log, "user_key": KEY, "rules": self.parts.rules(), "privacy": PIIMiddleware()}
+        chain: dict[str, Any] = {
+            "log": self.log,
+            "user_key": KEY,
+            "rules": self.parts.rules(),
+            "privacy": PIIMiddleware(),
+        }
         options = self._monitor.client_options()
         client = guarded(self.api.async_client(**options), limits=limits, **chain)
         staff = Principal("night", frozenset({"staff"}))

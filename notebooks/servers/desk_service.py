@@ -53,7 +53,15 @@ from patterns.fake_api.wire.server import listen, serve, url_of
 from patterns.mcp_session import ToolSession, stdio_server
 from patterns.monitoring import CallMonitor, EventLog, PrometheusSink
 from patterns.monitoring.slo import ErrorBudget
-from patterns.policy import AuditLog, Limits, PIIMiddleware, Principal, RateLimit, acting_for, guarded
+from patterns.policy import (
+    AuditLog,
+    Limits,
+    PIIMiddleware,
+    Principal,
+    RateLimit,
+    acting_for,
+    guarded,
+)
 from patterns.policy.asgi import Denials
 from patterns.policy.bearer import verify_token
 from patterns.policy.guard import per_principal
@@ -266,7 +274,12 @@ async def lifespan(
     monitor = CallMonitor(sink, log, features=FEATURES, user_key=key)
     options: dict[str, Any] = {**monitor.client_options(), "max_retries": 4}
     audit = AuditLog(folder / "audit.sqlite", key)
-    chain: dict[str, Any] = {"log": audit, "user_key": key, "rules": parts().rules(), "privacy": PIIMiddleware()}
+    chain: dict[str, Any] = {
+        "log": audit,
+        "user_key": key,
+        "rules": parts().rules(),
+        "privacy": PIIMiddleware(),
+    }
     orders = str(folder / "orders.sqlite")
     server = stdio_server(sys.executable, "-m", "servers.orders", orders, cwd=HERE.parent)
     async with AsyncExitStack() as stack:

@@ -11,7 +11,15 @@ from patterns.batching import BatchJob
 from patterns.batching.api import BatchAPI, NoBatch
 from patterns.fake_api import FakeAPI, Fault, VirtualClock
 from patterns.fake_api.wire.http import Answer
-from patterns.policy import AuditLog, PIIMiddleware, PolicyDenied, Principal, Rule, acting_for, guarded
+from patterns.policy import (
+    AuditLog,
+    PIIMiddleware,
+    PolicyDenied,
+    Principal,
+    Rule,
+    acting_for,
+    guarded,
+)
 
 
 def calls(**options: Any) -> tuple[FakeAPI, BatchAPI, VirtualClock, str]:
@@ -133,7 +141,9 @@ def test_a_guarded_client_makes_batches_that_its_policies_have_read(tmp_path: Pa
     api, clock = api_of()
     log = AuditLog(tmp_path / "audit.db", b"k" * 32)
     rules = [Rule("staff", "messages.batches.*", max_tokens=8192)]
-    client = guarded(api.client(), log=log, user_key=b"u" * 32, rules=rules, privacy=PIIMiddleware())
+    client = guarded(
+        api.client(), log=log, user_key=b"u" * 32, rules=rules, privacy=PIIMiddleware()
+    )
     mail = [{"role": "user", "content": "Write to ada@example.com"}]
     own = acting_for(client, Principal("night", frozenset({"staff"})))
     with BatchJob(own, tmp_path / "job.db", clock=clock.now, sleep=clock.sleep) as job:
