@@ -19,6 +19,37 @@ LOOKS: Final = {
     "blocked": (PALETTE[0], "xx"),
 }
 
+WHY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "loop": {
+        "wrong": {0: "Two retries end long before 40 minutes do."},
+        "why": "The SDK tried each of them three times within the overload.",
+    },
+    "calls": {
+        "wrong": {3: "A vote is not one call.", 4: "Looking up calls the shop, and not Claude."},
+        "why": "Triage and draft are a call each, the vote is three.",
+    },
+    "again": {
+        "wrong": {0: "Nobody had written down what was made.", 25: "What was written down stays."},
+        "why": "One for each killed worker. The refund was asked for twice, and paid once.",
+    },
+    "attack": {
+        "wrong": {5: "That is how many tickets there were."},
+        "why": "The screen stands before the wire; what it refuses is in the audit log.",
+    },
+    "page": {
+        "wrong": {
+            "none": "The tickets were saved, the calls were not.",
+            "11 and 15": "Two calls burned there.",
+        },
+        "why": "Tickets survive an overload; somebody should still look.",
+    },
+    "cost": {
+        "wrong": {"batch": "Half price, on a fourth of the tickets.", "triage": "Short calls."},
+        "why": "Votes cost; they buy safety.",
+    },
+}
+"""What the chapter says to the reader's predictions."""
+
 
 def steps(made: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     """The steps of a ticket and what each of them made, shortened."""
