@@ -42,7 +42,7 @@ ifneq "$(shell cat $(VENV)/.ready 2>/dev/null)" "$(HERE)"
 $(shell rm -f $(VENV)/.ready)
 endif
 
-.PHONY: grade kit help setup lab test units books desk run record check fix lock drift bench clean
+.PHONY: grade kit help setup lab test units books desk run record check fix lock drift faults bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,6 +125,9 @@ bench: $(BENCH)/.ready  ## measure beside peers, then the long trials   [CHAPTER
 	@for file in tests/bench/bench_$(or $(CHAPTER),*).py; do \
 		echo "== $$file"; PYTHONPATH=.:tests/support $(BENCH)/bin/python $$file || exit 1; done
 	@$(BIN)/python -m pytest -q -m soak $(if $(CHAPTER),-k $(CHAPTER))
+
+faults: setup  ## 10,000 calls over a socket while everything goes wrong; the books must add up   [SEED=2]
+	@$(BIN)/python tests/support/faults.py --calls $(or $(CALLS),10000) --seed $(or $(SEED),1)
 
 drift: setup  ## the newest SDK and peers in an environment of their own: what changed, by chapter
 	@$(BIN)/python tests/support/drift.py --environment $(DRIFT)

@@ -86,7 +86,7 @@ class AttemptMiddleware(Middleware):
                 http.stream, UsageReader(partial(setattr, call, "usage"), coding=coding)
             )
         elif http.is_closed:
-            call.usage = _usage_in(http.content)
+            call.usage, call.broken = _usage_in(http.content)
 
     def _turned_away(self, body: bytes) -> None:
         self._current().error_code = _error_code_in(body)
@@ -98,13 +98,15 @@ def _failed_attempt(error: Exception) -> str:
     return "connection" if isinstance(error, APIConnectionError) else "stopped"
 
 
-def _usage_in(body: bytes) -> dict[str, Any] | None:
+def _usage_in(body: bytes) -> tuple[dict[str, Any] | None, bool]:
+    """The usage, and whether the body is no JSON."""
     # Read from the bytes: parsing can fail on the caller's own terms, and is billed all the same.
     try:
-        usage = from_json(body)["usage"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return usage if isinstance(usage, dict) else None
+        answer = from_json(body)
+    except ValueError:
+        return None, True
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    return usage if isinstance(usage, dict) else None, False
 
 
 def _error_code_in(body: bytes) -> str | None:

@@ -33,12 +33,14 @@ class OpenCall:
         began: on a clock that never goes back, in seconds.
         usage: the usage of the answer as JSON, once it is there.
         error_code: the API's own name for the cause of a failure.
+        broken: whether an answer came, with status 200, that is no JSON.
     """
 
     context: CallContext = field(default_factory=CallContext)
     began: float = 0.0
     usage: Mapping[str, Any] | None = None
     error_code: str | None = None
+    broken: bool = False
 
 
 class CallSpan(trace.Span):

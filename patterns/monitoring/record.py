@@ -34,7 +34,7 @@ Outcome = Literal[
     "api_error",  # any other 5xx
     "timeout",  # no answer in time
     "connection",  # no answer at all
-    "cut_short",  # the server ended a stream early
+    "cut_short",  # the server ended an answer early
     "expired",  # a batch request that was not reached within a day
     "invalid_request",  # our own 4xx: a bug or a wrong key, not the service
     "client_error",  # our own code stopped the call: a policy, a bug

@@ -78,6 +78,7 @@ def record_of_span(span: EndedSpan, call: OpenCall, *, now: float) -> CallRecord
     usage = _usage_on_span(a) if call.usage is None else call.usage
     outcome = _outcome(span.status.status_code, a, call.error_code)
     if usage is None:
+        outcome = "cut_short" if call.broken and ERROR_TYPE in a else outcome
         bill = _without_usage(outcome, a.get(ERROR_TYPE))
     else:
         bill = _bill(model, usage, at)
@@ -204,7 +205,7 @@ def _bill(model: str, usage: Any, at: datetime, *, batch: bool = False) -> dict[
 def _without_usage(outcome: Outcome, error_type: str | None) -> dict[str, Any]:
     """An HTTP error is free; an answer that nobody saw may have been generated, and billed."""
     silent = error_type in ("client_timeout_error", "connection_error")
-    unseen = silent or outcome in ("abandoned", "cancelled")
+    unseen = silent or outcome in ("abandoned", "cancelled", "cut_short")
     if unseen or error_type is not None:
         return {"cost_usd": Decimal(0), "cost_is_lower_bound": unseen}
     return dict(_UNPRICED)

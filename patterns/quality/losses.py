@@ -5,6 +5,7 @@ Taught in chapter 06.
 """
 
 from collections.abc import Mapping, Sequence
+from json import JSONDecodeError
 from typing import Any, Final
 
 import anthropic
@@ -13,7 +14,7 @@ from patterns.core.messages import Refused, Truncated
 from patterns.prompting.structured import InvalidOutput
 from patterns.quality.calls import Call, Lost
 
-LOSSES: Final = (anthropic.APIError, Refused, Truncated, InvalidOutput)
+LOSSES: Final = (anthropic.APIError, Refused, Truncated, InvalidOutput, JSONDecodeError)
 """How one call may fail without taking the others with it. Anything else is raised."""
 
 

@@ -409,6 +409,22 @@ def test_answer_that_does_not_parse_is_billed() -> None:
     assert record.cost_usd
 
 
+@pytest.mark.parametrize("body", [b'{"id": "msg_1", "usage": {"inp', b"<html></html>", b""])
+def test_answer_that_is_no_json_was_cut_short_by_the_service(body: bytes) -> None:
+    """Not our own doing: it burns the error budget, and the API may have billed it."""
+    kept = Kept()
+    transport = httpx2.MockTransport(
+        lambda _: httpx2.Response(200, headers={"content-type": "application/json"}, content=body)
+    )
+    options = CallMonitor(kept).client_options()
+    with httpx2.Client(transport=transport) as http, suppress(Exception):
+        ask(Anthropic(http_client=http, api_key="any", **options))
+    record = kept.only()
+    assert record.outcome == "cut_short"
+    assert record.cost_usd == 0
+    assert record.cost_is_lower_bound
+
+
 def test_other_calls_are_not_counted() -> None:
     """Counting tokens and listing models sample nothing."""
     watch = Watch()

@@ -24,7 +24,7 @@ from patterns.core.messages import Refused, Truncated
 from patterns.core.models import HAIKU, SONNET
 from patterns.core.pricing import cost_usd
 from patterns.core.statistics import wilson
-from patterns.fake_api import Error, FakeAPI, Reply, VirtualClock
+from patterns.fake_api import Error, FakeAPI, Fault, Reply, VirtualClock
 from patterns.prompting.structured import InvalidOutput
 from patterns.quality import (
     AllLost,
@@ -214,6 +214,17 @@ def test_all_lost_raises_and_says_why() -> None:
     assert "invalid (answer: " in caught.value.lost[2].reason
     assert len(caught.value.calls) == 3
     assert cost_of(caught.value) is not None
+
+
+def test_an_answer_that_is_no_json_is_one_lost_sample() -> None:
+    """As a proxy cuts it off: the other samples count."""
+    api = FakeAPI(faults=[Fault.truncated_json(requests=1)])
+    api.enqueue(*numbers(5, 5, 5))
+    counted = self_consistent(
+        api.client(), QUESTION, n=3, answer=int, concurrency=1, stop_early=False
+    )
+    assert (counted.answer, counted.cast) == (5, 2)
+    assert [lost.reason for lost in counted.lost] == ["JSONDecodeError"]
 
 
 def test_a_dropped_connection_is_lost_by_its_name() -> None:
