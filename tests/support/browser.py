@@ -15,7 +15,7 @@ from chapters import NOTEBOOKS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 """For one event, however busy the machine is."""
 INSTALL = "apt-get install chromium, and pip install playwright (bash .ci/run tools browser)"
 
@@ -38,10 +38,10 @@ _RUN = """async (at) => {
   jupyterapp.shell.currentWidget.content.activeCellIndex = at;
   await jupyterapp.commands.execute('notebook:run-cell');
 }"""
-_TOO_WIDE = """at => [...jupyterapp.shell.currentWidget.content.widgets[at].node
-  .querySelectorAll('.cm-scroller, .jp-OutputArea-output, .jp-RenderedHTMLCommon, pre')]
+_TOO_WIDE = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, at) =>
+  [...cell.node.querySelectorAll('.cm-scroller, .jp-OutputArea-output, .jp-RenderedHTML, pre')]
   .filter(part => part.scrollWidth > part.clientWidth + 1)
-  .map(part => `${part.className}: ${part.scrollWidth} in ${part.clientWidth}`)"""
+  .map(part => `cell ${at}, ${part.className}: ${part.scrollWidth} in ${part.clientWidth}`))"""
 _HOLDS = """([at, text]) => jupyterapp.shell.currentWidget.content.widgets[at]
   .outputArea.node.innerText.replace(/\\s+/g, ' ').includes(text)"""
 
@@ -100,6 +100,11 @@ class Opened:
         page.goto(f"{address}/lab/workspaces/{notebook[:2]}/tree/{notebook}")
         page.wait_for_function(_READY, arg=notebook)
 
+    def close(self) -> None:
+        """End the kernel and the page."""
+        self.page.evaluate("() => jupyterapp.serviceManager.sessions.shutdownAll()")
+        self.page.close()
+
     def run_all(self) -> None:
         """Run all cells, and wait for the last."""
         self.page.evaluate(_RUN_ALL)
@@ -123,11 +128,9 @@ class Opened:
         self.page.evaluate(_GO_TO, at)
         return self.page.locator(f'[data-here="{at}"]')
 
-    def too_wide(self, at: int) -> list[str]:
-        """Parts of a cell that do not fit into the window."""
-        self.look(at)
-        found: list[str] = self.page.evaluate(_TOO_WIDE, at)
-        return found
+    def too_wide(self) -> set[str]:
+        """Parts near the window that do not fit into it, of whatever cell."""
+        return set(self.page.evaluate(_TOO_WIDE))
 
     def write(self, at: int, source: str) -> None:
         """Replace a cell's source by the keyboard."""

@@ -26,6 +26,11 @@ class Cell:
         return [line for line in self.source.splitlines() if line.strip()]
 
     @property
+    def pages(self) -> str:
+        """All that the cell shows as HTML."""
+        return "".join("".join(each.get("data", {}).get("text/html", "")) for each in self.outputs)
+
+    @property
     def folded(self) -> bool:
         """Whether everything that the cell shows waits behind a click."""
         pages = ["".join(each.get("data", {}).get("text/html", "")) for each in self.outputs]
