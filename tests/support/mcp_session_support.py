@@ -53,9 +53,9 @@ def bare_http(port: int) -> Iterator[subprocess.Popen[bytes]]:
         child.wait()
 
 
-def wait_for_port(port: int) -> None:
+def wait_for_port(port: int, seconds: float = 20) -> None:
     """Wait until a child listens."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
