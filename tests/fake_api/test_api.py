@@ -1,16 +1,18 @@
 """The fake API through the real SDK: messages, streams, errors, the journal, equal runs."""
 
 import asyncio
+import json
 from typing import Any
 
 import anthropic
+import httpx2
 import pytest
 from anthropic.types import Message, RawMessageStreamEvent
 from pydantic import TypeAdapter
 
 from patterns.core.messages import text_of
 from patterns.core.models import HAIKU, SONNET
-from patterns.fake_api import Error, FakeAPI, Replies, Reply, ToolUse
+from patterns.fake_api import Error, FakeAPI, Replies, Reply, ToolUse, VirtualClock
 
 ASK: dict[str, Any] = {
     "model": SONNET,
@@ -135,3 +137,34 @@ def test_models_are_listed_in_pages() -> None:
     assert SONNET in ids
     assert len(ids) == len(set(ids)) > 4
     assert client.models.retrieve(SONNET).display_name == "Claude Sonnet 5.5"
+
+
+ASKED = {"model": SONNET, "messages": [{"role": "user", "content": "hi"}]}
+COUNTED = json.dumps(ASKED).encode()
+PLAIN = json.dumps({**ASKED, "max_tokens": 9}).encode()
+STREAMED = json.dumps({**ASKED, "max_tokens": 9, "stream": True}).encode()
+KINDS: list[tuple[str, str, bytes, str]] = [
+    ("POST", "/v1/messages", PLAIN, "application/json"),
+    ("POST", "/v1/messages", b"{", "application/json"),
+    ("POST", "/v1/messages", STREAMED, "text/event-stream; charset=utf-8"),
+    ("POST", "/v1/messages/count_tokens", COUNTED, "application/json"),
+    ("GET", "/v1/models", b"", "application/json"),
+    ("GET", "/v1/files", b"", "application/json"),
+    ("GET", "/v1/messages/batches", b"", "application/json"),
+    ("GET", "/v1/nothing", b"", "application/json"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "kind"), KINDS)
+def test_every_answer_says_what_it_is_and_whose(
+    method: str, path: str, body: bytes, kind: str
+) -> None:
+    """Content type, request id and organization; a stream is not to be cached."""
+    api = FakeAPI(clock=VirtualClock())
+    client = httpx2.Client(transport=api.transport, base_url="https://api.anthropic.com")
+    headers = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+    response = client.request(method, path, content=body, headers=headers)
+    assert response.headers["content-type"] == kind
+    assert response.headers["request-id"].startswith("req_")
+    assert response.headers["anthropic-organization-id"]
+    assert ("cache-control" in response.headers) == (kind != "application/json")

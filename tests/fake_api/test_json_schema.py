@@ -155,6 +155,28 @@ def test_an_example_of_a_schema_that_nothing_fits_is_still_a_value() -> None:
     assert example_of(True, {}) is None
 
 
+EXAMPLES: list[tuple[dict[str, Any], Any]] = [
+    ({"items": {"type": "integer"}}, [0]),
+    ({"type": "array", "minItems": 2, "items": {"type": "boolean"}}, [False, False]),
+    ({"type": "array", "maxItems": 0}, []),
+    ({"type": ["null", "string"]}, None),
+    ({"properties": {"a": {"type": "number"}}}, {"a": 0.0}),
+    ({"type": "object", "required": ["b"]}, {"b": "echo"}),
+    ({"type": "integer", "minimum": 3}, 3),
+    ({"type": "integer", "exclusiveMinimum": 3}, 4),
+    ({"type": "number", "minimum": 0.25, "maximum": 0.3}, 0.25),
+    ({"type": "integer", "multipleOf": 5, "minimum": 7}, 10),
+    ({"type": "string", "minLength": 6}, "echooo"),
+    ({"type": "string", "maxLength": 2}, "ec"),
+]
+
+
+@pytest.mark.parametrize(("schema", "example"), EXAMPLES)
+def test_an_example_is_the_plainest_value_that_fits(schema: dict[str, Any], example: Any) -> None:
+    """A reader of an echo sees at once that nobody thought about it."""
+    assert example_of(schema, schema) == example
+
+
 def test_an_example_of_a_deep_schema_ends() -> None:
     """Optional parts are left out far down, so that a tree has an end."""
     tree = {"type": "object", "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}}
