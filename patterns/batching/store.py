@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -411,8 +412,7 @@ _UNSENT: Final = b'{"result":{"type":"canceled"}}'
 
 def _connect(where: str) -> Any:
     if where.startswith("postgresql"):
-        import psycopg
-
+        psycopg = import_module("psycopg")  # comes with DBOS, which a job in a file needs not
         return psycopg.connect(re.sub(r"\+\w+", "", where, count=1), autocommit=True)
     timeout = BUSY_S if where.startswith("sqlite://") else 0
     path = where.removeprefix("sqlite:///")
