@@ -17,7 +17,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import StopReason, TextBlockParam, Usage
 from pydantic import BaseModel, create_model
 
-from patterns.core.messages import checked_text, tag
+from patterns.core.messages import NotText, checked_text, tag
 from patterns.core.model_ids import SONNET
 from patterns.prompting.structured import Effort, Structured, structured, structured_async
 
@@ -143,7 +143,10 @@ def classifier_prompt(
 
 def _offered(labels: Mapping[str, str]) -> Mapping[str, str]:
     for label in labels:
-        checked_text("label", label)
+        try:
+            checked_text("label", label).encode()
+        except UnicodeEncodeError:  # half a character
+            raise NotText("label", label) from None
     return {**labels, "other": labels.get("other", "none of the labels above fits")}
 
 

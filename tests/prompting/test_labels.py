@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.core.messages import Refused
+from patterns.core.messages import NotText, Refused
 from patterns.fake_api import FakeAPI, Reply
 from patterns.prompting import Example, few_shot_classify, few_shot_classify_async
 from patterns.prompting.labels import Classified, UnknownLabel, classifier_prompt, label_model
@@ -126,3 +126,12 @@ def test_neither_text_nor_example_can_open_or_close_a_tag(text: str, shown: str)
     assert body["messages"][0]["content"].count("<") == 2
     assert body["system"][0]["text"].count("<example") == 1
     assert body["system"][0]["text"].count("</example>") == 1
+
+
+@pytest.mark.parametrize("label", ["\ud800", 7, None])
+def test_label_that_no_answer_can_hold_is_refused(label: Any) -> None:
+    """Before a call: half a character, a number, nothing."""
+    api = FakeAPI()
+    with pytest.raises(NotText, match="label is"):
+        few_shot_classify(api.client(), "Hi", {label: "use"})
+    assert len(api.journal) == 0
