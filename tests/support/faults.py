@@ -320,8 +320,8 @@ def table(books: Books, seed: int) -> str:
             "# The fault run",
             "",
             f"Written by `make faults` (seed {seed}): {books.calls:,} calls over a socket to the "
-            f"fake API. Each has one record ({books.records:,}); ${books.usd:.4f} on record and "
-            f"${books.unseen_usd:.4f} billed for answers that never came whole, each marked as a "
+            f"fake API. Each has one record ({books.records:,}); \\${books.usd:.4f} on record and "
+            f"\\${books.unseen_usd:.4f} billed for answers that never came whole, each marked as a "
             f"lower bound, are to the last digit what the API billed. {books.lost:,} rows did not "
             "fit on the full disk, and were counted.",
             "",
