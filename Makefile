@@ -3,6 +3,7 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN      = $(VENV)/bin
 BENCH   := .venv-bench
+CLIENTS := .venv-clients
 DRIFT   := .venv-drift
 HERE    := $(CURDIR)
 VAR     := $(HERE)/.venv/var
@@ -42,7 +43,7 @@ ifneq "$(shell cat $(VENV)/.ready 2>/dev/null)" "$(HERE)"
 $(shell rm -f $(VENV)/.ready)
 endif
 
-.PHONY: grade kit help setup lab test units books desk run record check fix lock drift faults bench clean
+.PHONY: grade kit help setup lab test units books desk run record check fix lock clients drift faults bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +115,8 @@ lock: setup  ## resolve requirements.lock again, and that of the benchmarks
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 \
 		--extra course --group dev pyproject.toml tests/bench/requirements.in \
 		-o tests/bench/requirements.lock
+	@for name in newest older; do $(BIN)/uv pip compile -q --universal --generate-hashes --no-header \
+		--no-annotate --python-version 3.11 tests/clients/$$name.in -o tests/clients/$$name.lock; done
 
 $(BENCH)/.ready: tests/bench/requirements.lock | setup
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
@@ -128,6 +131,19 @@ bench: $(BENCH)/.ready  ## measure beside peers, then the long trials   [CHAPTER
 
 faults: setup  ## 10,000 calls over a socket while everything goes wrong; the books must add up   [SEED=2]
 	@$(BIN)/python tests/support/faults.py --calls $(or $(CALLS),10000) --seed $(or $(SEED),1)
+
+$(CLIENTS)/.ready: tests/clients/newest.lock tests/clients/older.lock tests/clients/package-lock.json | setup
+	@for name in newest older; do \
+		$(BIN)/uv venv -q --clear --python $(BIN)/python $(CLIENTS)/$$name && $(BIN)/uv pip install -q \
+			--python $(CLIENTS)/$$name/bin/python --require-hashes -r tests/clients/$$name.lock || exit 1; done
+	@mkdir -p $(CLIENTS)/node && cp tests/clients/package*.json $(CLIENTS)/node
+	@cd $(CLIENTS)/node && PATH="$(HERE)/$(CLIENTS)/newest/bin:$$PATH" NODE_USE_SYSTEM_CA=1 \
+		npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+clients: $(CLIENTS)/.ready  ## a dozen foreign clients, in Python and JavaScript, against the fake API
+	@cp tests/clients/node/*.mjs $(CLIENTS)/node
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q -m stage --no-skips tests/clients
 
 drift: setup  ## the newest SDK and peers in an environment of their own: what changed, by chapter
 	@$(BIN)/python tests/support/drift.py --environment $(DRIFT)

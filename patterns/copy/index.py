@@ -71,7 +71,8 @@ class Pattern:
     @property
     def requirements(self) -> list[str]:
         """What to install for it, with versions."""
-        return sorted(requirement(name) for name in {*needs(self.files), *self.extras})
+        used = ["anthropic"] if self.clients else []
+        return sorted(requirement(name) for name in {*needs(self.files), *self.extras, *used})
 
     @property
     def optional(self) -> list[str]:
@@ -79,15 +80,19 @@ class Pattern:
         found = set(needs(self.files, optional=True)) - set(self.extras)
         return sorted(requirement(name) for name in found)
 
-    def usage(self, package: str) -> str:
-        """The lines of use, with imports from `package` in place of ours, and the client made."""
-        clients = {"client": "Anthropic", "async_client": "AsyncAnthropic"}
-        made = [
+    @property
+    def clients(self) -> list[str]:
+        """The lines that make the clients that `use` expects."""
+        kinds = {"client": "Anthropic", "async_client": "AsyncAnthropic"}
+        return [
             f"{name} = anthropic.{kind}()"
-            for name, kind in clients.items()
+            for name, kind in kinds.items()
             if re.search(rf"\b{name}\b(?! = |=)", self.use) and f"{name} = " not in self.use
         ]
-        head = ["import anthropic", "", *made, ""] if made else []
+
+    def usage(self, package: str) -> str:
+        """The lines of use, with imports from `package` in place of ours, and the client made."""
+        head = ["import anthropic", "", *self.clients, ""] if self.clients else []
         return "\n".join([*head, self.use.replace(f"from {PACKAGE}.", f"from {package}.").strip()])
 
 

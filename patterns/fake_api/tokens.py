@@ -11,6 +11,7 @@ Used by chapters 07 and 08.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from patterns.fake_api.validation.tools import output_format
 from patterns.fake_api.wire.jsons import compact
 
 BYTES_PER_TOKEN: Final = 4
@@ -86,8 +87,8 @@ def input_tokens(body: Mapping[str, Any]) -> int:
 
 def schema_tokens(body: Mapping[str, Any]) -> int:
     """Tokens that an output schema adds to the request."""
-    config = body.get("output_config") or {}
-    return json_tokens(config["format"]) if config.get("format") else 0
+    form = output_format(body)
+    return json_tokens(form) if form else 0
 
 
 def cut_to_tokens(text: str, limit: int) -> str:

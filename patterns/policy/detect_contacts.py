@@ -143,7 +143,7 @@ def _written_as_phone(shown: str, digits: str) -> bool:
 
 def _validator() -> Callable[[str], bool]:
     """Checks numbers against the numbering plans; after many in one text it trusts their shape."""
-    import phonenumbers
+    import phonenumbers  # type: ignore[import-not-found, unused-ignore]  # optional
 
     left = 500
 

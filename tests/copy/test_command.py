@@ -140,6 +140,14 @@ def test_one_pattern_is_shown_with_all_that_it_needs(capsys: pytest.CaptureFixtu
     assert "notebooks/08_batching.ipynb" in text
 
 
+def test_what_the_lines_of_use_import_is_installed_too() -> None:
+    """Prices need no SDK, but the lines that show them ask Claude."""
+    assert [re.split("[<>]", need)[0] for need in pattern("prices").requirements] == [
+        "anthropic",
+        "genai-prices",
+    ]
+
+
 def test_a_name_that_is_none_keeps_what_is_close() -> None:
     """For a program that asks."""
     with pytest.raises(UnknownPattern) as caught:

@@ -145,6 +145,16 @@ def test_schema_matches_property_and_title(api: FakeAPI) -> None:
     assert scores == ['{"score":1}', '{"score":2}']
 
 
+def test_schema_matches_in_its_old_place(api: FakeAPI) -> None:
+    """Where LiteLLM still puts it, under the beta's name; it counts as much as in the new one."""
+    old = {"output_format": schema("score")["format"]}
+    beta = {"anthropic-beta": "structured-outputs-2025-11-13"}
+    message = ask(api, "how good?", extra_body=old, extra_headers=beta)
+    assert text_of(message) == '{"score":1}'
+    new = ask(api, "how good?", output_config=schema("score"))
+    assert message.usage.input_tokens == new.usage.input_tokens
+
+
 def test_tool_loop(api: FakeAPI) -> None:
     """First the call, with an id made from the request, then the answer to its result."""
     first = ask(api, "Weather in Oslo?", tools=[WEATHER])

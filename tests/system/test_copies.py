@@ -4,6 +4,7 @@ The package has another name, lies two levels deep, and lives in an environment 
 what the command's own pip line installs.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from elsewhere import call
 from patterns.copy.index import Pattern, patterns
 
 pytestmark = pytest.mark.stage
-PATTERNS = list(patterns().values())
 UV = [sys.executable, "-m", "uv"]
+INSTALL = [*UV, "pip", "install", "-q", "--constraint", str(ROOT / "requirements.lock")]
+"""With the versions that the rest is tested with; `make drift` tells what newer ones change."""
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +58,28 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("project")
 
 
+def needs_of(each: Pattern) -> str:
+    """The names of what a pattern requires."""
+    return "-".join(sorted(re.split("[<>=]", need)[0] for need in each.requirements)) or "bare"
+
+
+each_pattern = pytest.mark.parametrize(
+    "each",
+    [
+        pytest.param(each, id=each.name, marks=pytest.mark.xdist_group(needs_of(each)))
+        for each in patterns().values()
+    ],
+)
+
+
 def environment_of(each: Pattern, bench: Path) -> Path:
     """The interpreter of an environment with the requirements of a pattern, made once."""
-    name = "-".join(sorted({need.split("<")[0].split(">")[0] for need in each.requirements}))
-    home = bench / f"env-{name or 'bare'}"
+    home = bench / f"env-{needs_of(each)}"
     python = home / "bin" / "python"
     if not python.exists():
         call(*UV, "venv", "-q", "--python", sys.executable, str(home), cwd=bench)
         if each.requirements:
-            call(
-                *UV, "pip", "install", "-q", "--python", str(python), *each.requirements, cwd=bench
-            )
+            call(*INSTALL, "--python", str(python), *each.requirements, cwd=bench)
     return python
 
 
@@ -75,7 +88,7 @@ def package_of(each: Pattern) -> str:
     return f"app_{each.name.replace('-', '_')}.vendored.claude"
 
 
-@pytest.mark.parametrize("each", PATTERNS, ids=lambda each: each.name)
+@each_pattern
 def test_a_copied_pattern_runs_where_only_its_pip_line_was_run(
     each: Pattern, installed: Path, bench: Path, fake_url: str
 ) -> None:
@@ -94,7 +107,7 @@ def test_a_copied_pattern_runs_where_only_its_pip_line_was_run(
          PYTHONPATH=str(bench), ANTHROPIC_API_KEY="none", ANTHROPIC_BASE_URL=fake_url)  # fmt: skip
 
 
-@pytest.mark.parametrize("each", PATTERNS, ids=lambda each: each.name)
+@each_pattern
 def test_a_copied_pattern_passes_a_strict_type_checker(
     each: Pattern, installed: Path, bench: Path
 ) -> None:

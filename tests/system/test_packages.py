@@ -13,6 +13,8 @@ from elsewhere import call
 
 pytestmark = pytest.mark.stage
 UV = [sys.executable, "-m", "uv"]
+INSTALL = [*UV, "pip", "install", "-q", "--constraint", str(ROOT / "requirements.lock")]
+"""With the versions that the rest is tested with; `make drift` tells what newer ones change."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 IMPORTS = {
     "": ["core.messages", "core.models", "core.fan_out", "prompting", "quality.vote", "copy"],
@@ -77,7 +79,7 @@ def test_an_extra_brings_what_its_modules_import(extra: str, built: Path, tmp_pa
     python = tmp_path / "env" / "bin" / "python"
     call(*UV, "venv", "-q", "--python", sys.executable, str(tmp_path / "env"), cwd=tmp_path)
     wanted = f"{wheel}[{extra}]" if extra else str(wheel)
-    call(*UV, "pip", "install", "-q", "--python", str(python), wanted, cwd=tmp_path)
+    call(*INSTALL, "--python", str(python), wanted, cwd=tmp_path)
     lines = "; ".join(f"import patterns.{module}" for module in IMPORTS[extra])
     call(str(python), "-I", "-c", lines, cwd=tmp_path)
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from patterns.fake_api.validation.tools import output_format
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -59,7 +61,7 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def _schema_names(body: Mapping[str, Any]) -> set[str]:
-    schema = ((body.get("output_config") or {}).get("format") or {}).get("schema") or {}
+    schema = (output_format(body) or {}).get("schema") or {}
     names = set(schema.get("properties") or ())
     return names | {schema["title"]} if isinstance(schema.get("title"), str) else names
 
