@@ -17,7 +17,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer, Server
 
-from patterns.mcp_session.http import CurrentToken, ExplainingClient, Token
+from patterns.mcp_session.http import CurrentToken, ExplainingClient, Token, direct
 from patterns.mcp_session.naming import command_name, url_name
 
 Target = MCPServer | Server[Any] | str | StdioServerParameters | Transport
@@ -185,8 +185,14 @@ class HTTPServer:
     @asynccontextmanager
     async def __call__(self) -> Streams:
         timeout = httpx2.Timeout(30.0, read=self.read_timeout)
+        client = ExplainingClient(
+            headers=dict(self.headers),
+            auth=self.auth,
+            timeout=timeout,
+            transport=direct(self.url),
+        )
         async with (
-            ExplainingClient(headers=dict(self.headers), auth=self.auth, timeout=timeout) as http,
+            client as http,
             streamable_http_client(
                 self.url, http_client=http, max_sse_event_size=self.max_event_bytes
             ) as streams,

@@ -11,7 +11,7 @@ from mcp.client.sse import sse_client
 from mcp.server import MCPServer
 
 from patterns.mcp_session.connect import Streams, http_server
-from patterns.mcp_session.http import Token
+from patterns.mcp_session.http import Token, direct_client
 
 
 class QuietServer(uvicorn.Server):
@@ -57,7 +57,10 @@ class LoopbackServer:
     @asynccontextmanager
     async def __call__(self) -> Streams:
         async with serving(self.server, sse=self.sse) as url:
-            reach = sse_client(url) if self.sse else http_server(url, token=self.token)()
+            if self.sse:
+                reach = sse_client(url, httpx_client_factory=direct_client)
+            else:
+                reach = http_server(url, token=self.token)()
             async with reach as streams:
                 yield streams
 

@@ -48,6 +48,7 @@ from patterns.mcp_session import (
     serving,
 )
 from patterns.mcp_session import listings as pages_module
+from patterns.mcp_session.http import direct
 
 TRANSPORTS: dict[str, Callable[[], Connect]] = {
     "memory": build_shop,
@@ -74,6 +75,29 @@ def open_shop(connect: Connect, **options: Any) -> ToolSession:
     """A session that can answer every question the shop asks."""
     callbacks: Any = {"elicitation_callback": accept, "sampling_callback": answer}
     return ToolSession(connect, retry=QUICK, **callbacks, **options)
+
+
+@pytest.mark.parametrize("transport", ["http", "sse"])
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_a_server_of_this_machine_is_asked_without_a_proxy(
+    transport: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens at the one that the environment names."""
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+
+    async def run() -> None:
+        async with open_shop(TRANSPORTS[transport]()) as session:
+            sold = await session.call_tool("order", {"tea": "assam", "grams": 100})
+            assert sold.structured_content["cents"] == 450
+
+    asyncio.run(run())
+
+
+def test_a_server_elsewhere_is_asked_as_the_environment_says() -> None:
+    """Names of this machine are few; anything else may need the proxy."""
+    assert direct("https://mcp.example.test/mcp") is None
+    assert direct("http://127.0.0.2:8080/mcp") is not None
 
 
 @pytest.mark.parametrize("mode", ERAS)
