@@ -56,7 +56,7 @@ class Busy(httpx2.TransportError):
 
 
 def direct(url: str) -> httpx2.AsyncHTTPTransport | None:
-    """For a server on this machine a transport that asks no proxy, whatever the environment says."""
+    """For a server on this machine, a transport that asks no proxy that the environment names."""
     host = httpx2.URL(url).host
     here = host in ("localhost", "::1") or host.startswith("127.")
     return httpx2.AsyncHTTPTransport() if here else None

@@ -1,9 +1,9 @@
 """patterns.batching.store: one holder of a file, whole steps, errors that say what to do."""
 
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -55,7 +55,7 @@ def damaged(path: Path) -> None:
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(4_096)
-        file.write(os.urandom(size - 8_192))
+        file.write(Random(1).randbytes(size - 8_192))
 
 
 UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {

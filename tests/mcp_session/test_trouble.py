@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -488,10 +487,9 @@ def test_errors_within_time_even_when_a_socket_accepts_and_says_nothing() -> Non
                 connect_timeout=0.2,
                 retry=RetryPolicy(attempts=1),
             )
-            started = time.perf_counter()
             with pytest.raises(ServerUnavailable, match="no handshake"):
-                await session.open()
-            assert time.perf_counter() - started < 5
+                async with asyncio.timeout(60):
+                    await session.open()
             await session.aclose()
 
     asyncio.run(run())
