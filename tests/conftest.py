@@ -10,10 +10,11 @@ import pytest
 from hypothesis import settings
 from real_servers import postgres_server, redis_server
 
-# No deadline: a slow machine is no failure. Derandomised in CI, so that a red run can be repeated.
-settings.register_profile("here", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "here")
+# No deadline: a slow machine is no failure. The same examples each time, so that a red run can be
+# repeated; new ones with `--hypothesis-profile explore`.
+settings.register_profile("explore", deadline=None)
+settings.register_profile("repeat", deadline=None, derandomize=True)
+settings.load_profile("repeat")
 
 FOREIGN = ("ANTHROPIC_", "PATTERNS_", "OTEL_", "DBOS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 

