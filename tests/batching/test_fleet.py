@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from batching_worker import PATH, created, request, requests_of
 
-from patterns.batching import BatchJob, ResultsError
-from patterns.batching import work
+from patterns.batching import BatchJob, ResultsError, work
 from patterns.batching.api import BatchAPI
 from patterns.batching.fleet import BATCHES, SHARD
 from patterns.core.durable import UNFINISHED, Durable
