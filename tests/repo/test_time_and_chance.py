@@ -37,6 +37,7 @@ ALLOWED = {
     "support/agents_worker.py": {"asyncio.sleep": WORKS},
     "support/batching_worker.py": {"time.sleep": WORKS},
     "support/drift.py": {"datetime.now": "a command, whose date is an option"},
+    "support/faults.py": {"time.monotonic": "a real clock is made to jump"},
     "support/mcp_session_support.py": {
         "asyncio.sleep": POLLS,
         "time.sleep": POLLS,
@@ -48,6 +49,7 @@ ALLOWED = {
         "time.monotonic": POLLS,
     },
     "system/test_batching_fleet.py": {"time.sleep": POLLS},
+    "system/test_desk_service.py": {"time.sleep": POLLS},
     "system/test_mcp_session_foreign.py": {"time.time": "a foreign clock shows whole seconds"},
     "system/test_mcp_session_in_time.py": {
         "asyncio.sleep": BEGINS,
