@@ -94,12 +94,11 @@ def _reads(reader: str, writer: str) -> bool:
         next((n for n, models in enumerate(AGES, 1) if models.match(model)), 0)
         for model in (reader, writer)
     ]
-    twins = ages[0] == ages[1] and ages[0] > 3
-    if reader == writer or twins:
+    if reader == writer:
         return True
     if ages[0] == 2:  # Sonnet and Haiku 5.5 do not read Opus 5 and its generation
         return ages[1] == 0
-    return ages[0] > max(2, ages[1])
+    return ages[0] >= max(3, ages[1])
 
 
 def _first_broken(body: Mapping[str, Any], found: Sequence[Found]) -> int | None:

@@ -216,3 +216,19 @@ def test_a_thread_and_a_summary_keep_their_thinking() -> None:
     request = {**request, "messages": [*messages[:2], *later]}
     with pytest.raises(anthropic.BadRequestError):
         talk.client.post("/v1/messages", body=request, cast_to=object, options=headers)
+
+
+def test_what_stood_before_a_summary_may_be_left_out() -> None:
+    """The prefix begins at the block that holds the summary."""
+    talk = Talk()
+    summary = {"type": "compaction", "content": "They said hi."}
+    kept = [{"role": "assistant", "content": [summary]}, user("go on")]
+    headers: Any = {"headers": {"anthropic-beta": "compact-2026-01-12"}}
+    body: Any = {"model": SONNET, "max_tokens": 9, "messages": [user("hi"), *kept]}
+    answer: Any = talk.client.post("/v1/messages", body=body, cast_to=object, options=headers)
+    later = [*kept, {"role": "assistant", "content": answer["content"]}, user("more")]
+    body = {**body, "messages": later}
+    assert talk.client.post("/v1/messages", body=body, cast_to=object, options=headers)
+    body = {**body, "messages": [later[0], user("go back"), *later[2:]]}
+    with pytest.raises(anthropic.BadRequestError, match=r"messages\.2\.content\.0"):
+        talk.client.post("/v1/messages", body=body, cast_to=object, options=headers)
