@@ -47,7 +47,7 @@ from patterns.prompting import structured
 from patterns.quality import self_consistent
 
 KEY: Final = b"a key of the fault run, 32 bytes."
-AT_ONCE, CHUNK = 8, 500
+AT_ONCE, CHUNK = 24, 500
 SHORT_S: Final = 0.25
 """How long a call waits that is known to get no answer."""
 RESULTS: Final = Path(__file__).parents[1] / "bench" / "results" / "faults.md"
@@ -139,7 +139,8 @@ def fault_of(name: str) -> Fault:
 def ask(client: Anthropic, call: Call) -> None:
     """Make the call in its part of the course."""
     patient = "silence" not in call.fault and "in time" not in call.fault
-    client = client.with_options(timeout=60.0 if patient else SHORT_S)
+    told = not call.fault.startswith("disconnect") and patient  # how long to wait before a retry
+    client = client.with_options(timeout=60.0 if patient else SHORT_S, max_retries=2 if told else 1)
     request: Any = {"model": HAIKU, "max_tokens": 100}
     request["messages"] = [{"role": "user", "content": call.text}]
     if call.part == "plain":
@@ -338,11 +339,12 @@ def main() -> int:
     parse = argparse.ArgumentParser(description=__doc__)
     parse.add_argument("--calls", type=int, default=10_000)
     parse.add_argument("--seed", type=int, default=1)
+    parse.add_argument("--to", type=Path, default=RESULTS, help="where the table goes")
     options = parse.parse_args()
     before = held()
     books = run(options.calls, options.seed)
     after = held()
-    RESULTS.write_text(table(books, options.seed), "utf-8")
+    options.to.write_text(table(books, options.seed), "utf-8")
     half = len(books.rss_mb) // 2
     grown = books.rss_mb[-1] / books.rss_mb[half] - 1
     problems = [*books.problems]
