@@ -38,6 +38,7 @@ BLOCK_COST: Final = 20
 """Characters that a block costs besides its text, so that a million empty ones do not fit."""
 
 LONGEST_LABEL: Final = 300
+PDF: Final = "application/pdf"
 
 
 def as_claude_content(
@@ -78,13 +79,8 @@ def as_claude_messages(
     prompt: GetPromptResult, *, limit: int = DEFAULT_RESULT_LIMIT
 ) -> list[BetaMessageParam]:
     """The messages of a prompt; empty ones are left out, and an assistant's files described."""
-    messages: list[BetaMessageParam] = []
-    for message in prompt.messages:
-        blocks = as_claude_turn([message.content], message.role, limit=limit)
-        if blocks:
-            turn = {"role": message.role, "content": blocks}
-            messages.append(cast(BetaMessageParam, turn))
-    return messages
+    turns = ((m.role, as_claude_turn([m.content], m.role, limit=limit)) for m in prompt.messages)
+    return [cast(BetaMessageParam, {"role": r, "content": blocks}) for r, blocks in turns if blocks]
 
 
 def as_claude_turn(items: Iterable[Any], role: str, *, limit: int) -> list[Content]:
@@ -164,22 +160,16 @@ class _Budget:
     def _file(self, data: str, kind: str, what: str) -> list[Content]:
         """An image or a PDF if Claude can read it and it fits; else what it is."""
         raw = decoded(data)
-        media = None if raw is None else image_type(raw) or ("pdf" if is_pdf(raw) else None)
+        media = None if raw is None else image_type(raw) or (PDF if is_pdf(raw) else None)
         fits = self.files > 0 and len(data) <= self.bytes
         if media is None or not fits:
-            size = "unreadable" if raw is None else f"{len(raw):,}"
-            why = (
-                "not shown" if media is None else "not shown: too many or too large for one result"
-            )
-            return self.text(f"[{what}, {_label(kind)}, {size} bytes, {why}]", "")
+            why = ": too many or too large for one result" if media else ""
+            return self.text(f"[{what}, {_label(kind)}, {_size(raw)}, not shown{why}]", "")
         self.files -= 1
         self.bytes -= len(data)
-        encoded = bare(data)
-        if media == "pdf":
-            source = {"type": "base64", "media_type": "application/pdf", "data": encoded}
-            return [cast(Content, {"type": "document", "source": source})]
-        source = {"type": "base64", "media_type": media, "data": encoded}
-        return [cast(Content, {"type": "image", "source": source})]
+        source = {"type": "base64", "media_type": media, "data": bare(data)}
+        block = "document" if media == PDF else "image"
+        return [cast(Content, {"type": block, "source": source})]
 
 
 def _says_the_same(result: CallToolResult) -> bool:
@@ -207,10 +197,12 @@ def _described(item: Any) -> str:
         about = f": {_label(item.description)}" if item.description else ""
         return f"[resource {_label(item.name)!r} at {_label(str(item.uri))}{about}]"
     if isinstance(item, AudioContent):
-        raw = decoded(item.data)
-        size = "unreadable" if raw is None else f"{len(raw):,}"
-        return f"[audio, {_label(item.mime_type)}, {size} bytes, not shown]"
+        return f"[audio, {_label(item.mime_type)}, {_size(decoded(item.data))}, not shown]"
     return f"[{_label(str(getattr(item, 'type', 'content')))}, not shown]"
+
+
+def _size(raw: bytes | None) -> str:
+    return "unreadable bytes" if raw is None else f"{len(raw):,} bytes"
 
 
 def _label(text: str | None) -> str:

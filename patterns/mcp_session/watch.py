@@ -86,15 +86,17 @@ async def _subscribed(session: "Session", wanted: Mapping[str, Any]) -> AsyncIte
     connection = await session.connection()
     modern = connection.client.protocol_version in MODERN_PROTOCOL_VERSIONS
     async with AsyncExitStack() as stack:
-        if modern and (events := await _listening(session, connection, wanted, stack)):
-            yield partial(_next_event, events)
-            return
-        cue = asyncio.Event()
-        connection.cues.add(cue)
-        stack.callback(connection.cues.discard, cue)
-        for uri in () if modern else wanted.get("resource_subscriptions", ()):
-            await session.request(partial(_subscribe, uri), what=f"subscribe to {uri}")
-        yield partial(_next_cue, connection, cue)
+        events = await _listening(session, connection, wanted, stack) if modern else None
+        if events is not None:
+            next_cue: NextCue = partial(_next_event, events)
+        else:
+            cue = asyncio.Event()
+            connection.cues.add(cue)
+            stack.callback(connection.cues.discard, cue)
+            for uri in () if modern else wanted.get("resource_subscriptions", ()):
+                await session.request(partial(_subscribe, uri), what=f"subscribe to {uri}")
+            next_cue = partial(_next_cue, connection, cue)
+        yield next_cue
 
 
 async def _listening(
