@@ -139,6 +139,7 @@ class AdaptiveLimit:
         self._density = _Mean(keeps=0.99)  # input tokens per character of a request
         self._seconds = _Mean()  # of an answer
         self._under_way: dict[_Slot, float] = {}  # when each was sent
+        self._look_again = -math.inf  # at those that are under way
         # Two queues: whoever waits for room must not stand before retries, which make it.
         self._starting, self._turn = asyncio.Lock(), asyncio.Lock()
         self._news = asyncio.Event()
@@ -202,6 +203,9 @@ class AdaptiveLimit:
 
     def _charge_long(self, now: float) -> None:
         """Charge answers that are long in coming for what they must have written by now."""
+        if now < self._look_again:
+            return
+        self._look_again = now + self._seconds.value / 8
         name = "output-tokens"
         output = self._means[name]
         speed = output.value / max(self._seconds.value, 0.001)
