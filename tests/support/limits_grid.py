@@ -22,7 +22,7 @@ def at(rpm: int, seconds: float, tight: str, seed: int = 1, until: float = 0) ->
     if tight == "output tokens":
         limits = RateLimits(rpm=10**6, itpm=10**9, otpm=int(rpm * MEAN))
     options: dict[str, Any] = {
-        "seconds": until or (3_600 if rpm == 5 else 1_000 if rpm == 37 else 480),
+        "seconds": until or (3_600 if rpm == 5 else 1_000),
         "warm_up": 400,
         "lengths": HEAVY_TAIL,
         "seed": seed,
