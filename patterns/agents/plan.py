@@ -12,12 +12,13 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from math import inf
 
+from patterns.core.errors import Portable
 from patterns.core.model_ids import SONNET
 
 MAX_TASKS = 10_000
 
 
-class InvalidPlan(ValueError):
+class InvalidPlan(Portable, ValueError):
     """A plan that no schedule can run; `problems` lists every fault, `cycle` names a circle."""
 
     def __init__(self, problems: Sequence[str], cycle: Sequence[str] = ()) -> None:
@@ -26,7 +27,7 @@ class InvalidPlan(ValueError):
         super().__init__("; ".join(self.problems))
 
 
-class NoCapableAgent(LookupError):
+class NoCapableAgent(Portable, LookupError):
     """A task needs a capability that no agent has; `offers` says what each agent has."""
 
     def __init__(self, task: "Task", agents: Sequence["Agent"]) -> None:

@@ -17,6 +17,7 @@ from patterns.agents.failures import one_line
 from patterns.agents.plan import Task, graph
 from patterns.agents.report import RunReport, TaskResult, escaped
 from patterns.agents.scheduler import Job, report_of
+from patterns.core.errors import Portable
 
 if TYPE_CHECKING:
     from dbos import WorkflowStatus
@@ -25,7 +26,7 @@ _JOB = TypeAdapter(Job)
 _RESULT = TypeAdapter(TaskResult)
 
 
-class OtherPlan(ValueError):
+class OtherPlan(Portable, ValueError):
     """A run of that id exists with another plan, other agents or other limits."""
 
     def __init__(self, run_id: str, fields: Iterable[str]) -> None:
@@ -37,7 +38,7 @@ class OtherPlan(ValueError):
         )
 
 
-class UnknownRun(LookupError):
+class UnknownRun(Portable, LookupError):
     """Nothing is recorded under that id."""
 
     def __init__(self, run_id: str, url: str) -> None:
@@ -45,7 +46,7 @@ class UnknownRun(LookupError):
         super().__init__(f"{url} has no run {run_id!r}; run_plan starts one")
 
 
-class CallNotRegistered(LookupError):
+class CallNotRegistered(Portable, LookupError):
     """A run asks for a call by a name that this engine was not given."""
 
     def __init__(self, run_id: str, name: str) -> None:
@@ -57,7 +58,7 @@ class CallNotRegistered(LookupError):
         )
 
 
-class RunStalled(TimeoutError):
+class RunStalled(Portable, TimeoutError):
     """A run has recorded nothing for a while; `holders` are the workers that have its work."""
 
     def __init__(self, report: RunReport, holders: tuple[str, ...], waited_s: float) -> None:

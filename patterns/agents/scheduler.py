@@ -27,6 +27,7 @@ from patterns.agents.dispatch import Dispatcher, Slot
 from patterns.agents.failures import next_agents, one_line, usage_of
 from patterns.agents.plan import Agent, Plan, Task, graph, match, ranks
 from patterns.agents.report import Attempt, Context, Reply, RunReport, Status, Stop, TaskResult
+from patterns.core.errors import Portable
 from patterns.core.retrying import backoff, headers_of, is_transient, retry_after
 
 GRACE_S = 1.0
@@ -66,7 +67,7 @@ class Engine(Protocol):
         """Run it to its end, or join the run of that id which is already under way."""
 
 
-class RunBroken(RuntimeError):
+class RunBroken(Portable, RuntimeError):
     """The run ended by no fault of a task, such as a full disk; `report` keeps what was done.
 
     A durable run goes on when it is started again: nothing that is recorded is asked for again.
@@ -80,7 +81,7 @@ class RunBroken(RuntimeError):
         )
 
 
-class Interrupted(asyncio.CancelledError):
+class Interrupted(Portable, asyncio.CancelledError):
     """The run was cancelled; `report` keeps what was finished by then."""
 
     def __init__(self, report: RunReport) -> None:

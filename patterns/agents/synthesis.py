@@ -23,6 +23,7 @@ from patterns.agents.worker import (
     tagged,
     text_in,
 )
+from patterns.core.errors import Portable
 from patterns.core.messages import tag
 from patterns.core.model_ids import SONNET
 
@@ -41,7 +42,7 @@ DIGESTS: Final = frozenset({"digest"})
 AT_ONCE: Final = 8
 
 
-class NothingToSynthesize(Exception):
+class NothingToSynthesize(Portable, Exception):
     """No required task has a result; `report` says why."""
 
     def __init__(self, report: RunReport) -> None:
@@ -50,7 +51,7 @@ class NothingToSynthesize(Exception):
         super().__init__(f"none of the required tasks has a result ({causes[:300]})")
 
 
-class NoSynthesis(Exception):
+class NoSynthesis(Portable, Exception):
     """The results could not be put together; `report` has them, `__cause__` the reason."""
 
     def __init__(self, report: RunReport, error: Exception) -> None:

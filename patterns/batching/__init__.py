@@ -4,11 +4,11 @@ Half the price of plain calls for work that may take up to a day, with nothing s
 nothing lost when the process dies. Taught in chapter 08.
 """
 
+from patterns.batching.api import ResultsError
 from patterns.batching.async_job import AsyncBatchJob
 from patterns.batching.choose import choose
 from patterns.batching.job import RESUMABLE, BatchJob, StillRunning
 from patterns.batching.plan import BadRequest, plan_batches
-from patterns.batching.reading import ResultsError
 from patterns.batching.results import BatchResult
 from patterns.batching.status import JobStatus, TimeBar
 from patterns.batching.store import JobStoreError

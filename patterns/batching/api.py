@@ -32,6 +32,7 @@ from anthropic import (
 from anthropic.pagination import SyncPage
 from anthropic.types.messages import MessageBatch
 
+from patterns.core.errors import Portable
 from patterns.core.retrying import backoff, headers_of, is_transient, retry_after
 
 T = TypeVar("T")
@@ -56,8 +57,25 @@ class _NoPages(Middleware):
         return response
 
 
-class BatchExpired(AnthropicError):
-    """The API keeps the results of a batch no more."""
+class ResultsError(Portable, Exception):
+    """Results of a batch that cannot be had, or not all of them. What is good is stored.
+
+    Attributes:
+        batch_id: the batch.
+    """
+
+    def __init__(self, batch_id: str, problem: str) -> None:
+        self.batch_id = batch_id
+        super().__init__(f"{batch_id}: {problem}")
+
+
+class BatchGone(ResultsError):
+    """The API knows the batch no more, or keeps its results no more."""
+
+    def __init__(self, batch_id: str, why: str) -> None:
+        super().__init__(
+            batch_id, f'{why}; resume({{"gone"}}) sends its requests again, and pays again.'
+        )
 
 
 @dataclass(frozen=True)
@@ -116,9 +134,15 @@ class BatchAPI:
         """A batch.
 
         Raises:
-            NotFoundError: the API does not know it, for `settle` seconds.
+            BatchGone: the API does not know it, for `settle` seconds.
         """
-        return self.until_it_works(lambda: _whole(self._own.messages.batches.retrieve(batch_id)))
+        return self._of(batch_id, lambda: _whole(self._own.messages.batches.retrieve(batch_id)))
+
+    def _of(self, batch_id: str, call: Callable[[], T]) -> T:
+        try:
+            return self.until_it_works(call)
+        except NotFoundError:
+            raise BatchGone(batch_id, "the API does not know it") from None
 
     def newest(self) -> str | None:
         """The id of the newest batch."""
@@ -171,14 +195,13 @@ class BatchAPI:
         """The SDK's stream of results.
 
         Raises:
-            NotFoundError: the API does not know the batch, for `settle` seconds.
-            BatchExpired: its results are kept no more.
+            BatchGone: the API does not know it, for `settle` seconds, or keeps them no more.
         """
 
         def look() -> Any:
             batches = self._own.messages.batches
             if _whole(batches.retrieve(batch_id)).results_url is None:
-                raise BatchExpired("its results are kept no more (29 days)")
+                raise BatchGone(batch_id, "its results are kept no more (29 days)")
             try:
                 return batches.results(batch_id)
             except APIError:
@@ -186,7 +209,7 @@ class BatchAPI:
             except (AnthropicError, AttributeError) as error:  # it looks at the batch once more
                 raise NoBatch(f"the API's answer is no batch: {error}") from error
 
-        return self.until_it_works(look)
+        return self._of(batch_id, look)
 
 
 def _whole(batch: MessageBatch) -> MessageBatch:

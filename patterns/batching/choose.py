@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from patterns.core.errors import Portable
 from patterns.core.pricing import Tokens, rates
 
 Way = Literal["batch", "fan-out", "one by one"]
@@ -81,7 +82,7 @@ class Choice:
     fits: Literal["surely", "usually", "no"]
 
 
-class NoPrice(LookupError):
+class NoPrice(Portable, LookupError):
     """There is no published price for this model, or none for its batches."""
 
     def __init__(self, model: str) -> None:

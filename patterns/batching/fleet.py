@@ -20,7 +20,7 @@ from typing import Final
 
 from dbos import DBOS
 
-from patterns.batching.reading import ResultsError
+from patterns.batching.api import ResultsError
 from patterns.batching.store import BatchShard, JobStore
 from patterns.batching.work import Work
 from patterns.core.durable import UNFINISHED, Durable, running

@@ -23,16 +23,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from anthropic import Anthropic, APIError, NotFoundError
+from anthropic import Anthropic, APIError
 from anthropic.types.messages.batch_create_params import Request
 
-from patterns.batching.api import SHORTEST, BatchAPI, NoBatch
+from patterns.batching.api import SHORTEST, BatchAPI, BatchGone, NoBatch
 from patterns.batching.plan import MOST_BYTES, MOST_REQUESTS, Cutter, PlanChanged, fill
 from patterns.batching.reading import Reading
 from patterns.batching.results import BatchResult
-from patterns.batching.status import JobCost, JobStatus, Progress, Silent, cost_of, status_of
+from patterns.batching.status import JobCost, JobStatus, Progress, cost_of, status_of
 from patterns.batching.store import BatchShard, JobStore
 from patterns.batching.work import Work
+from patterns.core.errors import Portable
 from patterns.core.retrying import is_transient
 
 RESUMABLE: Final = frozenset(
@@ -64,14 +65,14 @@ class Crew(Protocol):
         """Bring every open batch on; seconds until the next time, 0 when there is none left."""
 
 
-class NotSubmitted(Exception):
+class NotSubmitted(Portable, Exception):
     """The job is planned and nothing of it is on its way."""
 
     def __init__(self, shards: int) -> None:
         super().__init__(f"{shards} batch(es) are not submitted; call submit() first.")
 
 
-class StillRunning(Exception):
+class StillRunning(Portable, Exception):
     """The time for waiting is over and some batches run on; wait again, or cancel.
 
     Attributes:
@@ -242,12 +243,13 @@ class BatchJob:
             raise NotSubmitted(len(self.shards))
         patience = min(self._api.patience, math.inf if timeout is None else timeout)
         crew = self._crew(replace(self._api, patience=patience))
-        bar, began = progress or Silent(), self._api.clock()
+        began = self._api.clock()
         problems: dict[int, Exception] = {}
         try:
             while True:
-                pause = self._round(crew, problems, timeout)
-                bar.show(status := self.status())
+                pause, status = self._round(crew, problems, timeout), self.status()
+                if progress:
+                    progress.show(status)
                 if pause == 0:
                     break
                 left = math.inf if timeout is None else timeout - (self._api.clock() - began)
@@ -255,7 +257,8 @@ class BatchJob:
                     raise StillRunning(status)
                 self._api.sleep(min(pause, left))
         finally:
-            bar.close()
+            if progress:
+                progress.close()
         for number in sorted(problems):
             raise problems[number]
         return status
@@ -273,7 +276,7 @@ class BatchJob:
 
         After `wait` there is one for every request.
         """
-        return (BatchResult.of(row) for row in self._store.results())
+        return (BatchResult(n - 1, *rest) for n, *rest in self._store.results())
 
     def cost(self) -> JobCost:
         """What the stored results cost."""
@@ -291,7 +294,8 @@ class BatchJob:
         Returns:
             What is sent again; wait() as before.
         """
-        gone = self._gone() if "gone" in reasons else []
+        sent = self._store.shards("submitted") if "gone" in reasons else []
+        gone = [shard for shard in sent if self._is_gone(shard)]
         again: dict[str, int] = {}
         with self._store.step():
             self._store.set_state("running")
@@ -307,18 +311,13 @@ class BatchJob:
         kept = sum(self._store.outcomes().values())
         return Resumed(kept, again, self.shards[before:])
 
-    def _gone(self) -> list[BatchShard]:
-        """The batches that the API knows no more, or not their results."""
-        gone = []
-        for shard in self._store.shards("submitted"):
-            try:
-                batch = self._api.batch(shard.batch_id or "")
-            except NotFoundError:
-                gone.append(shard)
-            else:
-                if batch.processing_status == "ended" and batch.results_url is None:
-                    gone.append(shard)
-        return gone
+    def _is_gone(self, shard: BatchShard) -> bool:
+        """Whether the API knows the batch no more, or not its results."""
+        try:
+            batch = self._api.batch(shard.batch_id or "")
+        except BatchGone:
+            return True
+        return batch.processing_status == "ended" and batch.results_url is None
 
     def cancel(self) -> tuple[str, ...]:
         """Send nothing more, and ask the API to stop every running batch; wait() as before.

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from patterns.batching.store import BatchShard, JobStore
 from patterns.batching.wire import CLOSING, OPENING, wire_size
+from patterns.core.errors import Portable
 
 MOST_REQUESTS: Final = 100_000
 """Requests in one batch, by the Batches API's documentation."""
@@ -25,7 +26,7 @@ MOST_BYTES: Final = 256_000_000
 CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 
-class BadRequest(ValueError):
+class BadRequest(Portable, ValueError):
     """A request that no batch can hold. Nothing was planned.
 
     Attributes:
@@ -59,7 +60,7 @@ class RequestTooLarge(BadRequest):
         super().__init__(position, custom_id, problem)
 
 
-class NothingToSend(ValueError):
+class NothingToSend(Portable, ValueError):
     """There is no request at all; a batch holds 1 or more."""
 
     def __init__(self) -> None:

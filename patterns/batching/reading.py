@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx2
-from anthropic import APIConnectionError, NotFoundError
+from anthropic import APIConnectionError
 
-from patterns.batching.api import BatchAPI, BatchExpired
+from patterns.batching.api import BatchAPI, BatchGone, ResultsError
 from patterns.batching.results import lines_of, parse
 from patterns.batching.store import BatchShard, JobStore
 from patterns.batching.wire import place_of
@@ -25,27 +25,6 @@ CHUNK: Final = 2**20
 PASSES: Final = 5
 """How often results are read in a row without a new one."""
 EXAMPLES: Final = 10
-
-
-class ResultsError(Exception):
-    """Results of a batch that cannot be had, or not all of them. What is good is stored.
-
-    Attributes:
-        batch_id: the batch.
-    """
-
-    def __init__(self, batch_id: str, problem: str) -> None:
-        self.batch_id = batch_id
-        super().__init__(f"{batch_id}: {problem}")
-
-
-class BatchGone(ResultsError):
-    """The API knows the batch no more, or keeps its results no more."""
-
-    def __init__(self, batch_id: str, why: str) -> None:
-        super().__init__(
-            batch_id, f'{why}; resume({{"gone"}}) sends its requests again, and pays again.'
-        )
 
 
 class ResultsIncomplete(ResultsError):
@@ -160,13 +139,7 @@ def _lines(api: BatchAPI, batch_id: str) -> Generator[bytes]:
     Raises:
         BatchGone: there are none any more.
     """
-    try:
-        stream = api.results(batch_id)
-    except NotFoundError:
-        raise BatchGone(batch_id, "the API does not know it, or not its results") from None
-    except BatchExpired as error:
-        raise BatchGone(batch_id, str(error)) from None
-    with closing(stream):
+    with closing(api.results(batch_id)) as stream:
         try:
             yield from lines_of(stream.http_response.iter_bytes())
         except (httpx2.HTTPError, APIConnectionError):

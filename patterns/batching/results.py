@@ -13,7 +13,6 @@ from typing import Any, Final, cast
 from anthropic.types import Message, Usage
 from pydantic_core import from_json
 
-from patterns.batching.store import ResultRow
 from patterns.core.pricing import cost_usd
 
 CREDIT: Final = "credit balance"
@@ -46,11 +45,6 @@ class BatchResult:
     outcome: str
     batch_id: str | None
     line: bytes = field(repr=False)
-
-    @classmethod
-    def of(cls, row: ResultRow) -> "BatchResult":
-        """From the store."""
-        return cls(row.n - 1, row.custom_id, row.outcome, row.batch_id, row.line)
 
     @cached_property
     def _result(self) -> dict[str, Any]:
@@ -89,13 +83,11 @@ class Line:
         custom_id: the id that was sent.
         outcome: the type of the result.
         reason: the type of the error where it errored, else the outcome.
-        text: the line.
     """
 
     custom_id: str
     outcome: str
     reason: str
-    text: bytes
 
 
 def parse(text: bytes) -> Line | None:
@@ -109,7 +101,7 @@ def parse(text: bytes) -> Line | None:
         return None
     if not (isinstance(custom_id, str) and isinstance(outcome, str) and whole):
         return None
-    return Line(custom_id, outcome, _reason(outcome, result), text)
+    return Line(custom_id, outcome, _reason(outcome, result))
 
 
 def _reason(outcome: str, result: dict[str, Any]) -> str:

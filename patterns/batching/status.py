@@ -100,16 +100,6 @@ class Progress(Protocol):
         """Nothing more comes."""
 
 
-class Silent:
-    """Shows nothing."""
-
-    def show(self, status: JobStatus) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 class TimeBar:
     """A tqdm bar, in a notebook or a terminal: elapsed against the moment of expiry.
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from patterns.batching.wire import CLOSING, OPENING, wire_request
+from patterns.core.errors import Portable
 
 VERSION: Final = 3
 APPLICATION: Final = 0x42A7C4  # tells our files from other people's SQLite files
@@ -52,7 +53,7 @@ CREATE TABLE IF NOT EXISTS patterns_batch_results(
 """
 
 
-class JobStoreError(Exception):
+class JobStoreError(Portable, Exception):
     """The database of a job cannot be used; what it holds is untouched.
 
     Attributes:
@@ -95,17 +96,6 @@ class BatchShard:
     batch_id: str | None = None
     created_at: float | None = None
     expires_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ResultRow:
-    """A stored result."""
-
-    n: int
-    custom_id: str
-    outcome: str
-    batch_id: str | None
-    line: bytes
 
 
 class JobStore:
@@ -159,11 +149,9 @@ class JobStore:
         (tables,) = self._do("SELECT count(*) FROM sqlite_schema").fetchone()
         (kind,) = self._do("PRAGMA application_id").fetchone()
         (version,) = self._do("PRAGMA user_version").fetchone()
-        if tables and kind != APPLICATION:
-            raise JobStoreError(self._where, "a database, but none of a batch job.")
-        if tables and version != VERSION:
-            found = f"written in version {version}, this code reads {VERSION}; finish the job "
-            raise JobStoreError(self._where, found + "with the code that began it.")
+        if tables and (kind, version) != (APPLICATION, VERSION):
+            problem = f"a database, but none of a batch job of version {VERSION}; finish an older "
+            raise JobStoreError(self._where, problem + "job with the code that began it.")
         self._do(f"PRAGMA application_id = {APPLICATION}")
         self._do(f"PRAGMA user_version = {VERSION}")
 
@@ -373,8 +361,8 @@ class JobStore:
         found = self._do(query, self.nonce, shard.number).fetchall()
         return int(count), [custom_id for (custom_id,) in found]
 
-    def results(self) -> Iterator[ResultRow]:
-        """The stored results in the order of the requests."""
+    def results(self) -> Iterator[tuple[Any, ...]]:
+        """(n, id, outcome, batch, line) of the stored results in the order of the requests."""
         query = (
             "SELECT n, custom_id, outcome, batch_id, line FROM patterns_batch_results "
             "JOIN patterns_batch_requests USING (nonce, n) "
@@ -382,13 +370,16 @@ class JobStore:
         )
         last = 0
         while rows := self._do(query, self.nonce, last).fetchall():
-            yield from (ResultRow(*row) for row in rows)
+            yield from rows
             last = rows[-1][0]
 
-    def outcomes(self, column: Literal["outcome", "reason"] = "outcome") -> dict[str, int]:
-        """How many results there are of each outcome, or reason."""
-        query = f"SELECT {column}, count(*) FROM patterns_batch_results WHERE nonce = ? "
-        return dict(self._do(f"{query}GROUP BY {column} ORDER BY {column}", self.nonce).fetchall())
+    def outcomes(self) -> dict[str, int]:
+        """How many results there are of each outcome."""
+        query = (
+            "SELECT outcome, count(*) FROM patterns_batch_results WHERE nonce = ? "
+            "GROUP BY outcome ORDER BY outcome"
+        )
+        return dict(self._do(query, self.nonce).fetchall())
 
     def failed(self) -> list[tuple[int, str, int, str]]:
         """(n, id, bytes, reason) of what did not succeed."""

@@ -8,10 +8,8 @@ Used by the folder patterns/batching.
 
 from typing import Final
 
-from anthropic import NotFoundError
-
-from patterns.batching.api import BatchAPI
-from patterns.batching.reading import BatchGone, Reader, Reading, ResultsError
+from patterns.batching.api import BatchAPI, ResultsError
+from patterns.batching.reading import Reader, Reading
 from patterns.batching.store import BatchShard, JobStore
 from patterns.batching.submission import Submission
 
@@ -59,18 +57,11 @@ class Work:
         shard = self._submission.run(shard)
         if shard.state == "sending":
             return SLOWEST_LOOK
-        if shard.state == "submitted" and not self._has_ended(shard):
-            elapsed = self._api.clock() - (shard.created_at or 0.0)
-            return max(FIRST_LOOK, min(SLOWEST_LOOK, FIRST_LOOK + elapsed / 2))
         if shard.state == "submitted":
+            if self._api.batch(shard.batch_id or "").processing_status != "ended":
+                elapsed = self._api.clock() - (shard.created_at or 0.0)
+                return max(FIRST_LOOK, min(SLOWEST_LOOK, FIRST_LOOK + elapsed / 2))
             reader = Reader(self._api, self._store, shard)
             self._readings[shard.number] = reader.report
             reader.run()
         return 0.0
-
-    def _has_ended(self, shard: BatchShard) -> bool:
-        batch_id = shard.batch_id or ""
-        try:
-            return self._api.batch(batch_id).processing_status == "ended"
-        except NotFoundError:
-            raise BatchGone(batch_id, "the API does not know it") from None

@@ -8,11 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from patterns.core.errors import Portable
+
 Request = Mapping[str, Any]
 """Keyword arguments of `messages.create`."""
 
 
-class InvalidContent(TypeError):
+class InvalidContent(Portable, TypeError):
     """Content that is neither text nor a list of blocks; a generator would be read only once.
 
     Attributes:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from patterns.core.errors import Portable
 from patterns.core.pricing import Rates, rates
 
 from .limits import TTL, as_ttl
 
 
-class NoCachePrices(LookupError):
+class NoCachePrices(Portable, LookupError):
     """No cache prices are published for a model, so nothing about it can be computed.
 
     Attributes:

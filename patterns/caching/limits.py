@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal, cast, get_args
 
+from patterns.core.errors import Portable
 from patterns.core.models import facts_of
 
 TTL = Literal["5m", "1h"]
@@ -18,7 +19,7 @@ LOOKBACK: Final = 20
 """Blocks over which the cache looks back from a breakpoint, its own block included."""
 
 
-class UnknownTTL(ValueError):
+class UnknownTTL(Portable, ValueError):
     """A lifetime that the cache does not offer.
 
     Attributes:

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from anthropic import Anthropic, AsyncAnthropic
 
+from patterns.core.errors import Portable
+
 from .blocks import Request, blocks_of
 from .limits import MAX_BREAKPOINTS, TTL, as_ttl, min_cacheable
 
@@ -22,7 +24,7 @@ _COUNTED = frozenset(("model", "system", "tools", "messages", "thinking", "tool_
 _PLACEHOLDER: Final = ({"role": "user", "content": "."},)
 
 
-class TooManyBreakpoints(ValueError):
+class TooManyBreakpoints(Portable, ValueError):
     """More breakpoints than the API takes.
 
     Attributes:
@@ -37,7 +39,7 @@ class TooManyBreakpoints(ValueError):
         )
 
 
-class TTLOrder(ValueError):
+class TTLOrder(Portable, ValueError):
     """A one-hour breakpoint after a five-minute one.
 
     Attributes:
@@ -49,7 +51,7 @@ class TTLOrder(ValueError):
         super().__init__(f"{place} has ttl 1h after a 5m breakpoint; put longer lifetimes first.")
 
 
-class TTLConflict(ValueError):
+class TTLConflict(Portable, ValueError):
     """The last block has a breakpoint of its own, of another lifetime than the automatic one.
 
     Attributes:

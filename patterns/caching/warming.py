@@ -15,6 +15,7 @@ from typing import Any
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
+from patterns.core.errors import Portable
 from patterns.core.fan_out import Limit, Outcome, fan_out
 
 from .blocks import Request
@@ -22,7 +23,7 @@ from .limits import min_cacheable
 from .prefix import check_breakpoints
 
 
-class CannotWarm(ValueError):
+class CannotWarm(Portable, ValueError):
     """A request that the API does not process with `max_tokens=0`.
 
     Attributes:
@@ -34,7 +35,7 @@ class CannotWarm(ValueError):
         super().__init__(f"cannot warm a request with {setting}; let one real call go first.")
 
 
-class NotCached(RuntimeError):
+class NotCached(Portable, RuntimeError):
     """A warming call that neither wrote nor read anything.
 
     Attributes:

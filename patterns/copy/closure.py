@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Final
 
+from patterns.core.errors import Portable
+
 PACKAGE: Final = "patterns"
 ROOT: Final = Path(__file__).parents[1]
 """The folder of the package, in a checkout or in site-packages."""
@@ -32,7 +34,7 @@ DISTRIBUTIONS: Final = {
 """Distributions whose name is not that of the import."""
 
 
-class NotInPackage(LookupError):
+class NotInPackage(Portable, LookupError):
     """An import of ours that leads to no file."""
 
     def __init__(self, module: str) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from patterns.copy.closure import PACKAGE, closure, code_lines, needs, requirement, source_of
+from patterns.core.errors import Portable
 
 INDEX: Final = Path(__file__).with_name("index.toml")
 
 
-class UnknownPattern(LookupError):
+class UnknownPattern(Portable, LookupError):
     """There is no pattern of this name.
 
     Attributes:

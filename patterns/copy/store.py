@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from patterns.core.errors import Portable
+
 LOCK: Final = "PATTERNS.lock"
 HEADER: Final = "# From claude-patterns "
 """How the first line of a copy begins; it names the version and is no change by itself."""
@@ -22,7 +24,7 @@ SCRATCH: Final = ".patterns-copy-tmp"
 State = Literal["new", "same", "edited here", "changed upstream", "both changed", "gone here"]
 
 
-class CopyError(Exception):
+class CopyError(Portable, Exception):
     """Nothing was written; the message says why and what to do."""
 
 

@@ -40,6 +40,8 @@ if not (_logger := logging.getLogger("dbos")).handlers:  # pragma: no branch - r
 
 from dbos import DBOS, DBOSClient, EnqueueOptions, WorkflowStatus
 
+from patterns.core.errors import Portable
+
 POLL_S: Final = 0.05
 UNFINISHED: Final = ("ENQUEUED", "PENDING")
 ENDED: Final = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
@@ -65,7 +67,7 @@ class EngineBusy(RuntimeError):
     """This process already runs an engine: DBOS has one database per process."""
 
 
-class DatabaseUnusable(RuntimeError):
+class DatabaseUnusable(Portable, RuntimeError):
     """The engine's database cannot be opened: a missing folder, a damaged file, no server.
 
     `url` is without its password.

@@ -16,13 +16,15 @@ from typing import Any, Final
 from anthropic.types import Message
 from anthropic.types.beta import BetaMessage
 
+from patterns.core.errors import Portable
+
 TRUNCATING: Final = frozenset(("max_tokens", "model_context_window_exceeded"))
 """Stop reasons after which the text is only the beginning of an answer."""
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]*\Z")
 
 
-class NotText(TypeError):
+class NotText(Portable, TypeError):
     """Something else where text belongs, found before anything is sent.
 
     Attributes:
@@ -46,7 +48,7 @@ def checked_text(name: str, value: object) -> str:
     return value
 
 
-class Refused(Exception):
+class Refused(Portable, Exception):
     """Claude declined to answer.
 
     Attributes:
@@ -71,7 +73,7 @@ class Refused(Exception):
         )
 
 
-class Truncated(Exception):
+class Truncated(Portable, Exception):
     """The answer stops before its end.
 
     Attributes:
@@ -209,7 +211,7 @@ def raw_tag(name: str, text: str, /, *, suffix: str) -> str:
     return f"<{full}>\n{text}\n</{full}>"
 
 
-class AmbiguousTag(ValueError):
+class AmbiguousTag(Portable, ValueError):
     """A text with several different contents for one tag: nobody can say which one is meant.
 
     Attributes:

@@ -13,6 +13,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final, Literal
 
+from patterns.core.errors import Portable
 from patterns.core.model_ids import FABLE, HAIKU, MYTHOS, OPUS, SONNET
 
 __all__ = [
@@ -49,7 +50,7 @@ NO_XHIGH: Final[tuple[Effort, ...]] = ("low", "medium", "high", "max")
 TO_HIGH: Final[tuple[Effort, ...]] = ("low", "medium", "high")
 
 
-class UnknownModel(LookupError):
+class UnknownModel(Portable, LookupError):
     """A model id that is not in the table.
 
     Attributes:

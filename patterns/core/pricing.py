@@ -17,6 +17,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from patterns.core.errors import Portable
 from patterns.core.usage import Billable, InvalidUsage, Tokens, billable, tokens_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _ONE = Decimal(1)
 _GEOGRAPHIES = {None: _ONE, "global": _ONE, "not_available": _ONE, "us": Decimal("1.1")}
 
 
-class InvalidDay(TypeError):
+class InvalidDay(Portable, TypeError):
     """Something that is no day, and so cannot choose a price.
 
     Attributes:

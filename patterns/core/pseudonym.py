@@ -9,11 +9,13 @@ import hashlib
 import hmac
 from typing import Final
 
+from patterns.core.errors import Portable
+
 LEAST_KEY_BYTES: Final = 32
 """Shortest key in bytes: as long as the hash, so that the key cannot be guessed first."""
 
 
-class WeakKey(ValueError):
+class WeakKey(Portable, ValueError):
     """A key that is too short to protect anything.
 
     Attributes:
@@ -28,7 +30,7 @@ class WeakKey(ValueError):
         )
 
 
-class InvalidUser(TypeError):
+class InvalidUser(Portable, TypeError):
     """An id that is no text.
 
     Attributes:

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from patterns.core.errors import Portable
+
 __all__ = ["Billable", "InvalidUsage", "Tokens", "billable", "tokens_of"]
 
 # Fetches and tool searches are free beyond their tokens; web searches are billed per thousand.
 _FREE_SERVER_TOOLS = frozenset({"web_fetch_requests", "tool_search_requests"})
 
 
-class InvalidUsage(ValueError):
+class InvalidUsage(Portable, ValueError):
     """A `usage` that no API call can have produced: a count below zero, a part of no known shape.
 
     Attributes:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import anthropic
 import httpx2
 
+from patterns.core.errors import Portable
 from patterns.course.bodies import Json, json_or_text, usage_in
 
 FORMAT: Final = 1
@@ -25,7 +26,7 @@ _KEPT_HEADERS = frozenset(("content-type", "request-id", "retry-after", "x-shoul
 _KEPT_PREFIX = "anthropic-ratelimit-"
 
 
-class CourseError(anthropic.AnthropicError):
+class CourseError(Portable, anthropic.AnthropicError):
     """Something about the course itself; in a notebook it shows its message and no traceback.
 
     It subclasses the SDK's base error, so the SDK passes it on at once instead of retrying.

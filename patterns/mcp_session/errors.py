@@ -27,6 +27,7 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
+from patterns.core.errors import Portable
 from patterns.mcp_session.naming import without_secrets
 
 EXPLAINED: Final = uuid.uuid4().hex
@@ -35,7 +36,7 @@ EXPLAINED: Final = uuid.uuid4().hex
 DENIED: Final = frozenset({401, 403})
 
 
-class ServerUnavailable(MCPError):
+class ServerUnavailable(Portable, MCPError):
     """The server could not be reached, or gave no usable answer to a request.
 
     Attributes:
@@ -87,7 +88,7 @@ class CallTimeout(ServerUnavailable):
         )
 
 
-class AccessDenied(MCPError):
+class AccessDenied(Portable, MCPError):
     """The server answered HTTP 401 (who are you?) or 403 (you may not)."""
 
     def __init__(self, server: str, status: int, challenge: str) -> None:
@@ -99,7 +100,7 @@ class AccessDenied(MCPError):
         super().__init__(INTERNAL_ERROR, f"{server} answered HTTP {status}{told}; {need}")
 
 
-class ResultValidationError(RuntimeError):
+class ResultValidationError(Portable, RuntimeError):
     """An answer breaks the schema that its tool declares, or the protocol. A tool *has* run."""
 
     def __init__(self, request: str, detail: str) -> None:
@@ -110,7 +111,7 @@ class ResultValidationError(RuntimeError):
         )
 
 
-class SessionClosed(RuntimeError):
+class SessionClosed(Portable, RuntimeError):
     """The session is not open."""
 
     def __init__(self, server: str) -> None:

@@ -17,6 +17,7 @@ import httpx2
 from mcp.client.auth import OAuthFlowError
 from mcp.types import CONNECTION_CLOSED, INTERNAL_ERROR, JSONRPCError, jsonrpc_message_adapter
 
+from patterns.core.errors import Portable
 from patterns.core.retrying import TRANSIENT, retry_after
 from patterns.mcp_session.errors import DENIED, EXPLAINED, NoAnswer
 from patterns.mcp_session.naming import HideSecrets, without_secrets
@@ -47,7 +48,7 @@ class CurrentToken(httpx2.Auth):
         yield request
 
 
-class Busy(httpx2.TransportError):
+class Busy(Portable, httpx2.TransportError):
     """A probe was answered 429 or 503, which says nothing about the server's protocol era."""
 
     def __init__(self, reason: str, retry_after: float | None) -> None:

@@ -4,10 +4,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from patterns.core.errors import Portable
 from patterns.mcp_session.conversation import Conversation
 
 
-class TooManyConversations(RuntimeError):
+class TooManyConversations(Portable, RuntimeError):
     """The registry is full of conversations whose turns are running."""
 
     def __init__(self, most: int) -> None:

@@ -29,6 +29,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TextIO
 
+from patterns.core.errors import Portable
 from patterns.core.usage import Tokens
 from patterns.monitoring.forking import renew_in_children
 from patterns.monitoring.json_log import as_json
@@ -82,7 +83,7 @@ _PARENTS: Final[list[sqlite3.Connection]] = []
 """Connections of the process that this one was forked from: SQLite must not even close them."""
 
 
-class EventLogUnusable(RuntimeError):
+class EventLogUnusable(Portable, RuntimeError):
     """The file cannot be used as an event log.
 
     Attributes:

@@ -19,6 +19,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from patterns.core.errors import Portable
 from patterns.core.models import MODELS
 from patterns.monitoring.record import CallRecord
 from patterns.monitoring.sink import Sink, model_label
@@ -29,7 +30,7 @@ _HTTP: Final = (200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502,
 _STATUSES: Final = frozenset(map(str, _HTTP)) | {"timeout", "connection", "stopped"}
 
 
-class RegistryInUse(ValueError):
+class RegistryInUse(Portable, ValueError):
     """The registry already holds these metrics: a second sink would count into the first one's."""
 
     def __init__(self) -> None:

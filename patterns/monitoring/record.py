@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 from uuid import UUID
 
+from patterns.core.errors import Portable
 from patterns.core.usage import Tokens
 
 Outcome = Literal[
@@ -44,7 +45,7 @@ Outcome = Literal[
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 
-class InvalidLabel(TypeError):
+class InvalidLabel(Portable, TypeError):
     """A value that cannot label a call, refused where it is given and before anything is sent.
 
     Attributes:

@@ -28,6 +28,7 @@ from typing import Literal, TypeVar
 from anthropic import Anthropic, AsyncAnthropic
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from patterns.core.errors import Portable
 from patterns.core.pricing import cost_usd
 from patterns.policy.audit_writer import AuditWriter
 from patterns.policy.authorization import Rule
@@ -43,7 +44,7 @@ Client = TypeVar("Client", Anthropic, AsyncAnthropic)
 Mode = Literal["observe", "enforce"]
 
 
-class BadPolicy(ValueError):
+class BadPolicy(Portable, ValueError):
     """The file cannot be used; the message names file, line, field and what is allowed.
 
     Attributes:

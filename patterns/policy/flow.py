@@ -17,10 +17,12 @@ from typing import Any
 
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
 
+from patterns.core.errors import Portable
+
 Flow = Generator[Any, Any, Any]
 
 
-class PolicyDenied(Exception):
+class PolicyDenied(Portable, Exception):
     """A policy said no. Nothing of the call was sent, and the SDK does not retry it.
 
     Attributes:

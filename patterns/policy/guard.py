@@ -23,6 +23,7 @@ from anthropic import (
     Middleware,
 )
 
+from patterns.core.errors import Portable
 from patterns.policy.audit import Audit
 from patterns.policy.audit_writer import AuditWriter
 from patterns.policy.authorization import Authorize, Decide, Rule
@@ -34,7 +35,7 @@ from patterns.policy.screening import ContentPolicy
 Client = TypeVar("Client", Anthropic, AsyncAnthropic)
 
 
-class GuardRemoved(RuntimeError):
+class GuardRemoved(Portable, RuntimeError):
     """A client that must be guarded was about to lose its guard."""
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import StopReason, TextBlockParam, Usage
 from pydantic import BaseModel, create_model
 
+from patterns.core.errors import Portable
 from patterns.core.messages import NotText, checked_text, tag
 from patterns.core.model_ids import SONNET
 from patterns.prompting.structured import Effort, Structured, structured, structured_async
@@ -41,7 +42,7 @@ class Classified:
     request_ids: tuple[str | None, ...]
 
 
-class UnknownLabel(ValueError):
+class UnknownLabel(Portable, ValueError):
     """An example carries a label that is not on offer, which would teach the model to invent.
 
     Attributes:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message, StopReason, Usage
 
+from patterns.core.errors import Portable
 from patterns.core.messages import extract_tag, tag, text_of
 from patterns.core.model_ids import SONNET
 from patterns.prompting.structured import Effort
@@ -44,7 +45,7 @@ class Reasoned:
     request_id: str | None
 
 
-class MissingSection(Exception):
+class MissingSection(Portable, Exception):
     """The answer does not hold a section that it was asked for.
 
     Attributes:

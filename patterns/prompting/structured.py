@@ -29,6 +29,7 @@ from anthropic.types import (
 from anthropic.types.thinking_config_param import ThinkingConfigParam
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
+from patterns.core.errors import Portable
 from patterns.core.messages import NotText, Refused, Truncated, sendable, text_of
 from patterns.core.model_ids import SONNET
 from patterns.prompting.schema_limits import why_refused, with_nulls
@@ -73,7 +74,7 @@ class Structured(Generic[T]):
         return len(self.usage) > 1
 
 
-class InvalidOutput(Exception):
+class InvalidOutput(Portable, Exception):
     """The answer does not fit the output model, and there was no re-ask left.
 
     Attributes:
@@ -109,7 +110,7 @@ class BrokenValidator(InvalidOutput):
     """
 
 
-class SchemaRefused(Exception):
+class SchemaRefused(Portable, Exception):
     """An output model whose JSON schema structured output cannot express.
 
     Attributes:

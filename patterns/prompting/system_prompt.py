@@ -14,6 +14,7 @@ from typing import Final, Literal
 from anthropic.types import TextBlockParam
 from pydantic import BaseModel, ConfigDict
 
+from patterns.core.errors import Portable
 from patterns.core.messages import checked_text, tag
 
 Level = Literal["beginner", "intermediate", "expert"]
@@ -39,7 +40,7 @@ class UserContext(BaseModel):
     domain: str | None = None
 
 
-class NaiveTime(ValueError):
+class NaiveTime(Portable, ValueError):
     """A clock that does not know its zone would put the wrong day into the prompt.
 
     Attributes:

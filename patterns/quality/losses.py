@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import anthropic
 
+from patterns.core.errors import Portable
 from patterns.core.messages import Refused, Truncated
 from patterns.prompting.structured import InvalidOutput
 from patterns.quality.calls import Call, Lost
@@ -34,7 +35,7 @@ def lost(what: str, error: Exception) -> Lost:
     return Lost(what, error, reason)
 
 
-class Unfinished(Exception):
+class Unfinished(Portable, Exception):
     """Calls were paid for, but they do not add up to a result.
 
     Attributes:

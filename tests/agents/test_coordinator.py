@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from patterns.agents.coordinator import (
 from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task
 from patterns.agents.report import RunReport, TaskResult
 from patterns.agents.scheduler import run_plan
-from patterns.agents.synthesis import tree
+from patterns.agents.synthesis import grouped, tree
 from patterns.agents.worker import caller, cost_of
 from patterns.core.messages import Refused
 from patterns.core.models import HAIKU, SONNET
@@ -372,11 +373,21 @@ def test_one_result_that_does_not_fit_alone_is_said_to_be_read_in_part() -> None
     assert "THE END" in asked(api, -1)
 
 
+@given(st.lists(st.text("x", min_size=1, max_size=9), min_size=1), st.integers(1, 20))
+def test_groups_are_as_few_as_their_size_allows(parts: list[str], most: int) -> None:
+    """All parts in their order, none of two neighbours would have room for more."""
+    groups = grouped(parts, most)
+    assert [part for group in groups for part in group] == parts
+    assert all(len(group) == 1 or len("".join(group)) <= most for group in groups)
+    assert all(len("".join([*one, after[0]])) > most for one, after in pairwise(groups))
+
+
 @given(st.integers(1, 40), st.integers(2, 5))
 def test_every_tree_ends_in_one_answer_and_reads_everything(groups: int, fan_in: int) -> None:
     """Each group in one task, no task with more inputs than allowed, all of it reaches the end."""
     plan = tree("goal", [[f"group-{n}."] for n in range(groups)], ["gap"], fan_in)
     assert all(len(task.depends_on) <= fan_in for task in plan)
+    assert len(plan) == 1 + groups or not 1 < groups <= fan_in  # no digest of digests
     for n in range(groups):
         assert sum(f"group-{n}." in task.prompt for task in plan) == 1
     reached, todo = set(), ["answer"]

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anthropic import APIConnectionError, BadRequestError, InternalServerError, NotFoundError
+from anthropic import APIConnectionError, BadRequestError, InternalServerError
 from batching_worker import PATH, api_of, request, requests_of
 
 from patterns.batching import BatchJob
-from patterns.batching.api import BatchAPI, NoBatch
+from patterns.batching.api import BatchAPI, BatchGone, NoBatch
 from patterns.fake_api import FakeAPI, Fault, VirtualClock
 from patterns.fake_api.wire.http import Answer
 from patterns.policy import (
@@ -51,7 +51,7 @@ def test_an_outage_is_given_up_when_patience_is_over_and_not_later() -> None:
 def test_a_404_is_believed_after_settling() -> None:
     """Asked every five seconds for a minute."""
     api, batches, clock, _ = calls()
-    with pytest.raises(NotFoundError):
+    with pytest.raises(BatchGone):
         batches.batch("msgbatch_none")
     assert clock.elapsed == pytest.approx(60)
     assert sum(entry.status == 404 for entry in api.journal) == 13

@@ -14,8 +14,8 @@ from anthropic.types import Usage
 from batching_worker import PATH, api_of, job_on, request, requests_of
 
 from patterns.batching import BatchJob, JobStatus, StillRunning, TimeBar
+from patterns.batching.api import BatchGone
 from patterns.batching.job import NotSubmitted
-from patterns.batching.reading import BatchGone
 from patterns.core.models import SONNET
 from patterns.core.pricing import cost_usd
 from patterns.fake_api import FakeAPI, Fault
@@ -193,12 +193,13 @@ def test_the_bar_shows_time_and_batches() -> None:
     """Never a share of requests, which nobody knows."""
     api, _ = api_of(6)
     out = io.StringIO()
+    bar = TimeBar(file=out, mininterval=0)
     with job_on(api) as job:
         job.submit(requests_of(2))
-        job.wait(progress=TimeBar(file=out, mininterval=0))
+        job.wait(progress=bar)
     assert "12% of 24 h" in out.getvalue()
     assert "0 of 1 batches ended, expires in 20:" in out.getvalue()
-    assert out.getvalue().rstrip().endswith("1 of 1 batches ended")
+    assert out.getvalue().endswith("1 of 1 batches ended\n"), "the bar is left as it is"
 
 
 def test_cancelling_stops_what_runs_and_keeps_what_is_done() -> None:

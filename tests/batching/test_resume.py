@@ -11,7 +11,7 @@ from anthropic import APIError, BadRequestError, RateLimitError
 from batching_worker import PATH, api_of, created, job_on, request, requests_of
 
 from patterns.batching import RESUMABLE
-from patterns.batching.reading import BatchGone
+from patterns.batching.api import BatchGone
 from patterns.fake_api import Fault, Replies
 
 HOUR = 3_600

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import psycopg
 import pytest
 from batching_worker import api_of, job_on, requests_of
 
@@ -30,7 +31,7 @@ def test_a_file_of_another_version_is_left_alone(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 9")
     db.close()
     before = (tmp_path / "j").read_bytes()
-    with pytest.raises(JobStoreError, match="written in version 9, this code reads 3"):
+    with pytest.raises(JobStoreError, match=r"of version 3; finish an older"):
         JobStore(tmp_path / "j")
     assert (tmp_path / "j").read_bytes() == before
 
@@ -112,6 +113,17 @@ def test_a_full_disk_undoes_the_step_and_nothing_else(tmp_path: Path) -> None:
     assert sum(entry.method == "POST" for entry in api.journal) == 1
 
 
+def test_a_full_disk_of_a_server_is_told_as_that_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the database calls it."""
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise psycopg.errors.DiskFull("could not extend file")
+
+    monkeypatch.setattr(psycopg, "connect", full)
+    with pytest.raises(JobStoreFull, match="the disk is full"):
+        JobStore("postgresql://127.0.0.1/runs")
+
+
 def test_a_bug_of_the_callers_is_no_error_of_the_database(tmp_path: Path) -> None:
     """What his own iterable raises comes through as it is, and nothing is kept."""
     api, _ = api_of()
@@ -181,6 +193,6 @@ def test_a_server_holds_a_job_as_a_file_does(postgres: str) -> None:
     assert store.missing(shard) == (1, ["job-1"])
     store.mark_unsent(store.shard(2))
     assert store.outcomes() == {"canceled": 1, "succeeded": 1}
-    assert [row.n for row in store.results()] == [1, 3]
+    assert [row[0] for row in store.results()] == [1, 3]
     assert len(b"".join(store.body(shard))) == shard.size
     store.close()

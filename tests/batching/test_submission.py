@@ -80,6 +80,16 @@ def test_a_lost_answer_does_not_make_a_second_batch(fault: Fault, tmp_path: Path
     assert [entry for entry in api.journal if entry.path.endswith("/cancel")] == []
 
 
+def test_submitting_again_settles_what_is_open() -> None:
+    """Without waiting for anything, once the batch has ended."""
+    api = api_with(creates(Fault.disconnect()))
+    with job_on(api) as job:
+        job.submit(requests_of(5))
+        job._api.sleep(2 * 3_600)
+        assert [shard.state for shard in job.submit()] == ["submitted"]
+    assert len(posts(api)) == 1
+
+
 def test_the_other_batches_go_on_while_one_is_open() -> None:
     """An answer that got lost holds up nothing else."""
     api = api_with(creates(Fault.disconnect()))

@@ -99,7 +99,7 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Constant(f"{value}X")
         case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
             yield _with(node, test=ast.UnaryOp(ast.Not(), test))
-        case ast.Return(value=value) if value is not None:
+        case ast.Return(value=ast.expr() as value) if ast.unparse(value) != "None":
             yield ast.Return(ast.Constant(None))
         case ast.Continue() | ast.Break() | ast.Raise() | ast.Expr(value=ast.Call()):
             yield ast.Pass()

@@ -58,6 +58,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from patterns.core.errors import Portable
 from patterns.fake_api.scripting.matching import Seen, test_of
 from patterns.fake_api.scripting.replies import Error, Reply, ToolUse
 
@@ -101,7 +102,7 @@ TOGETHER: Final = (
 """Answer keys that may stand in one entry."""
 
 
-class BadReplies(ValueError):
+class BadReplies(Portable, ValueError):
     """A script that cannot be used.
 
     Attributes:

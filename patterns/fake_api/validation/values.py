@@ -6,6 +6,7 @@ A check raises `Mismatch`, which gathers the path on its way out.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from patterns.core.errors import Portable
 from patterns.fake_api.validation.ranges import Bound
 
 Betas: TypeAlias = frozenset[str]
@@ -17,7 +18,7 @@ NAMES: Final = {
 }  # fmt: skip
 
 
-class Mismatch(Exception):
+class Mismatch(Portable, Exception):
     """A value that does not have its shape, and where it stands, innermost part first."""
 
     def __init__(self, problem: str) -> None:
