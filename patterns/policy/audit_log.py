@@ -57,7 +57,7 @@ class AuditLog(AuditWriter):
         The personal part stands under `detail`, None where there is none or it was erased.
         """
         calls: set[Any] = set()
-        after = -1
+        after = 0
         while True:
             with self.reading() as db:
                 found = db.execute(

@@ -125,7 +125,7 @@ class AuditWriter:
         self.keys, self.path = KeyRing(key), Path(path)
         self._clock, self._wait, self._sleep = clock, wait, sleep
         self._lock, self._known = threading.RLock(), False
-        self._files: dict[Path, tuple[tuple[int, int], int]] = {}
+        self._files: dict[Path, tuple[int, int, int]] = {}
         self._later: queue.SimpleQueue[Row] = queue.SimpleQueue()
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
         with self.errors():
@@ -141,7 +141,6 @@ class AuditWriter:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={'FULL' if survive == 'power' else 'NORMAL'}")
         db.execute("PRAGMA secure_delete=ON")
-        db.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer flushes per row
         db.executescript(_TABLES)
         db.create_function("chain", 3, self.keys.chain, deterministic=True)
         return db
@@ -306,16 +305,16 @@ class AuditWriter:
         for file, shrinks in ((self.path, False), (Path(f"{self.path}-wal"), True)):
             with suppress(OSError):
                 found = file.stat()
-                self._files[file] = (found.st_dev, found.st_ino), 0 if shrinks else found.st_size
+                self._files[file] = found.st_dev, found.st_ino, 0 if shrinks else found.st_size
 
     def _same_files(self) -> None:
         """Refuse to write where nobody will look: into a file that was unlinked, swapped or cut."""
-        for file, (identity, size) in self._files.items():
+        for file, (device, inode, size) in self._files.items():
             try:
                 found = file.stat()
             except OSError:
                 raise AuditUnavailable(self.path, "its file is gone") from None
-            if (found.st_dev, found.st_ino) != identity:
+            if (found.st_dev, found.st_ino) != (device, inode):
                 raise AuditUnavailable(self.path, "its file was replaced")
             if found.st_size < size:
                 raise AuditUnavailable(self.path, "its file was cut")

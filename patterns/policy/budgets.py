@@ -9,6 +9,7 @@ Taught in chapter 01.
 
 import threading
 import time
+from calendar import monthrange
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,8 +62,8 @@ class Limits:
         if self.usd_per_day is not None:
             found.append((f"{at:%Y-%m-%d}", self.usd_per_day, DAY - now % DAY))
         if self.usd_per_month is not None:
-            after = datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
-            found.append((f"{at:%Y-%m}", self.usd_per_month, after.timestamp() - now))
+            days = monthrange(at.year, at.month)[1] - at.day + 1
+            found.append((f"{at:%Y-%m}", self.usd_per_month, days * DAY - now % DAY))
         return found
 
 

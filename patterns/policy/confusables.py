@@ -11,28 +11,16 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Final
 
 LONGEST: Final = 4
 """Characters that one may unfold into; some ligatures would give 18."""
 
 
-def _pairs(*lines: str) -> dict[str, str]:
-    return {pair[0]: pair[1:] for line in lines for pair in line.split()}
-
-
-LOOK_ALIKE: Final[Mapping[str, str]] = _pairs(
-    # Letters that UTS 39 (Unicode security) lists as confusable with one ASCII letter.
-    "аa вb сc ԁd еe ѐe ҽe ғf һh нh іi їi јj кk ӏl мm пn оo рp ԛq гr ѕs тt υu ѵv ԝw хx уy үy зz",
-    "АA ВB СC ЕE ЁE ҒF ԌG НH ІI ЇI ЈJ КK ӀI МM ОO РP ԚQ ЅS ТT ԜW ХX УY ҮY З3 Ь6",
-    "αa βb γy εe ηn ιi κk νv οo ρp τt υu χx ωw ϲc ϳj σo ςs",
-    "ΑA ΒB ΕE ΖZ ΗH ΙI ΚK ΜM ΝN ΟO ΡP ΤT ΥY ΧX ϹC",
-    "օo սu ցg հh աw ԼL ՕO ՏS ոn",
-    "ᎪA ᏴB ᏟC ᎠD ᎬE ᎻH ᎢT ᎫJ ᏦK ᏞL ᎷM ᏢP ᏚS ᏙV ᎳW ᏃZ Ꭵi",
-    "ɑa ɡg ɩi ıi ȷj ʟl ɴn ʀr øo łl đd ħh ŧt ƅb ɓb ƈc ɗd ƒf ɠg ɦh ɨi ƙk ɫl ɱm ɲn ɵo ƥp ɾr ʂs ƭt",
-    "ʉu ʋv ƶz ᴀa ʙb ᴄc ᴅd ᴇe ꜰf ɢg ʜh ɪi ᴊj ᴋk ᴍm ᴏo ᴘp ꜱs ᴛt ᴜu ᴠv ᴡw ʏy ᴢz",
-    "–- —- ‐- ‑- ‒- −- ’' ‘' ʼ' ”\" “\" ․. 。. ∶: ⁄/",
-)
+_PAIRS: Final = Path(__file__).with_name("confusables.txt").read_text("utf-8").split()
+LOOK_ALIKE: Final[Mapping[str, str]] = {pair[0]: pair[1:] for pair in _PAIRS}
+"""Letters that UTS 39 (Unicode security) lists as confusable with one ASCII letter."""
 
 _SPACES: Final = "\t\n\r\v\f\x85\u2028\u2029"
 _CONTROLS: Final = {code: None for code in (*range(32), 127) if chr(code) not in _SPACES}

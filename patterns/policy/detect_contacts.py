@@ -47,17 +47,8 @@ _PHONE = re.compile(rf"(?<![0-9A-Za-z_@#=$€£%])(?<!\d[.,:/-]){_SHAPE}", re.IG
 _ASSIGNED = re.compile(
     rf"(?:phone|mobile|tel|fax|cell|msisdn|phone_?number)=[\"']?({_SHAPE})", re.IGNORECASE
 )
-_PHONE_WORDS = words(
-    "phone", "call", "tel\\b", "tel\\.", "telef", "telep", "mobile", "mobil", "cell", "fax",
-    "contact", "whatsapp", "sms", "dial", "ring", "reach", "hotline", "handy", "anruf",
-    "rufnummer", "tel[ée]", "appel", "portable", "movil", "llam", "chiam", "msisdn",
-    "bel\\b", "gsm", "landline", "wahl", "number is", "my number", "new number", "text me",
-    "text us", "voicemail", "ph\\b", "ph[.:]", "erreich", "joindre", "kontakt",
-)  # fmt: skip
-_NAMED_PHONE = words(
-    "phone", "tel\\b", "tel\\.", "mobile", "mobil", "cell", "fax", "telefon", "call", "dial",
-    "hotline", "rufnummer", "msisdn", "whatsapp", "ph\\b", "ph[.:]", "landline", "tel[ée]",
-)  # fmt: skip
+_PHONE_WORDS = words("phone")
+_NAMED_PHONE = words("named_phone")
 _EXTENSION = re.compile(r"[a-z]", re.IGNORECASE)
 _PHONE_KIND = re.compile(r"[ (,-]{1,2}(?:office|home|work|direct)\b", re.IGNORECASE)
 _PHONE_SCRIPT = re.compile("电话|電話|手机|手機|전화|тел")
@@ -152,7 +143,7 @@ def _validator() -> Callable[[str], bool]:
         left -= 1
         if left < 0:
             return True
-        for region in (None,) if shown[0] == "+" else ("US", "GB", "DE", "FR"):
+        for region in ("US", "GB", "DE", "FR"):  # none of them counts where a + begins it
             with suppress(phonenumbers.NumberParseException):
                 if phonenumbers.is_valid_number(phonenumbers.parse(shown, region)):
                     return True

@@ -7,7 +7,7 @@ import re
 from itertools import accumulate, pairwise
 from typing import Final
 
-from patterns.policy.identifiers import NUMBER_WORDS, Context, Spans, Strictness, words
+from patterns.policy.identifiers import NUMBER_WORDS, TABLES, Context, Spans, Strictness, words
 
 # card -------------------------------------------------------------------------------------------
 
@@ -16,21 +16,9 @@ _CARD = re.compile(
     rf"(?<![0-9A-Za-z_])(?:\d{{12,19}}|\d{{4}}{_GAP}\d{{2,7}}(?:{_GAP}\d{{1,7}}){{1,4}})"
     r"(?![0-9A-Za-z_])"
 )
-_ISSUERS = re.compile(
-    r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
-    r"|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720|220[0-4])\d{12}"  # MC, Mir
-    r"|3[47]\d{13}"  # American Express
-    r"|3(?:0[0-5]|09|[689]\d)\d{11}(?:\d{2})?"  # Diners
-    r"|(?:35(?:2[89]|[3-8]\d)\d{12}|(?:2131|1800)\d{11})"  # JCB
-    r"|(?:6011|64[4-9]\d|65\d\d|62\d\d|60\d\d|8[12]\d\d)\d{12}(?:\d{1,3})?"  # Discover, UnionPay
-    r"|(?:50|5[6-8]|63|67|6[089])\d{10,17}"  # Maestro and kin
-)
+_ISSUERS = re.compile("|".join(TABLES["cards"]["issuers"]))
 _USUAL_GROUPS: Final = frozenset(((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3)))
-CARD_WORDS = words(
-    "card", "visa", "master", "amex", "american express", "credit", "debit", "diners", "discover",
-    "maestro", "jcb", "cc\\b", "ccn", "cc_", "kredit", "karte", "carte", "tarjeta", "carta",
-    "cartão", "kaart", "cvv", "cvc", "pan\\b", "paid with", "payment", "charge",
-)  # fmt: skip
+CARD_WORDS = words("card")
 _EXPIRY = re.compile(r"[\"']?[ ,;|\t]{1,3}[\"']?(?:0[1-9]|1[0-2])[/-](?:20)?[23]\d\b")
 _FRACTION = re.compile(r"\d\.\Z")
 
@@ -135,21 +123,14 @@ def _luhn(digits: str) -> bool:
 # IBAN -------------------------------------------------------------------------------------------
 
 _IBAN_LENGTH: Final = {
-    country: length
-    for length, countries in {
-        15: "NO", 16: "BE", 18: "DK FI FK FO GL NL SD", 19: "MK SI",
-        20: "AT BA EE KZ LT LU MN XK", 21: "CH CR HR LI LV", 22: "BG BH DE GB GE IE ME RS VA",
-        23: "AE GI IL IQ OM SO TL", 24: "AD CZ ES MD PK RO SA SE SK TN VG", 25: "LY PT ST",
-        26: "IS TR", 27: "BI DJ FR GR IT MC MR SM", 28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
-        29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC", 32: "LC", 33: "RU",
-    }.items()
+    country: int(length)
+    for length, countries in TABLES["iban_countries"].items()
     for country in countries.split()
-}  # fmt: skip
-"""ISO 13616 registry, release of 2025: country and length."""
+}
 
 _IBAN = re.compile(r"(?<![0-9A-Za-z_])([A-Za-z]{2})\d{2}(?:[ .\-]?[0-9A-Za-z]){11,30}")
 _WORD = re.compile(r"[0-9A-Za-z_]")
-_IBAN_WORDS = words("iban", "bank", "konto", "account", "compte", "cuenta", "conto", "rekening")
+_IBAN_WORDS = words("iban")
 
 
 def ibans(text: str, context: Context, strictness: Strictness) -> Spans:
@@ -194,9 +175,7 @@ _SSN = re.compile(
     r"(?:(\d{3})([- .])(\d{2})\2(\d{4})|(\d{3})(\d{2})(\d{4})|756([. ])\d{4}\8\d{4}\8\d{2})"
     r"(?![0-9A-Za-z_])(?![-.]\d)"
 )
-_SSN_WORDS = words(
-    "ssn", "s\\.s\\.n", "social", "soc\\.? sec", "itin", "tax", "tin\\b", "ss#", "ss number",
-)  # fmt: skip
+_SSN_WORDS = words("ssn")
 
 
 def ssns(text: str, context: Context, strictness: Strictness) -> Spans:

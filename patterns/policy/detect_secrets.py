@@ -7,7 +7,7 @@ import ipaddress
 import re
 from typing import Final
 
-from patterns.policy.identifiers import FOUND, Context, Spans, Strictness, words
+from patterns.policy.identifiers import FOUND, TABLES, Context, Spans, Strictness, words
 
 # IP address -------------------------------------------------------------------------------------
 
@@ -18,13 +18,9 @@ _IP = re.compile(
     rf"|(?<![0-9A-Za-z_.:])(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_IP4}|[0-9A-Fa-f]{{0,4}})"
     r"(?![0-9A-Za-z_:]|\.\d)"
 )
-_VERSION_WORDS = words(
-    "version", "ver\\b", "rev\\b", "v\\.", "release", "build", "firmware", "driver", "section",
-    "sec\\.", "chapter", "clause", "article", "figure", "table", "step", "kapitel", "abschnitt",
-    "oid", "[a-z]{2,20}/",
-)  # fmt: skip
+_VERSION_WORDS = words("version")
 _PINNED = re.compile(r"[\w\]][=<>~]=\Z")  # name>=1.2.0.4
-_IP_WORDS = words("ip\\b", "ipv4", "ipv6", "address", "addr", "host", "server", "dns", "gateway")
+_IP_WORDS = words("ip")
 
 
 def ips(text: str, context: Context, strictness: Strictness) -> Spans:
@@ -58,30 +54,12 @@ def _is_ip6(shown: str, text: str, start: int) -> bool:
 
 # secrets ----------------------------------------------------------------------------------------
 
-_KEY = re.compile(
-    r"(?<![0-9A-Za-z_-])(?:"
-    r"sk-[0-9A-Za-z_-]{20,200}"  # Anthropic, OpenAI and others
-    r"|(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{16}"  # AWS
-    r"|gh[opsur]_[0-9A-Za-z]{30,255}|github_pat_[0-9A-Za-z_]{30,255}|glpat-[0-9A-Za-z_-]{20,64}"
-    r"|xox[abeoprs]-[0-9A-Za-z-]{10,250}|xapp-[0-9A-Za-z-]{10,250}"  # Slack
-    r"|AIza[0-9A-Za-z_-]{35}|ya29\.[0-9A-Za-z_-]{20,250}|GOCSPX-[0-9A-Za-z_-]{20,64}"  # Google
-    r"|(?:sk|rk|pk)_(?:live|test)_[0-9A-Za-z]{16,250}|whsec_[0-9A-Za-z]{24,64}"  # Stripe
-    r"|(?:npm|hf|gsk|pypi|dop_v1|dckr_pat|lin_api|nvapi|r8|sq0atp|shpat|shpss)[_-][0-9A-Za-z_-]{20,250}"
-    r"|SG\.[0-9A-Za-z_-]{16,32}\.[0-9A-Za-z_-]{16,64}|(?:AC|SK)[0-9a-f]{32}|key-[0-9a-f]{32}"
-    r"|eyJ[0-9A-Za-z_-]{8,2000}\.eyJ[0-9A-Za-z_-]{8,4000}\.[0-9A-Za-z_-]{8,2000}"  # JWT
-    r"|\d{8,10}:AA[0-9A-Za-z_-]{33}"  # Telegram
-    r")(?![0-9A-Za-z_])"
-)
+_KEY = re.compile(rf"(?<![0-9A-Za-z_-])(?:{'|'.join(TABLES['secrets']['keys'])})(?![0-9A-Za-z_])")
 _BLOCK = re.compile(
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----)){0,8000}"
     r"(?:-----END [A-Z ]{0,40}-----)?"
 )
-_URLS = re.compile(
-    r"https://(?:hooks\.slack\.com/(?:services|workflows|triggers)/[0-9A-Za-z_/-]{10,200}"
-    r"|(?:(?:canary|ptb)\.)?discord(?:app)?\.com/api/webhooks/\d{5,25}/[0-9A-Za-z_-]{20,120}"
-    r"|[0-9a-z-]{1,60}\.webhook\.office\.com/[0-9A-Za-z_@/-]{20,400}"
-    r"|hooks\.zapier\.com/hooks/catch/[0-9A-Za-z/]{5,80})"
-)
+_URLS = re.compile(rf"https://(?:{'|'.join(TABLES['secrets']['urls'])})")
 _CONNECTION = re.compile(
     r"[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:([^\s@/\"'<>\x00]{1,128})@[0-9A-Za-z\[]"
 )
@@ -99,7 +77,7 @@ _PASSWORD = re.compile(
     r"(?:\"([^\"\n\x00]{4,128})\"|'([^'\n\x00]{4,128})'|([^\s\"'`,;&\x00]{4,128}))",
     re.IGNORECASE,
 )
-_SECRET_WORDS = words("passw", "passphrase", "pwd", "secret", "api.?key", "token", "access.?key")
+_SECRET_WORDS = words("secret")
 _NO_PASSWORD: Final = re.compile(
     r"(?:none|null|true|false|str|string|required|optional|undefined|password|passwd|self|args"
     r"|os|env|config|settings|input|hidden|redacted|text|bytes|int|data|request|process"

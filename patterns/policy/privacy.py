@@ -33,7 +33,16 @@ from patterns.policy.responses import (
 from patterns.policy.texts import NotReadable, Path, edited
 from patterns.policy.threads import Threads
 from patterns.policy.vault import Conversation, Vault
-from patterns.policy.view import CREATE, RESULTS, Item, View, view_of, wants_json, with_body
+from patterns.policy.view import (
+    CREATE,
+    RESULTS,
+    Item,
+    View,
+    outside,
+    view_of,
+    wants_json,
+    with_body,
+)
 
 __all__ = ["ALL_TYPES", "Match", "PIIFound", "PIIMiddleware", "Redacted", "find_pii", "redact"]
 
@@ -114,7 +123,7 @@ class PIIMiddleware(Policy):
             return request
         edits: dict[Path, Any] = {}
         seen: Counter[str] = Counter()
-        self._input.edits([[slot] for slot in view.outside], seen)
+        self._input.edits([[slot] for slot in outside(request)], seen)
         for item in view.items:
             conversation = self._conversation(item)
             found = self._input.edits(item.texts.runs, seen, None, conversation)

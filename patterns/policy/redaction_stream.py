@@ -63,7 +63,7 @@ class HeldText:
         return self._release(len(self._text))
 
     def _release(self, end: int) -> list[str | Event]:
-        seams = sorted({at for at, _ in self._marks if 0 < at < len(self._text)})
+        seams = sorted({at for at, _ in self._marks} - {0})
         found = seam_matches(self._text, seams, self._cleaner.find)
         matches = [one for one in found if one.end > self._sent]
         for match in matches:
@@ -237,7 +237,7 @@ class CleanEvents(CleanBody):
             value = json.loads(text)
         except ValueError:
             value = text
-        new = self._outgoing.value({"type": "tool_use", "input": value})["input"]
+        new = self._outgoing.value({"input": value})["input"]
         return text if new == value else new if isinstance(new, str) else json.dumps(new)
 
 

@@ -12,7 +12,8 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from functools import wraps
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import httpx2
 from anthropic import APIResponse, AsyncAPIResponse
@@ -22,6 +23,8 @@ from patterns.policy.flow import Do, Flow
 
 AnyResponse = APIResponse[Any] | AsyncAPIResponse[Any]
 How = Literal["whole", "read", "closed", "failed", "dropped"]
+Kind = Literal["failed", "json", "events", "lines", "other"]
+Known = TypeVar("Known")
 
 
 @dataclass
@@ -290,28 +293,42 @@ def _with_http(response: AnyResponse, http: httpx2.Response) -> AnyResponse:
     return fresh
 
 
-def headers_of(response: AnyResponse) -> dict[bytes, bytes]:
+def _once(read: Callable[[httpx2.Response], Known]) -> Callable[[AnyResponse], Known]:
+    """Read from a response what every policy asks for, and remember it there."""
+    name = read.__name__
+
+    @wraps(read)
+    def known(response: AnyResponse) -> Known:
+        http = http_of(response)
+        if name not in http.__dict__:
+            http.__dict__[name] = read(http)
+        found: Known = http.__dict__[name]
+        return found
+
+    return known
+
+
+@_once
+def headers_of(http: httpx2.Response) -> dict[bytes, bytes]:
     """The headers by their names in lower case; `httpx2.Headers` reads them all at each look."""
-    http: Any = http_of(response)
-    if "_heads" not in http.__dict__:
-        http._heads = {name.lower(): value for name, value in http.headers.raw}
-    return http._heads  # type: ignore[no-any-return]
+    return {name.lower(): value for name, value in http.headers.raw}
 
 
-Kind = Literal["failed", "json", "events", "lines", "other"]
-
-
-def kind_of(response: AnyResponse) -> Kind:
+@_once
+def kind_of(http: httpx2.Response) -> Kind:
     """A failure, or what a success is by its own word, whatever was asked for."""
-    http: Any = http_of(response)
-    kind = http.__dict__.get("_kind")  # looked up by every policy
-    if kind is None:
-        told = headers_of(response).get(b"content-type", b"").decode("latin-1")
-        told = told.partition(";")[0].strip().lower()
-        kind = "events" if told == "text/event-stream" else "json" if told.endswith("json") else ""
-        kind = "lines" if told.endswith(("jsonl", "x-ndjson")) else kind or "other"
-        http._kind = kind = kind if http.is_success else "failed"
-    return kind  # type: ignore[no-any-return]
+    told = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not http.is_success:
+        return "failed"
+    if told.endswith(("jsonl", "x-ndjson")):
+        return "lines"
+    return "events" if told == "text/event-stream" else "json" if told.endswith("json") else "other"
+
+
+@_once
+def json_of(http: httpx2.Response) -> dict[str, Any] | None:
+    """The body as a JSON object, None if it is something else; it must have been read."""
+    return _object(http.content)
 
 
 def whole(response: AnyResponse) -> Flow:
@@ -337,14 +354,6 @@ def through(response: AnyResponse, body: Body) -> Flow:
     if step := body.stop("read"):
         yield step
     return _with_http(response, fresh)
-
-
-def json_of(response: AnyResponse) -> dict[str, Any] | None:
-    """The body as a JSON object, None if it is something else; it must have been read."""
-    http: Any = http_of(response)
-    if "_json" not in http.__dict__:
-        http._json = _object(http.content)
-    return http._json  # type: ignore[no-any-return]
 
 
 def _object(text: bytes) -> dict[str, Any] | None:

@@ -39,6 +39,7 @@ FIXED: Final = frozenset(("name", "id", "custom_id", "tool_use_id", "title_id", 
 _NOT_TEXT: Final = frozenset(
     ("type", "role", "model", "media_type", "stop_reason", "cache_control", "authorization_token")
 ) | frozenset(("file_id", "signature", "encrypted_content", "encrypted_index", "prefill"))
+_CONTENT: Final = frozenset(("system", "content", "completion", "prompt"))
 _FREE_FORM: Final = frozenset(("input", "input_schema", "metadata", "output_config"))
 _RESULTS: Final = ("tool_result", "mcp_tool_result", "web_search_tool_result")
 _DOCUMENTS: Final = ("document", "search_result")
@@ -91,18 +92,8 @@ class Texts:
         self.files: list[str] = []
         self.tools: list[str] = []
         self.runs: list[Run] = []
-        for key in sorted(body, key=lambda key: (key == "messages", key == "system")):
-            value = body[key]
-            if key in _NOT_TEXT:
-                continue
-            if key == "messages" and isinstance(value, _LIST):
-                self._turns(value)
-            elif key in ("system", "content", "completion", "prompt"):
-                self._content(value, (key,), self._new_run(), origin)
-            elif key in FIXED and isinstance(value, str):
-                self._add((key,), value, origin, kind="fixed")
-            else:
-                self._any(value, (key,), origin, free=key in _FREE_FORM)
+        last = sorted(body, key=lambda key: (key == "messages", key == "system"))
+        self._mapping({key: body[key] for key in last}, (), origin)
         self.runs = [run for run in self.runs if run]
 
     def _new_run(self) -> Run:
@@ -115,7 +106,7 @@ class Texts:
         if text:
             self.runs.append([Slot(path, text, origin, label, kind)])
 
-    def _turns(self, turns: Any) -> None:
+    def _turns(self, turns: Any, path: Path) -> None:
         role, run = None, self._new_run()
         for index, turn in enumerate(turns):
             if not isinstance(turn, _OBJECT):
@@ -123,10 +114,9 @@ class Texts:
             if turn.get("role") != role:
                 role, run = turn.get("role"), self._new_run()
             origin: Origin = role if role in ("assistant", "system") else "user"
-            self._content(turn.get("content"), ("messages", index, "content"), run, origin)
-            for key in turn:
-                if key not in ("role", "content"):
-                    self._any(turn[key], ("messages", index, key), origin)
+            self._content(turn.get("content"), (*path, index, "content"), run, origin)
+            rest = {key: value for key, value in turn.items() if key not in ("role", "content")}
+            self._mapping(rest, (*path, index), origin)
 
     def _content(self, value: Any, path: Path, run: Run, origin: Origin) -> None:
         if isinstance(value, str):
@@ -185,14 +175,14 @@ class Texts:
                 return
             origin = self._typed(value, kind, origin)
         for key, item in value.items():
-            if key in _FREE_FORM:
-                self._any(item, (*path, key), origin, free=True)
-            elif key == "content":
+            if key == "messages" and isinstance(item, _LIST):
+                self._turns(item, (*path, key))
+            elif key in _CONTENT:
                 self._content(item, (*path, key), self._new_run(), origin)
             elif key in FIXED and isinstance(item, str):
                 self._add((*path, key), item, origin, kind="fixed")
             elif key not in _NOT_TEXT and not (key == "data" and kind == "base64"):
-                self._any(item, (*path, key), origin)
+                self._any(item, (*path, key), origin, free=key in _FREE_FORM)
 
     def _typed(self, value: Json, kind: str, origin: Origin) -> Origin:
         self.images += kind == "image"

@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -134,7 +134,6 @@ class View:
 
     def __init__(self, request: APIRequest) -> None:
         self.endpoint = endpoint_of(request)
-        self._request = request
         self.items = self._items(request)
 
     @property
@@ -157,23 +156,20 @@ class View:
         texts = Texts(body)
         return [Item((), body, _action(self.endpoint, body, texts), texts)]
 
-    @cached_property
-    def outside(self) -> list[Slot]:
-        """Texts beside the body: of headers and query parameters that the caller added."""
-        options = self._request.options
-        pairs = {**(self._request.headers or {}), **(options.params or {})}
-        return [
-            Slot((key,), str(value), "user", key, "fixed")
-            for key, value in pairs.items()
-            if isinstance(value, str | int) and not _OURS.match(key)
-        ]
-
 
 _OURS: Final = re.compile(
     r"(?:x-stainless-.*|anthropic-.*|authorization|x-api-key|idempotency-key|accept|user-agent"
     r"|content-type|traceparent|tracestate|baggage|before_id|after_id|limit|page|beta)\Z",
     re.IGNORECASE,
 )
+
+
+def outside(request: APIRequest) -> Iterator[Slot]:
+    """Texts beside the body: of headers and query parameters that the caller added."""
+    for pairs in (request.headers or {}, request.options.params or {}):
+        for key, value in pairs.items():
+            if isinstance(value, str | int) and not _OURS.match(key):
+                yield Slot((key,), str(value), "user", key, "fixed")
 
 
 def view_of(request: APIRequest) -> View:

@@ -36,7 +36,7 @@ from patterns.policy.privacy import redact
 from patterns.policy.responses import Watch
 
 KEY = bytes(range(32))
-ADA = Principal("ada@example.com", frozenset({"analyst"}), "lab", "10.0.0.1")
+ADA = Principal("ada@example.com", frozenset({"analyst"}), "lab", "10.0.0.1", "x")
 ASK: Any = {"model": HAIKU, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -80,7 +80,7 @@ def test_a_call_leaves_a_request_and_a_response_row(log: AuditLog) -> None:
     asked, answered = api.rows()
     assert asked["detail"]["user"] == ADA.pseudonym(KEY)
     assert asked["detail"] | {"prompt": "", "user": ""} == {
-        "prompt": "", "user": "", "workspace": "lab", "ip": "10.0.0.1"}  # fmt: skip
+        "prompt": "", "user": "", "workspace": "lab", "ip": "10.0.0.1", "team": "x"}  # fmt: skip
     assert (asked["event"], asked["model"], asked["endpoint"]) == (
         "request",
         HAIKU,
@@ -410,8 +410,10 @@ def test_retention_keeps_a_checkpoint_that_cannot_be_forged(log: AuditLog) -> No
     assert log.retain(since=START + timedelta(days=1)) == 7
     assert log.head().seq == 12
     verdict = tampered(log.path, "UPDATE checkpoint SET seq = 3")
-    assert (verdict.intact, verdict.problem) == (
+    assert (verdict.intact, verdict.rows, verdict.broken_at, verdict.problem) == (
         False,
+        0,
+        0,
         "the checkpoint is not signed with this key",
     )
 
@@ -581,6 +583,12 @@ def test_a_closed_or_foreign_file_is_unavailable(tmp_path: Path) -> None:
         log.append("request")
     with pytest.raises(AuditUnavailable, match="closed"):
         asyncio.run(log.write_async(log.row("request")))
+    gone = AuditLog(tmp_path / "gone.db", KEY)
+    gone.append("request")
+    gone.path.unlink()
+    for look in (gone.verify, gone.tail, gone.head, lambda: list(gone.rows())):
+        with pytest.raises(AuditUnavailable, match="gone"):
+            look()
     (tmp_path / "text.db").write_text("not a database, and long enough to be none" * 20)
     with pytest.raises(AuditUnavailable, match="not a database"):
         AuditLog(tmp_path / "text.db", KEY)

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import socket
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -678,6 +679,15 @@ def dollars(model: str, usage: Any) -> float | None:
         return None
     tokens = usage["input_tokens"] + usage["output_tokens"]
     return float(tokens / 100 * (0.5 if usage.get("service_tier") == "batch" else 1))
+
+
+@given(st.integers(1_700_000_000, 1_900_000_000))
+def test_a_budget_of_dollars_lasts_to_the_end_of_its_day_and_month(now: int) -> None:
+    """As the calendar has it, in UTC."""
+    for name, limit, lasts in Limits(usd_per_day=1, usd_per_month=2).periods(now):
+        shown = "%Y-%m-%d" if limit == 1 else "%Y-%m"
+        before, after = (datetime.fromtimestamp(now + lasts + one, UTC) for one in (-1, 1))
+        assert f"{before:{shown}}" == name != f"{after:{shown}}"
 
 
 def test_dollars_are_reserved_and_settled_like_tokens() -> None:
