@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from anthropic import APIRequest, AsyncAPIResponse, AsyncCallNext, Middleware
 
+from patterns.core.retrying import retry_after
+
 Share = Callable[[Mapping[str, int], Mapping[str, float]], Awaitable[float]]
 """Books amounts, by the names in `BUCKETS`, in allowances per minute that several processes share;
 gives the seconds to wait before using them. Below zero they are given back."""
@@ -275,9 +277,7 @@ class AdaptiveLimit:
         """Be still until `retry-after`; the bucket that was empty is so until then."""
         self.refused += 1
         now = asyncio.get_running_loop().time()
-        asked = (
-            _number(response, "retry-after-ms", 1_000) or _number(response, "retry-after") or 1.0
-        )
+        asked = retry_after(response.headers) or 1.0
         self._blocked_until = max(self._blocked_until, now + asked)
         if self._buckets:
             name = min(self._buckets, key=lambda name: self._buckets[name].share(now))
@@ -332,7 +332,7 @@ class AdaptiveLimit:
         for name in BUCKETS:
             limit = _number(response, f"anthropic-ratelimit-{name}-limit")
             left = _number(response, f"anthropic-ratelimit-{name}-remaining")
-            if not limit or left is None:
+            if limit is None or limit < 1 or left is None:
                 continue
             spare = self._margin * limit / 2  # for the estimates among what was sent since
             since, filled = self._reserved[name] - before[name], (now - sent_at) * limit / 60
@@ -357,9 +357,11 @@ class _Watch(Middleware):
         return await self._limit.attempt(request, call_next)
 
 
-def _number(response: AsyncAPIResponse[Any], name: str, unit: float = 1) -> float | None:
+def _number(response: AsyncAPIResponse[Any], name: str) -> float | None:
+    """A header's number; None for one that is none."""
     with suppress(KeyError, ValueError):
-        return float(response.headers[name]) / unit
+        value = float(response.headers[name])
+        return value if math.isfinite(value) else None
     return None
 
 

@@ -264,6 +264,25 @@ def test_a_429_without_a_wait_blocks_for_a_second() -> None:
     assert 0.299 < api.journal[1].at - clock.start < 1
 
 
+@pytest.mark.parametrize("told", ["nan", "inf", "1e999", "-5", "0", "many", ""])
+def test_headers_that_make_no_sense_teach_nothing(told: str) -> None:
+    """A broken proxy's figures neither end a call nor hold it back for ever."""
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> tuple[int, int]:
+        async for outcome in fan_out(range(3), lambda _: ask(client), limit=limit):
+            outcome.unwrap()
+        return limit.refused, len(limit._buckets)
+
+    def broken(answer: Any) -> None:
+        limits = [name for name in answer.headers if name.startswith("anthropic-ratelimit-")]
+        answer.headers.update(dict.fromkeys(limits, told) | {"retry-after": "nan"})
+
+    faults = [Fault.status(429, requests=1), Fault(broken)]
+    found, _, clock = in_virtual_time(work, limits=RateLimits(), faults=faults)
+    assert found == (1, 0)
+    assert clock.elapsed < 60
+
+
 def test_a_slot_that_sent_nothing_is_free_again() -> None:
     """A call that fails before its request costs no allowance."""
 
