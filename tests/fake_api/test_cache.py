@@ -62,6 +62,12 @@ def marked(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*blocks[:-1], {**blocks[-1], **PIN}]
 
 
+THINK: dict[str, Any] = {
+    "model": "claude-haiku-4-5", "max_tokens": 3_000,
+    "thinking": {"type": "enabled", "budget_tokens": 1_024},
+}  # fmt: skip
+THINK_MORE = {**THINK, "thinking": {"type": "enabled", "budget_tokens": 2_048}}
+
 # name, story of (seconds later, request), expected (uncached, read, written 5m, written 1h)
 CASES: list[tuple[str, Story, list[tuple[int, int, int, int]]]] = [
     ("without a breakpoint nothing is cached",
@@ -150,6 +156,10 @@ CASES: list[tuple[str, Story, list[tuple[int, int, int, int]]]] = [
       (0, ask(system=[block(1200, "5m")], model="claude-sonnet-5",
               thinking={"type": "disabled"}, **AUTO))],
      [(604, 0, 0, 0), (0, 0, 1204, 0), (0, 1200, 4, 0)]),
+    ("another thinking budget spares the system prompt only",
+     [(0, ask(user(block(5000, "5m")), system=[block(5000, "5m")], **THINK)),
+      (0, ask(user(block(5000, "5m")), system=[block(5000, "5m")], **THINK_MORE))],
+     [(0, 0, 10003, 0), (0, 5000, 5003, 0)]),
     ("an image anywhere spares the system prompt only",
      [(0, ask(user(block(600, "5m")), system=S5)),
       (0, ask(user(block(600, "5m"), IMAGE), system=S5))],

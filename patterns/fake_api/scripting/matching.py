@@ -67,17 +67,15 @@ def _schema_names(body: Mapping[str, Any]) -> set[str]:
 
 
 def _tool_names(body: Mapping[str, Any]) -> set[str]:
-    return {tool.get("name", "") for tool in body.get("tools") or ()}
+    return {tool["name"] for tool in body.get("tools") or () if "name" in tool}
 
 
 def text_of_content(content: object) -> str:
     """The text in a message's content or in a system prompt; "" where there is none."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
-        return ""
     parts = []
-    for block in content:
+    for block in content if isinstance(content, list) else ():
         if block.get("type") == "text":
             parts.append(block["text"])
         elif block.get("type") == "tool_result":
