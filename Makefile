@@ -35,6 +35,7 @@ export NPM_CONFIG_CACHE    := $(VAR)/npm
 BOOKS := notebooks/[0-9][0-9]_*.ipynb
 LINT  := $(if $(FULL),.,patterns tests notebooks/*/ $(BOOKS))
 PLAIN := env $(foreach name,HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy,-u $(name))
+QUICK := --ignore tests/repo -m "not soak and not stage and not slow"
 NBVAL := $(PLAIN) $(BIN)/python -m pytest --nbval --nbval-current-env \
 	--nbval-sanitize-with tests/support/nbval_sanitize.cfg -n 2 --dist loadscope -q $(BOOKS)
 
@@ -75,9 +76,9 @@ lab: setup  ## open the course in JupyterLab, replaying; no key needed
 test: check units books  ## lint, types, tests, and every notebook compared; says what was skipped
 	@echo "all of it passed"
 
-units: setup  ## the tests only   [TESTS=tests/core] [FULL=1 for CI: coverage, nothing skipped]
+units: setup  ## the tests only   [TESTS=tests/core] [FULL=1: the slow ones, coverage, nothing skipped]
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q \
-		$(if $(FULL),--cov --no-skips,$(if $(TESTS),,--ignore tests/repo)) $(TESTS)
+		$(if $(FULL),--cov --no-skips,$(if $(TESTS),,$(QUICK))) $(TESTS)
 
 books: setup  ## every notebook, compared with its stored outputs
 	@rm -rf "$(VAR)/replay" && mkdir -p "$(VAR)/replay"

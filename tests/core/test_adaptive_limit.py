@@ -76,6 +76,7 @@ GRID = [
 
 
 @pytest.mark.parametrize(("tight", "rpm", "seconds"), GRID)
+@pytest.mark.slow
 def test_adaptive_limit_runs_at_the_allowed_rate_with_answers_of_any_length(
     tight: str, rpm: int, seconds: float
 ) -> None:
@@ -140,6 +141,7 @@ class Shared:
 
 
 @pytest.mark.parametrize("tight", ["requests", "output tokens"])
+@pytest.mark.slow
 def test_four_processes_that_share_allowances_spend_one_limit(tight: str) -> None:
     """Each would have taken all of it; nearly all of it is used, and next to nothing refused."""
     clock = VirtualClock()

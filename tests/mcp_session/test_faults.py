@@ -26,6 +26,8 @@ from mcp_session_support import ERAS, QUICK, left_behind, until
 
 from patterns.mcp_session import Connect, ToolSession, stdio_server
 
+pytestmark = pytest.mark.slow
+
 TABLE = Path(__file__).with_name("FAULTS.md")
 SERVER = str(Path(faults.__file__))
 WAITS = ("hang", "the caller gives up")

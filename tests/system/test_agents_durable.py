@@ -339,6 +339,7 @@ def test_closing_the_engine_leaves_its_runs_to_others(url: str) -> None:
     under(url, goes_on, executor_id="w2")
 
 
+@pytest.mark.slow
 def test_who_only_waits_for_a_run_may_stop_waiting(url: str, tmp_path: Path) -> None:
     """The run belongs to another process, so cancelling is not its interruption."""
     trial = Trial(url, tmp_path / "log")
@@ -848,21 +849,25 @@ def lose_who_started_it(url: str, tmp_path: Path) -> None:
         trial.end()
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_and_mixes_up_nothing(url: str, tmp_path: Path) -> None:
     """One trial with two runs in the process; every point is a soak."""
     kill_and_resume(url, tmp_path, 11, ["a-0", "b-3"])
 
 
+@pytest.mark.slow
 def test_sessions_side_by_side_on_sqlite(url: str, tmp_path: Path) -> None:
     """Default settings, one database, six runs: each is served by who has its call."""
     sessions_side_by_side(url, tmp_path)
 
 
+@pytest.mark.slow
 def test_one_of_three_workers_is_killed_on_postgresql(postgres: str, tmp_path: Path) -> None:
     """Its queued tasks go on at the others."""
     lose_one_of_three(postgres, tmp_path)
 
 
+@pytest.mark.slow
 def test_who_started_a_run_is_killed_on_postgresql(postgres: str, tmp_path: Path) -> None:
     """A worker that has the call takes it over unasked."""
     lose_who_started_it(postgres, tmp_path)

@@ -131,11 +131,13 @@ def side_by_side(database: str, folder: Path, seed: int) -> None:
     assert len(created(api)) == COUNT
 
 
+@pytest.mark.slow
 def test_killed_and_drained_workers_on_sqlite(tmp_path: Path) -> None:
     """Three jobs with the same ids at once."""
     side_by_side(f"sqlite:///{tmp_path / 'runs'}", tmp_path, 1)
 
 
+@pytest.mark.slow
 def test_killed_and_drained_workers_on_postgresql(postgres: str, tmp_path: Path) -> None:
     """The same on a server."""
     side_by_side(postgres, tmp_path, 2)

@@ -65,6 +65,7 @@ def trial(seed: int, folder: Path) -> int:
     return killed
 
 
+@pytest.mark.slow
 def test_a_killed_job_sends_and_stores_everything_once(tmp_path: Path) -> None:
     """Three trials, side by side: they mostly wait."""
     with ThreadPoolExecutor(3) as pool:

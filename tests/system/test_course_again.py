@@ -8,6 +8,8 @@ import pytest
 from chapters import CHAPTERS, Chapter
 from kernels import Shown, kernel_of
 
+pytestmark = pytest.mark.slow
+
 REPLAY = {"PATTERNS_MODE": "replay"}
 
 by_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.stem)

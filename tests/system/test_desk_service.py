@@ -93,6 +93,7 @@ def shop_at(folder: Path, api: FakeAPI) -> Iterator[Shop]:
             shop.kill()
 
 
+@pytest.mark.slow
 def test_a_ticket_ends_in_one_state_and_only_its_sender_and_staff_see_it(tmp_path: Path) -> None:
     """Sent, blocked before anything is sent, held for a person, or tonight and then sent."""
     api = FakeAPI(batch_seconds=0.5)
@@ -150,6 +151,7 @@ SOAK = pytest.mark.soak
 
 
 @pytest.mark.parametrize("answers", [14, *(pytest.param(n, marks=SOAK) for n in (3, 22, 30, 50))])
+@pytest.mark.slow
 def test_kill_9_loses_nothing_and_does_nothing_twice(tmp_path: Path, answers: int) -> None:
     """Twelve tickets; the process is killed once the API has been asked so often."""
     api = FakeAPI(faults=[Fault.delay(0.2)])
@@ -175,6 +177,7 @@ def votes() -> list[Counter[str]]:
     return [Counter(vote=number) for number in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_a_night_that_is_killed_sends_one_batch(tmp_path: Path) -> None:
     """In the moment in which the batch exists and nobody here knows its id."""
     api = FakeAPI(batch_seconds=2.0)

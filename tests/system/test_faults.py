@@ -23,6 +23,7 @@ while True:
 
 
 @pytest.mark.parametrize("seed", [1])
+@pytest.mark.slow
 def test_every_call_has_one_outcome_and_the_books_add_up(seed: int) -> None:
     """To the last digit; nothing stays open, no thread and no file."""
     run(5, seed)  # what is made once stays: pools of the SDK, of SQLite, of asyncio

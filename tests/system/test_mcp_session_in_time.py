@@ -32,6 +32,8 @@ from patterns.mcp_session import (
 )
 from patterns.mcp_session.errors import WrongEventLoop
 
+pytestmark = pytest.mark.slow
+
 by_era = pytest.mark.parametrize("mode", ERAS)
 WAIT: Any = {"connect_timeout": 30}
 STUBBORN = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
