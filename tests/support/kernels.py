@@ -14,7 +14,8 @@ from nbclient import NotebookClient
 
 from patterns.course.runner import _Output
 
-CELL_TIMEOUT = 90
+CELL_TIMEOUT = 400
+"""Seconds: what takes ten takes a hundred on a machine that has much else to do."""
 
 
 @dataclass(frozen=True)
