@@ -47,7 +47,7 @@ from patterns.mcp_session.errors import (
     unavailable,
 )
 from patterns.mcp_session.history import CORRELATION_KEY, Outcome, ToolCall
-from patterns.mcp_session.limits import Limits, current, extend
+from patterns.mcp_session.limits import Limits
 from patterns.mcp_session.listings import all_pages
 from patterns.mcp_session.reconnect import OnReconnect, Reconnector
 from patterns.mcp_session.retry import RetryPolicy, RetryTools, never_started
@@ -71,6 +71,7 @@ class Trace:
     connection: int = 0
     waiting_on: Connection | None = None
     maybe_done: bool = False
+    limit: asyncio.Timeout | None = None
 
 
 class Session:
@@ -156,6 +157,7 @@ class Session:
             self._connections.forget()
         elif self._loop is not None:
             self._in_this_loop()
+            self._limits.silence()
             await self._connections.close()
 
     async def __aenter__(self) -> Self:
@@ -232,13 +234,25 @@ class Session:
         """All attempts of a request, under one limit."""
         self._in_this_loop()
         seconds = self.timeout if seconds is None else seconds
-        limit = asyncio.timeout(seconds)
+        limit, token = self._limits.start(seconds)
+        trace.limit = limit
         try:
-            return await self._limits.within(limit, self._attempts(send, what, repeat, trace))
+            async with limit:
+                while True:
+                    trace.attempts += 1
+                    try:
+                        return await self._attempt(send, what, trace)
+                    except MCPError as error:
+                        if not await self._may_repeat(error, repeat, trace):
+                            raise self._as_done_as(trace, error) from error.__cause__
+                        failure = error
+                    await self.pause(trace.attempts, failure)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise self._late(what, seconds, trace) from None
+        finally:
+            self._limits.end(limit, token)
 
     def _late(self, what: str, seconds: float, trace: Trace) -> ServerUnavailable:
         """The error of a limit: a call that got no answer, or one that was never sent."""
@@ -249,20 +263,8 @@ class Session:
             return ServerUnavailable(self.name, reason, stderr=stderr_of(self._connect))
         return CallTimeout(self.name, what, seconds)
 
-    async def _attempts(self, send: Send[T], what: str, repeat: Repeat, trace: Trace) -> T:
-        while True:
-            trace.attempts += 1
-            try:
-                return await self._attempt(send, what, trace)
-            except MCPError as error:
-                last = trace.attempts >= self.retry.attempts
-                if last or not await self._may_repeat(error, repeat):
-                    raise self._as_done_as(trace, error) from error.__cause__
-                failure = error
-            await self.pause(trace.attempts, failure)
-
-    async def _may_repeat(self, error: MCPError, repeat: Repeat) -> bool:
-        if not self.retry.heals(error):
+    async def _may_repeat(self, error: MCPError, repeat: Repeat, trace: Trace) -> bool:
+        if trace.attempts >= self.retry.attempts or not self.retry.heals(error):
             return False
         if never_started(error, self.retry):
             return True
@@ -279,13 +281,10 @@ class Session:
         trace.connection, trace.waiting_on = connection.number, connection
         connection.calls += 1
         try:
-            result = await send(connection.client)
+            return await send(connection.client)
         except MCPError as error:
             trace.waiting_on = None
-            known = no_answer(error)
-            if known is not None and known.forgotten and await connection.forgotten():
-                known = replace(known, sent=False)
-            failure = self._translated(error, known, what, connection)
+            failure = await self._translated(error, what, connection)
             trace.maybe_done = trace.maybe_done or not never_started(failure, self.retry)
             raise failure from error
         except (RuntimeError, ValidationError) as error:
@@ -299,13 +298,12 @@ class Session:
             raise leaves(group)[0] from group
         finally:
             connection.release()
-        trace.waiting_on = None
-        return result
 
-    def _translated(
-        self, error: MCPError, known: NoAnswer | None, what: str, connection: Connection
-    ) -> MCPError:
+    async def _translated(self, error: MCPError, what: str, connection: Connection) -> MCPError:
         """The typed error for what a client raised; other protocol errors stay as they are."""
+        known = no_answer(error)
+        if known is not None and known.forgotten and await connection.forgotten():
+            known = replace(known, sent=False)
         if known is not None and known.lost:
             connection.retire()
         if denied := access_denied(self.name, error):
@@ -348,22 +346,21 @@ class Session:
         rule = self._retry_tools
         repeat = partial(self._rule_allows, rule, name) if callable(rule) else name in rule
         seconds = self.timeout if read_timeout_seconds is None else read_timeout_seconds
-        last = asyncio.get_running_loop().time() + (self.progress_limit or 0)
+        trace, why, tell = Trace(), "", progress_callback
+        if self.progress_limit:
+            tell = self._live(trace, tell, seconds, self.progress_limit)
 
         def send(client: Client) -> Awaitable[CallToolResult]:
             return client.call_tool(
                 name,
                 arguments,
                 None,
-                _live(progress_callback, seconds, last)
-                if self.progress_limit
-                else progress_callback,
+                tell,
                 input_responses=input_responses,
                 request_state=request_state,
                 meta=stamped,
             )
 
-        trace, why = Trace(), ""
         outcome: Outcome = "failed"
         started = self._clock()
         try:
@@ -379,6 +376,19 @@ class Session:
             tried = trace.attempts, trace.connection, self._clock() - started
             self._history.append(ToolCall(call_id, name, arguments or {}, outcome, why, *tried))
         return result
+
+    def _live(
+        self, trace: Trace, tell: ProgressFnT | None, seconds: float, longest: float
+    ) -> ProgressFnT:
+        """Each report lets the limit end in so many seconds, `longest` from now at most."""
+        last = asyncio.get_running_loop().time() + longest
+
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            self._limits.extend(trace.limit, seconds, last)
+            if tell is not None:
+                await tell(progress, total, message)
+
+        return report
 
     async def _rule_allows(self, rule: Callable[[Tool], bool], name: str) -> bool:
         """Ask about the tool as it is listed now: after a reconnect it may be another one."""
@@ -460,15 +470,3 @@ class Session:
 
 async def _nothing(client: Client) -> None:
     """A request that only needs the connection."""
-
-
-def _live(tell: ProgressFnT | None, seconds: float, last: float) -> ProgressFnT:
-    """Each report lets the limit of the running call end in so many seconds, at `last` at most."""
-    limit = current.get()
-
-    async def report(progress: float, total: float | None, message: str | None) -> None:
-        extend(limit, seconds, last)
-        if tell is not None:
-            await tell(progress, total, message)
-
-    return report

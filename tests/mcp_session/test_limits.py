@@ -1,19 +1,33 @@
 """Time limits that stand still while a person thinks and start anew with progress: virtual time."""
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patterns.fake_api import VirtualClock
-from patterns.mcp_session.limits import Limits, current, extend
+from patterns.mcp_session.limits import Limits, current
+
+T = TypeVar("T")
+
+
+async def _within(limits: Limits, seconds: float, work: Awaitable[T]) -> T:
+    """Do the work as a session does."""
+    limit, token = limits.start(seconds)
+    try:
+        async with limit:
+            return await work
+    finally:
+        limits.end(limit, token)
 
 
 async def _late(limits: Limits, seconds: float, work: float) -> bool:
     """Whether `work` seconds are too many for `seconds`."""
     try:
-        await limits.within(asyncio.timeout(seconds), asyncio.sleep(work))
+        await _within(limits, seconds, asyncio.sleep(work))
     except TimeoutError:
         return True
     return False
@@ -51,7 +65,7 @@ def test_only_the_request_that_asks_stands_still() -> None:
         limits = Limits()
         other = asyncio.create_task(_late(limits, 5, 8))
         await asyncio.sleep(0)
-        answered = await limits.within(asyncio.timeout(3), ask(limits))
+        answered = await _within(limits, 3, ask(limits))
         return answered, await other
 
     assert VirtualClock().run(run()) == ("answered", True)
@@ -108,32 +122,60 @@ def test_each_report_lets_a_limit_end_five_seconds_later_up_to_the_last(
             limit = current.get()
             for _ in range(reports):
                 await asyncio.sleep(3)
-                extend(limit, 5, started + 20)
+                limits.extend(limit, 5, started + 20)
             await asyncio.sleep(100)
 
         with pytest.raises(TimeoutError):
-            await limits.within(asyncio.timeout(5), work())
+            await _within(limits, 5, work())
         return loop.time() - started
 
     assert VirtualClock().run(run()) == pytest.approx(ends)
 
 
 def test_progress_changes_nothing_outside_of_a_request_or_after_it_or_while_it_is_held() -> None:
-    """A report may come late, or while a person thinks."""
+    """A report may come late, or while a person thinks: the clock starts where it stood."""
 
-    async def run() -> float | None:
-        limits = Limits()
-        extend(None, 5, 20)
-        limit = asyncio.timeout(1)
-        with pytest.raises(TimeoutError):
-            await limits.within(limit, asyncio.sleep(2))
-        extend(limit, 5, 20)
+    async def run() -> float:
+        limits, loop = Limits(), asyncio.get_running_loop()
+        limits.extend(None, 5, 20)
+        limit, token = limits.start(1)
+        limits.end(limit, token)
+        limits.extend(limit, 5, 20)
 
-        async def ask() -> float | None:
+        async def ask() -> None:
             with limits.held():
-                extend(current.get(), 5, 20)
-                return current.get().when()  # type: ignore[union-attr]
+                await asyncio.sleep(10)
+                limits.extend(current.get(), 500, 1_000)
+            await asyncio.sleep(500)
 
-        return await limits.within(asyncio.timeout(3), ask())
+        started = loop.time()
+        with pytest.raises(TimeoutError):
+            await _within(limits, 3, ask())
+        return loop.time() - started
 
-    assert VirtualClock().run(run()) is None
+    assert VirtualClock().run(run()) == pytest.approx(13)
+
+
+def test_one_alarm_serves_every_limit_and_none_is_left_when_it_is_silenced() -> None:
+    """A later limit sets none; the earliest one is kept, also among many that have ended."""
+
+    async def run() -> None:
+        limits, loop = Limits(), asyncio.get_running_loop()
+        started = loop.time()
+        for _ in range(50):
+            await _within(limits, 30, asyncio.sleep(0))
+        late = [asyncio.create_task(_late(limits, seconds, 100)) for seconds in (40, 20, 30)]
+        await asyncio.sleep(0)
+        timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+        assert len(timers) == 3 + 1
+        assert await late[1]
+        assert loop.time() - started == pytest.approx(20)
+        assert await late[2]
+        assert loop.time() - started == pytest.approx(30)
+        limits.silence()
+        limits.silence()
+        assert await _late(limits, 1, 5)
+        assert loop.time() - started == pytest.approx(31)
+        late[0].cancel()
+
+    VirtualClock().run(run())
