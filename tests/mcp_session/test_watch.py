@@ -10,10 +10,12 @@ from mcp.client import ClientRequestContext
 from mcp.server import MCPServer, Server
 from mcp.server.mcpserver import Context
 from mcp.types import (
+    METHOD_NOT_FOUND,
     ElicitRequestParams,
     ElicitResult,
     EmptyResult,
     ReadResourceResult,
+    RequestParams,
     SubscriptionsListenResult,
     TextResourceContents,
     ToolAnnotations,
@@ -21,7 +23,13 @@ from mcp.types import (
 from mcp_session_support import ERAS, QUICK, content_text, until
 from servers.shop import Shop, build_shop
 
-from patterns.mcp_session import ServerUnavailable, ToolSession, declared_safe, serve_http
+from patterns.mcp_session import (
+    CallTimeout,
+    ServerUnavailable,
+    ToolSession,
+    declared_safe,
+    serve_http,
+)
 from patterns.mcp_session import connection as connection_module
 
 URI = "stock://assam"
@@ -246,6 +254,54 @@ def test_closing_in_the_middle_of_a_call_is_a_typed_error() -> None:
             await session.call_tool("gift", {"tea": "assam"})
 
     asyncio.run(run())
+
+
+def test_closing_while_a_silent_server_is_pinged_ends_the_ping_too() -> None:
+    """It would wait ten more seconds for a sign of life of a server that nobody is connected to."""
+    pinged = asyncio.Event()
+
+    async def silent(context: Any, params: Any) -> Any:
+        pinged.set()
+        await asyncio.Event().wait()
+
+    server: Server[Any] = Server("silent", on_call_tool=silent)
+    server.add_request_handler("server/discover", RequestParams, silent)
+
+    async def run() -> None:
+        async with ToolSession(server, mode="2026-07-28", retry=QUICK) as session:
+            with pytest.raises(CallTimeout):
+                await session.call_tool("anything", read_timeout_seconds=0.01)
+            pinged.clear()
+            await pinged.wait()
+            ping = (await session.connection())._ping
+        assert ping is not None
+        await asyncio.wait([ping], timeout=5)
+        assert ping.cancelled()
+
+    asyncio.run(run())
+
+
+def test_what_is_read_again_without_a_change_is_not_told() -> None:
+    """A server without cues, read five times."""
+    seen: list[str] = []
+    notes = ["same"] * 5
+
+    async def run() -> None:
+        async with ToolSession(_server(_no_cues, notes), retry=QUICK) as session:
+            watching = asyncio.create_task(
+                session.watch(
+                    ["note://board"], lambda _, now: seen.append(content_text(now)), recheck=0.001
+                )
+            )
+            await until(lambda: not notes)
+            watching.cancel()
+
+    asyncio.run(run())
+    assert seen == ["same"]
+
+
+async def _no_cues(context: Any, params: Any) -> SubscriptionsListenResult:
+    raise MCPError(METHOD_NOT_FOUND, "no subscriptions here")
 
 
 def test_a_transport_that_does_not_let_go_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
