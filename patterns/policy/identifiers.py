@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 PIIType = Literal["api_key", "email", "iban", "card", "ssn", "ip", "phone"]
 Strictness = Literal["loose", "balanced", "strict"]
@@ -58,13 +58,22 @@ def words(kind: str) -> Words:
 NUMBER_WORDS: Final = words("number")
 
 
+class _Row(NamedTuple):
+    """A row of a table: its span, what separates and quotes its cells, and their heads."""
+
+    begin: int
+    end: int
+    by: str
+    quote: str
+    heads: list[str]
+
+
 class Context:
     """Folded text in which words are looked up by where they stand, each set only once."""
 
     def __init__(self, text: str) -> None:
         self.text, self._lower = text, text.lower()
         self._found: dict[Words, tuple[list[int], list[int]]] = {}
-        self._heads: dict[int, tuple[str, list[str]]] = {}
 
     def _spans(self, wanted: Words) -> tuple[list[int], list[int]]:
         if wanted not in self._found:
@@ -81,7 +90,7 @@ class Context:
 
         A word in the head of the column counts as the nearest of all.
         """
-        if self._tables and wanted.search(self.label(start)):
+        if self._rows and wanted.search(self.label(start)):
             return start
         starts, ends = self._spans(wanted)
         index = bisect_right(ends, start) - 1
@@ -98,81 +107,50 @@ class Context:
         return _SENTENCE_END.search(self.text, end, starts[index]) is None
 
     @cached_property
-    def _tables(self) -> bool:
-        return "\n" in self.text or "values" in self._lower
+    def _rows(self) -> list[_Row]:
+        """The rows of all tables: lines below a heading, and the tuples of an `INSERT`."""
+        lines = self._listed() if "\n" in self.text else ()
+        return sorted([*lines, *self._inserted()])
 
-    @cached_property
-    def _lines(self) -> tuple[list[int], list[int]]:
-        """Where each line starts, and in which line the table of each begins."""
-        starts, heads, at = list[int](), list[int](), 0
-        for index, line in enumerate(self._lower.split("\n")):
-            blank = index == 0 or starts[-1] + 1 >= at  # the line before is empty
-            heads.append(index if blank else heads[-1])
-            starts.append(at)
-            at += len(line) + 1
-        return starts, heads
+    def _listed(self) -> Iterator[_Row]:
+        at, before, by, heads = 0, "", ",", list[str]()
+        for line in self._lower.split("\n"):
+            if before:
+                end = at + min(len(line), _LONGEST_LINE)
+                yield from [_Row(at, end, by, '"', heads)] if heads else ()
+            else:  # a table begins with the text or after an empty line
+                by = max(",;\t|", key=line.count)
+                heads = line.split(by) if len(line) <= _LONGEST_LINE else []
+                heads = heads if len(heads) > 1 and all(map(_HEADING.match, heads)) else []
+            at, before = at + len(line) + 1, line
 
-    @cached_property
-    def _columns(self) -> list[tuple[int, list[str]]]:
-        """Where each row of an `INSERT` begins, and the columns that it or `CREATE` names."""
+    def _inserted(self) -> Iterator[_Row]:
         if "values" not in self._lower:
-            return []
+            return
         created = {one[1]: one[2].split(",") for one in _CREATE.finditer(self._lower)}
-        rows: list[tuple[int, list[str]]] = []
         columns: list[str] = []
         for row in _ROW.finditer(self._lower):
             if row[3] is None:
                 columns = row[2].split(",") if row[2] else created.get(row[1] or "", [])
-            rows.append((row.end(), columns))
-        return rows
+            yield _Row(row.end(), row.end() + _LONGEST_LINE, ",", "'", columns)
 
     def label(self, start: int) -> str:
         """The head of the column in which `start` stands; empty outside of tables."""
-        at = bisect_right(self._columns, start, key=lambda one: one[0]) - 1
-        if at >= 0 and start - self._columns[at][0] <= _LONGEST_LINE:
-            begin, columns = self._columns[at]
-            cell = _cells(self._lower[begin:start], ",", "'")
-            return columns[cell] if cell < len(columns) else ""
-        return self._heading(start) if "\n" in self.text else ""
+        at = bisect_right(self._rows, start, key=lambda row: row.begin) - 1
+        if at < 0 or start > self._rows[at].end:
+            return ""
+        begin, _, by, quote, heads = self._rows[at]
+        cell = _cells(self._lower[begin:start], by, quote)
+        return heads[cell] if cell < len(heads) else ""
 
     def cells(self, wanted: Words) -> Iterator[tuple[int, int]]:
         """The cells of the columns whose head holds one of the words, without their quotes."""
-        if not self._tables or not wanted.search(self._lower):
-            return
-        for begin, columns in self._columns:
-            if any(map(wanted.search, columns)):
-                row = self.text[begin : begin + _LONGEST_LINE]
-                yield from _under(_split(row, ",", "'"), columns, wanted, begin)
-        starts, heads = self._lines if "\n" in self.text else ([], [])
-        for index, start in enumerate(starts):
-            by, names = self._head(heads[index])
-            if heads[index] != index and any(map(wanted.search, names)):
-                row = self.text[start : start + len(self._line(index))]
-                yield from _under(_split(row, by, '"'), names, wanted, start)
-
-    def _heading(self, start: int) -> str:
-        starts, heads = self._lines
-        index = bisect_right(starts, start) - 1
-        if heads[index] == index or start - starts[index] > _LONGEST_LINE:
-            return ""
-        by, names = self._head(heads[index])
-        cell = _cells(self._lower[starts[index] : start], by, '"') if names else 0
-        return names[cell] if cell < len(names) else ""
-
-    def _head(self, index: int) -> tuple[str, list[str]]:
-        """What separates the cells of the table that begins in this line, and their heads."""
-        if index not in self._heads:
-            first = self._line(index)
-            by = max(",;\t|", key=first.count)
-            names = first.split(by)
-            fits = len(names) > 1 and all(map(_HEADING.match, names))
-            self._heads[index] = by, names if fits else []
-        return self._heads[index]
-
-    def _line(self, index: int) -> str:
-        starts, _ = self._lines
-        end = starts[index + 1] - 1 if index + 1 < len(starts) else len(self._lower)
-        return self._lower[starts[index] : end] if end - starts[index] <= _LONGEST_LINE else ""
+        for start, stop, by, quote, heads in self._rows:
+            if any(map(wanted.search, heads)):
+                found = _split(self.text[start:stop], by, quote)
+                for (begin, end), head in zip(found, heads, strict=False):
+                    if wanted.search(head):
+                        yield start + begin, start + end
 
 
 def _cells(text: str, by: str, quote: str) -> int:
@@ -195,11 +173,3 @@ def _split(row: str, by: str, quote: str) -> Iterator[tuple[int, int]]:
             yield begin, at
             return
     yield begin, len(row)
-
-
-def _under(
-    cells: Iterator[tuple[int, int]], heads: list[str], wanted: Words, offset: int
-) -> Iterator[tuple[int, int]]:
-    for (begin, end), head in zip(cells, heads, strict=False):
-        if wanted.search(head):
-            yield offset + begin, offset + end

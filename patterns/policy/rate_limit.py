@@ -221,7 +221,7 @@ class RateLimit(Policy):
             note("limiter", f"{type(error).__name__}: {self.on_store_error}")
             if self.on_store_error == "deny":
                 raise StoreUnavailable(type(error).__name__) from None
-            return None
+            granted, wait = True, None
         if not granted:
             raise Throttled(
                 f"the budget is used up for {wait:.1f} s, max_wait is {self.max_wait:g} s; "

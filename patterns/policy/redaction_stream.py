@@ -154,7 +154,6 @@ class CleanEvents(CleanBody):
         super().__init__(outgoing)
         self._texts = outgoing.texts()
         self._event: list[bytes] = []
-        self._kinds: dict[int, str] = {}
         self._inputs: dict[int, list[str]] = {}
         self._shown = 0
 
@@ -191,7 +190,6 @@ class CleanEvents(CleanBody):
 
     def _start(self, event: Event) -> Iterator[Event]:
         block = event["content_block"]
-        self._kinds[event["index"]] = str(block.get("type"))
         if block.get("type") == "text":
             bare = edited(event, {("content_block", "text"): ""}) if block.get("text") else event
             yield from self._written(self._texts.mark(bare))
@@ -215,13 +213,12 @@ class CleanEvents(CleanBody):
 
     def _stop(self, event: Event) -> Iterator[Event]:
         index = event["index"]
-        if self._kinds.pop(index, "text") == "text" and index not in self._inputs:
-            yield from self._written(self._texts.mark(event))
-            return
         if index in self._inputs:
             whole = self._input("".join(self._inputs.pop(index)))
             yield _delta_event(index, {"type": "input_json_delta", "partial_json": whole})
-        yield event
+            yield event
+        else:
+            yield from self._written(self._texts.mark(event))
 
     def _written(self, pieces: list[str | Event]) -> Iterator[Event]:
         for piece in pieces:

@@ -20,6 +20,7 @@ from anthropic import APIResponse, AsyncAPIResponse
 from pydantic_core import from_json
 
 from patterns.policy.flow import Do, Flow
+from patterns.policy.texts import named
 
 AnyResponse = APIResponse[Any] | AsyncAPIResponse[Any]
 How = Literal["whole", "read", "closed", "failed", "dropped"]
@@ -84,16 +85,9 @@ def error_of(payload: Mapping[str, Any]) -> str:
     return kind if isinstance(kind, str) and _ERROR.match(kind) else "unknown"
 
 
-def files_of(value: Any) -> Iterator[str]:
+def files_of(value: Any) -> list[str]:
     """The ids of files in a part of an answer."""
-    if isinstance(value, Mapping):
-        if isinstance(value.get("file_id"), str):
-            yield value["file_id"]
-        for one in value.values():
-            yield from files_of(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from files_of(one)
+    return [name for _, name in named(value, "file_id") if isinstance(name, str)]
 
 
 def _given(usage: Any) -> dict[str, Any]:

@@ -190,8 +190,7 @@ class Texts:
         if isinstance(value.get("file_id"), str):
             self.files.append(value["file_id"])
         if kind == "tool_addition":
-            tool = value.get("tool")
-            self.tools += sorted(_names(tool)) or ["?"]
+            self.tools += sorted(_tools(value.get("tool"))) or ["?"]
         if kind.endswith("tool_result") or kind in _RESULTS:
             return "tool"
         if kind in _DOCUMENTS and origin == "user":
@@ -199,13 +198,22 @@ class Texts:
         return origin
 
 
-def _names(tool: Any) -> Iterator[str]:
-    if isinstance(tool, Mapping):
-        for key in ("name", "mcp_server_name", "server_name"):
-            if isinstance(tool.get(key), str):
-                yield tool[key] if key == "name" else f"mcp:{tool[key]}"
-        for value in tool.values():
-            yield from _names(value)
+def named(value: Any, *keys: str) -> Iterator[tuple[str, Any]]:
+    """What stands under one of the keys anywhere in a JSON value, with its key."""
+    if isinstance(value, _OBJECT):
+        for key, item in value.items():
+            if key in keys:
+                yield key, item
+            yield from named(item, *keys)
+    elif isinstance(value, _LIST):
+        for item in value:
+            yield from named(item, *keys)
+
+
+def _tools(addition: Any) -> Iterator[str]:
+    for key, name in named(addition, "name", "mcp_server_name", "server_name"):
+        if isinstance(name, str):
+            yield name if key == "name" else f"mcp:{name}"
 
 
 def texts_of(body: Json, origin: Origin = "system") -> list[Run]:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from anthropic import APIRequest
 
-from patterns.policy.texts import Json, NotReadable, Path, Slot, Texts
+from patterns.policy.texts import Json, NotReadable, Path, Slot, Texts, named
 
 CREATE: Final = "messages.create"
 COUNT: Final = "messages.count_tokens"
@@ -244,25 +244,16 @@ def _other(name: str, body: Json, texts: Texts | None = None) -> Action:
     """A call of another kind: what it may run is in the request only as far as it names models."""
     if not runs_models(name) or name == "messages.batches.cancel":
         return Action(name)
-    models = tuple(sorted(set(_named(body, "model")))) or (UNKNOWN,)
+    models = sorted({_model(value) for _, value in named(body, "model")}) or [UNKNOWN]
     tools = (*(texts.tools if texts else ()), UNKNOWN)
-    return Action(name, models, _cap(body, False), tools, None, _settings(body), unbounded=True)
+    return Action(
+        name, tuple(models), _cap(body, False), tools, None, _settings(body), unbounded=True
+    )
 
 
-def _named(value: Any, key: str) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            if name == key:
-                yield inner if isinstance(inner, str) else str(_id_of(inner) or UNKNOWN)
-            else:
-                yield from _named(inner, key)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _named(inner, key)
-
-
-def _id_of(value: Any) -> Any:
-    return value.get("id") if isinstance(value, Mapping) else None
+def _model(value: Any) -> str:
+    found = value.get("id") if isinstance(value, Mapping) else value
+    return found if isinstance(found, str) else UNKNOWN
 
 
 def _cap(body: Json, needed: bool) -> int | None:
