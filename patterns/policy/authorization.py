@@ -16,7 +16,6 @@ from anthropic import APIRequest
 
 from patterns.policy.flow import Flow, Policy, PolicyDenied, note
 from patterns.policy.identity import Principal, current_principal
-from patterns.policy.texts import Json
 from patterns.policy.threads import Threads
 from patterns.policy.view import SETTINGS, UNKNOWN, Action, setting, view_of
 
@@ -140,23 +139,17 @@ class Authorize(Policy):
 
     def flow(self, request: APIRequest) -> Flow:
         principal, view = current_principal(), view_of(request)
-        body: Json = view.items[0].body if view.items else {}
+        begun = self._threads.before(view.body)
         for action in view.actions:
-            action = self._with_thread(principal, action, body)
+            if begun is not None and begun[0] == principal.key:
+                own = tuple(tool for tool in action.tools if tool != UNKNOWN)
+                action = action._replace(tools=own + begun[1])  # what its thread began with
             decision = self.decide(principal, action)
             if not decision.allowed:
                 raise NotAuthorized(action, decision.reason)
         note("allowed", decision.reason)
         response = yield request
-        return (yield from self._threads.keep(body, response, (principal.key, action.tools)))
-
-    def _with_thread(self, principal: Principal, action: Action, body: Json) -> Action:
-        """The tools that a continued thread began with, if it is this principal's."""
-        begun = self._threads.before(body)
-        if begun is None or begun[0] != principal.key:
-            return action
-        own = tuple(tool for tool in action.tools if tool != UNKNOWN)
-        return action._replace(tools=own + begun[1])
+        return (yield from self._threads.keep(view.body, response, (principal.key, action.tools)))
 
     def __repr__(self) -> str:
         return "Authorize"

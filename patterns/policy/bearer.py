@@ -25,7 +25,7 @@ class BadToken(PolicyDenied):
 
 
 def verify_token(
-    token: str, key: str | bytes, *, audience: str, algorithm: str = "HS256", leeway: float = 0
+    token: str, key: str | bytes, *, audience: str, algorithm: str = "HS256"
 ) -> Principal:
     """The principal that a signed bearer token of ours names.
 
@@ -46,7 +46,6 @@ def verify_token(
             key,
             algorithms=[algorithm],
             audience=audience,
-            leeway=leeway,
             options={"require": ["exp", "sub", "aud"]},
         )
     except (jwt.PyJWTError, ValueError) as error:

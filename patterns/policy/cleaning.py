@@ -131,14 +131,13 @@ class Cleaner:
         """The new value of every string, number and key that holds an identifier."""
         found: dict[Path, Any] = {}
         for run in runs:
-            matches = run_matches(run, self.find)
+            text, matches = "".join(slot.text for slot in run), run_matches(run, self.find)
             if conversation is not None:
-                matches = _with_literals(matches, "".join(slot.text for slot in run))
+                matches = _with_literals(matches, text)
             if matches:
                 ends = list(accumulate(len(slot.text) for slot in run))
                 origins = {one: run[bisect_right(ends, one.start)].origin for one in matches}
-                text, name = "".join(slot.text for slot in run), run[0].kind == "fixed"
-                chosen = self.chosen(text, origins, seen, usage, name=name)
+                chosen = self.chosen(text, origins, seen, usage, name=run[0].kind == "fixed")
                 found.update(self._changed(run, chosen, conversation))
         return found
 

@@ -10,7 +10,8 @@ Taught in chapter 01.
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from itertools import accumulate
 from typing import Final
 
 from patterns.policy.confusables import fold
@@ -92,18 +93,20 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
+def _marked(text: str, spans: Iterable[tuple[int, int]], width: int | None = None) -> str:
+    """`text` with a mark in place of each span, as wide as the span or as told."""
+    pieces, last = list[str](), 0
+    for start, end in spans:
+        pieces += [text[last:start], FOUND * (width or end - start)]
+        last = end
+    return "".join([*pieces, text[last:]])
+
+
 def _without(text: str, gone: list[tuple[int, int]]) -> tuple[str, Callable[[int], int]]:
     """`text` with one mark in place of each span, and where its characters stood."""
-    if not gone:
-        return text, lambda position: position
-    pieces, shifts, starts, last, shift = [], [0], [0], 0, 0
-    for start, end in gone:
-        pieces += [text[last:start], FOUND]
-        last, shift = end, shift + end - start - 1
-        starts.append(end - shift)
-        shifts.append(shift)
-    pieces.append(text[last:])
-    return "".join(pieces), lambda position: position + shifts[bisect_right(starts, position) - 1]
+    shifts = list(accumulate((end - start - 1 for start, end in gone), initial=0))
+    after = [end - shift for (_, end), shift in zip(gone, shifts[1:], strict=True)]
+    return _marked(text, gone, 1), lambda position: position + shifts[bisect_right(after, position)]
 
 
 def _scan(
@@ -114,17 +117,8 @@ def _scan(
         if kind in types and _HINTS[kind].search(rest):
             spans = list(_FINDERS[kind](rest, context, strictness))
             found += [(start, end, kind) for start, end in spans]
-            rest = _blanked(rest, spans)
+            rest = _marked(rest, spans)  # what is found once is not found as less
     return found
-
-
-def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
-    """`text` with the spans blanked out, so that what is found once is not found as less."""
-    pieces, last = [], 0
-    for start, end in spans:
-        pieces += [text[last:start], FOUND * (end - start)]
-        last = end
-    return "".join([*pieces, text[last:]])
 
 
 _HINTS: Final[dict[PIIType, re.Pattern[str]]] = {

@@ -32,11 +32,10 @@ from patterns.policy.responses import (
 )
 from patterns.policy.texts import NotReadable, Path, edited
 from patterns.policy.threads import Threads
-from patterns.policy.vault import Conversation, Vault
+from patterns.policy.vault import Vault
 from patterns.policy.view import (
     CREATE,
     RESULTS,
-    Item,
     View,
     outside,
     view_of,
@@ -112,9 +111,8 @@ class PIIMiddleware(Policy):
         if kind_of(response) == "failed":
             return response
         yield from whole(response)
-        if self.vault is not None and view.items and not view.items[0].path:
-            item = view.items[0]
-            response = yield from self._threads.keep(item.body, response, self._name(item))
+        if self.vault is not None:
+            response = yield from self._threads.keep(view.body, response, self._name(view))
         return response if self._output is None else (yield from self._received(view, response))
 
     def _sent(self, request: APIRequest, view: View) -> APIRequest:
@@ -124,8 +122,9 @@ class PIIMiddleware(Policy):
         edits: dict[Path, Any] = {}
         seen: Counter[str] = Counter()
         self._input.edits([[slot] for slot in outside(request)], seen)
+        vault = self.vault
+        conversation = None if vault is None else vault.conversation(self._name(view))
         for item in view.items:
-            conversation = self._conversation(item)
             found = self._input.edits(item.texts.runs, seen, None, conversation)
             for path, text in found.items():
                 edits[(*item.path, *path)] = text
@@ -135,10 +134,7 @@ class PIIMiddleware(Policy):
         assert isinstance(request.json, Mapping)  # the view has refused anything else
         return with_body(request, edited(request.json, edits))
 
-    def _conversation(self, item: Item) -> Conversation | None:
-        return None if self.vault is None else self.vault.conversation(self._name(item))
-
-    def _name(self, item: Item) -> str:
+    def _name(self, view: View) -> str:
         """What names a conversation: its principal and its first turn, or the thread it goes on.
 
         Items of a batch share one, since their results come without their requests.
@@ -147,10 +143,11 @@ class PIIMiddleware(Policy):
             who = current_principal().key
         except NoPrincipal:
             who = ""
-        begun = self._threads.before(item.body)
+        begun = self._threads.before(view.body)
         if begun is not None and begun.startswith(f"{who}|"):
             return begun
-        slots = () if item.path else (slot for run in item.texts.runs for slot in run)
+        runs = view.items[0].texts.runs if view.body else ()
+        slots = (slot for run in runs for slot in run)
         first = next((slot.text for slot in slots if slot.path[:2] == ("messages", 0)), "")
         return f"{who}|{hashlib.sha256(first.encode('utf-8', 'replace')).hexdigest()}"
 
@@ -181,10 +178,8 @@ class PIIMiddleware(Policy):
         assert self._output is not None
         if not self._restores or self.vault is None:
             return Redacting(self._output)
-        empty = Item(("results",), {}, view.actions[0], None)  # type: ignore[arg-type]
-        item = view.items[0] if view.items else empty
-        conversation = self.vault.conversation(self._name(item))
-        return Restoring(conversation, escaped=wants_json(item.body))
+        conversation = self.vault.conversation(self._name(view))
+        return Restoring(conversation, escaped=wants_json(view.body))
 
     def __repr__(self) -> str:
         return f"PIIMiddleware({self._names})"

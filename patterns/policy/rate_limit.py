@@ -118,7 +118,6 @@ class RateLimit(Policy):
         price: dollars of a usage, such as `cost_usd`; needed for limits in dollars.
         max_wait: seconds that a call may wait for its turn before it is `Throttled`.
         on_store_error: `deny`, or `allow` with a note in the audit row.
-        estimate: input tokens of a body.
         sleep, sleep_async: how to wait.
     """
 
@@ -131,14 +130,13 @@ class RateLimit(Policy):
         price: Price | None = None,
         max_wait: float = 30.0,
         on_store_error: Literal["deny", "allow"] = "deny",
-        estimate: Callable[[Item], int] = estimate_tokens,
         sleep: Callable[[float], None] = time.sleep,
         sleep_async: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         nested = [Budget(limits, key)] if isinstance(limits, Limits) else list(limits)
         self.budgets, self.limits = nested, nested[-1].limits
         self.store: Store = MemoryStore() if store is None else store
-        self.max_wait, self.on_store_error, self.estimate = max_wait, on_store_error, estimate
+        self.max_wait, self.on_store_error = max_wait, on_store_error
         self._sleep, self._sleep_async, self._price = sleep, sleep_async, price
         self._in_dollars = any(
             one.limits.usd_per_day is not None or one.limits.usd_per_month is not None
@@ -194,7 +192,7 @@ class RateLimit(Policy):
         if view.endpoint == COUNT:
             return cost
         for item in view.items:
-            taken, most = self.estimate(item), item.action.max_tokens or 0
+            taken, most = estimate_tokens(item), item.action.max_tokens or 0
             usage = {"input_tokens": taken, "output_tokens": most}
             usd = self._usd(item.action.models, usage, batch=view.endpoint == BATCH)
             cost = Cost(cost[0], cost[1] + taken, cost[2] + most, cost[3] + usd)

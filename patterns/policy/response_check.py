@@ -54,7 +54,7 @@ class ResponsePolicy(Policy):
         response, view = (yield request), view_of(request)
         if view.endpoint != CREATE:
             return response
-        judge = partial(self._judge, wants_json(view.items[0].body), notes())
+        judge = partial(self._judge, wants_json(view.body), notes())
         return (yield from ended(response, judge=judge))
 
     def _judge(self, as_json: bool, kept: dict[str, Any] | None, ending: Ending) -> None:

@@ -73,7 +73,6 @@ class ContentPolicy(Policy):
     Args:
         on_hit: what to do by origin, over `TRUST`: `allow` does not look, `flag` notes it in the
             audit row, `block` denies the call, `replace` sends a notice instead of the text.
-        threshold: score of the phrases from which it is a hit.
         classifier: the second look, which async clients wait for if it is async; None for none.
         on_error: what to do when the classifier fails.
         on_review: what to do when it is not sure; either way the audit row says so.
@@ -85,7 +84,6 @@ class ContentPolicy(Policy):
         self,
         *,
         on_hit: Mapping[Origin, OnHit] = TRUST,
-        threshold: float = THRESHOLD,
         classifier: Classify | None = None,
         on_error: Literal["block", "allow"] = "block",
         on_review: Literal["block", "allow"] = "allow",
@@ -95,7 +93,7 @@ class ContentPolicy(Policy):
         if unknown := set(on_hit) - set(ORIGINS):
             raise ValueError(f"unknown origins {sorted(unknown)}; choose from {ORIGINS}.")
         self.on_hit: dict[Origin, OnHit] = {**TRUST, **on_hit}
-        self.threshold, self.max_characters = threshold, max_characters
+        self.max_characters = max_characters
         self._observe, self._classifier = mode == "observe", classifier
         self.on_error, self.on_review = on_error, on_review
 
@@ -134,7 +132,7 @@ class ContentPolicy(Policy):
     def _trip(self, run: Run, found: dict[str, str]) -> Iterator[tuple[Path, str]]:
         text = "".join(slot.text for slot in run)
         score = injection_score(text)
-        if score < self.threshold:
+        if score < THRESHOLD:
             return
         trick, action = max(hits(text), key=lambda hit: hit.weight).trick, self._action(run)
         if self._observe:

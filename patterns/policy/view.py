@@ -137,6 +137,11 @@ class View:
         self.items = self._items(request)
 
     @property
+    def body(self) -> Json:
+        """The message body of a single call; empty for batches and whatever else has none."""
+        return self.items[0].body if self.items and not self.items[0].path else {}
+
+    @property
     def actions(self) -> list[Action]:
         """What the request would do: one action, or one per batch item."""
         return [one.action for one in self.items] or [_other(self.endpoint, {})]
