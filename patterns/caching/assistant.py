@@ -20,7 +20,7 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
 from patterns.core.fan_out import Outcome, fan_out
-from patterns.core.messages import checked_text, sendable, tag, text_of
+from patterns.core.messages import NotText, checked_text, sendable, tag, text_of
 from patterns.core.model_ids import SONNET
 
 from .blocks import blocks_of
@@ -230,8 +230,9 @@ class DocumentQA:
 
         Raises:
             CannotWarm, NotCached, anthropic.APIError: warming failed; no question was sent.
+            NotText: a question is none.
         """
-        asked = list(questions)
+        asked = [checked_text("question", each) for each in _each("questions", questions)]
         if len(asked) > 1:
             self._count(await warm_async(self._client, self.request(asked[0])))
         return [o async for o in fan_out(asked, self._answer, limit=self._limit, ordered=True)]
@@ -253,11 +254,22 @@ def shared_prefix(system: str, documents: Documents, ttl: TTL | None) -> list[di
     Documents are escaped inside `<document>` tags, so that their text cannot pose as a tag; one
     text alone is one document.
     """
-    given = [documents] if isinstance(documents, str) else documents
-    titled = given.items() if isinstance(given, Mapping) else enumerate(given, start=1)
+    if isinstance(documents, Mapping):
+        titled: Iterable[tuple[str | int, str]] = documents.items()
+    else:
+        titled = enumerate(_each("documents", documents), start=1)
     said = [system] if checked_text("system", system).strip() else []  # the API refuses blanks
     texts = [*said, *(tag("document", text, title=title) for title, text in titled)]
     blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
     if ttl is not None and blocks:
         blocks[-1]["cache_control"] = {"type": "ephemeral", "ttl": as_ttl(ttl)}
     return blocks
+
+
+def _each(name: str, texts: Any) -> Iterable[Any]:
+    """Several texts one by one; a single text is one of them, not one for each letter."""
+    if isinstance(texts, str):
+        return [texts]
+    if not isinstance(texts, Iterable):
+        raise NotText(name, texts)
+    return texts

@@ -34,7 +34,7 @@ from patterns.core.pricing import Rates
 
 from .economics import cache_rates, write_rate
 from .limits import MAX_BREAKPOINTS, TTL, TTL_SECONDS, min_cacheable
-from .traffic import Arrivals, Gaps, Segment
+from .traffic import Arrivals, Gaps, InvalidTraffic, Segment
 
 _MILLION: Final = 1_000_000
 
@@ -103,10 +103,10 @@ def plan_breakpoints(
 
     Raises:
         UnknownModel, NoCachePrices: nothing is known about caching on the model.
-        ValueError: no segments, or two with one name.
+        InvalidTraffic: no segments, or two with one name.
     """
     _check_names(segments)
-    calls = Gaps(tuple(arrivals)) if isinstance(arrivals, Sequence) else arrivals
+    calls = arrivals if isinstance(arrivals, Arrivals) else Gaps(arrivals)
     prompt = sum(segment.tokens for segment in segments)
     prices = cache_rates(model, at=at, batch=batch, prompt_tokens=prompt)
     costs = _Costs(segments, prices, calls, min_cacheable(model))
@@ -123,9 +123,12 @@ def plan_breakpoints(
 
 
 def _check_names(segments: Sequence[Segment]) -> None:
-    names = [segment.name for segment in segments]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"segments are named {names}; give at least one, each its own name.")
+    given = segments if isinstance(segments, Sequence) else ()
+    names = {segment.name for segment in given if isinstance(segment, Segment)}
+    if not names or len(names) < len(given):
+        raise InvalidTraffic(
+            f"segments are {segments!r:.80}; give at least one `Segment`, each its own name."
+        )
 
 
 class _Costs:

@@ -148,8 +148,10 @@ def savings(usages: Iterable[Any], model: str, *, at: date | None = None) -> Sav
 
     Raises:
         NoCachePrices: the model, or one of the calls, has no published price.
+        InvalidUsage: one of them is no usage.
     """
-    stats = sum((CacheStats.from_usage(usage, model, at=at) for usage in usages), CacheStats())
+    each = usages if isinstance(usages, Iterable) else [usages]
+    stats = sum((CacheStats.from_usage(usage, model, at=at) for usage in each), CacheStats())
     if stats.unpriced:
         raise NoCachePrices(model)
     return Savings(stats, _needed(stats, cache_rates(model, at=at)))

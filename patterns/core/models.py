@@ -254,5 +254,5 @@ def facts_of(model: str) -> ModelFacts:
     """
     try:
         return MODELS[model]
-    except KeyError:
+    except (KeyError, TypeError):  # what has no hash is no id either
         raise UnknownModel(model) from None

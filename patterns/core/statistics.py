@@ -1,7 +1,12 @@
 """How sure a share is: the Wilson interval, which holds for few trials and near 0 and 1."""
 
-from math import sqrt
+from math import inf, sqrt
+from numbers import Real
 from statistics import NormalDist
+
+
+class NotAShare(ValueError):
+    """Numbers of which one is not a part of the other."""
 
 
 def wilson(successes: float, trials: float, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -15,12 +20,12 @@ def wilson(successes: float, trials: float, *, confidence: float = 0.95) -> tupl
         confidence: share of intervals that contain the true rate, between 0 and 1.
 
     Raises:
-        ValueError: successes outside 0 to trials, or a confidence that is no share.
+        NotAShare: successes outside 0 to trials, or a confidence outside 0 to 1.
     """
-    if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials; give 0 to {trials}.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; give a share such as 0.95.")
+    if not (_are_real(successes, trials) and 0 <= successes <= trials < inf):
+        raise NotAShare(f"{successes!r:.80} successes in {trials!r:.80} trials; give 0 to all.")
+    if not (_are_real(confidence) and 0 < confidence < 1):
+        raise NotAShare(f"confidence is {confidence!r:.80}; give a share such as 0.95.")
     if trials == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -31,3 +36,7 @@ def wilson(successes: float, trials: float, *, confidence: float = 0.95) -> tupl
     low = 0.0 if successes == 0 else middle - half
     high = 1.0 if successes == trials else middle + half
     return low, high
+
+
+def _are_real(*values: object) -> bool:
+    return all(isinstance(each, Real) for each in values)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
-from patterns.core.statistics import wilson
+from patterns.core.statistics import NotAShare, wilson
 
 _Z: Final = 1.959963984540054  # two-sided 95 %
 
@@ -34,11 +34,12 @@ class Estimate:
         """A success rate with its Wilson interval, which holds near 0, 1 and for few trials.
 
         Raises:
-            ValueError: successes outside 0 to trials, or no trials.
+            NotAShare: successes outside 0 to trials, or no trials.
         """
+        interval = wilson(successes, trials)
         if not trials:
-            raise ValueError(f"{successes} of no trials is no rate; give at least 1 trial.")
-        return cls(successes / trials, *wilson(successes, trials))
+            raise NotAShare(f"{successes} of no trials is no rate; give at least 1 trial.")
+        return cls(successes / trials, *interval)
 
     def __str__(self) -> str:
         return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"

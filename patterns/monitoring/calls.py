@@ -63,7 +63,7 @@ class CallMonitor:
         clock: seconds that never go back, for durations.
 
     Raises:
-        InvalidLabel: `features` is one text, or holds what cannot be a label.
+        InvalidLabel: `features` is no set of names, or holds what cannot be a label.
         WeakKey: `user_key` is too short.
     """
 
@@ -74,7 +74,7 @@ class CallMonitor:
         user_key: bytes | str | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if isinstance(features, str):
+        if isinstance(features, str) or not isinstance(features, Iterable):
             raise InvalidLabel("features", features, "a set of names")
         self.sinks = sinks
         self.features = frozenset(label("features", feature) for feature in features)
@@ -110,7 +110,7 @@ class CallMonitor:
         try:
             span.call = OpenCall(self.labels_of(current_context()), self._clock())
         except Exception:
-            self._lost("CallMonitor", "started")
+            self._lost("CallMonitor")
             return
         self._open.add(span)
         self._tell("started")
@@ -124,7 +124,7 @@ class CallMonitor:
             record = record_of_span(span, span.call, now=self._clock())
         except Exception:
             self._tell("dropped")
-            self._lost("CallMonitor", "finished")
+            self._lost("CallMonitor")
             return
         self._tell("finished", record)
 
@@ -154,7 +154,7 @@ class CallMonitor:
             try:
                 record = record_of_result(result, labels, at=at, model=model)
             except Exception:
-                self._lost("CallMonitor", "finished")
+                self._lost("CallMonitor")
                 continue
             records.append(record)
             self._tell("finished", record)
@@ -181,7 +181,7 @@ class CallMonitor:
             except Exception:
                 self._lost(type(sink).__name__, event)
 
-    def _lost(self, name: str, event: str) -> None:
+    def _lost(self, name: str, event: str = "") -> None:
         with self._lock:
             self.sink_errors[name] += 1
         if event != "failed":  # a sink that cannot even count failures must not go round in circles

@@ -108,8 +108,10 @@ class EventLog(Sink):
         EventLogUnusable: the file exists and is not an event log of this version.
     """
 
-    def __init__(self, path: str | Path = ":memory:", *, timeout: float = 0.05) -> None:
+    def __init__(self, path: str | os.PathLike[str] = ":memory:", *, timeout: float = 0.05) -> None:
         self.path = str(path)
+        if not isinstance(path, str | os.PathLike):
+            raise EventLogUnusable(self.path, "it is no path")
         self._timeout = timeout
         self._lock = Lock()
         self._connect()
@@ -208,7 +210,7 @@ class EventLog(Sink):
 
     def export(self, file: TextIO, *, since: datetime | None = None) -> int:
         """Write records as JSON lines, oldest first, and return how many."""
-        start = in_utc(since).timestamp() if since else float("-inf")
+        start = in_utc(since).timestamp() if since is not None else float("-inf")
         rows = self.query("SELECT * FROM calls WHERE at >= ? ORDER BY at", (start,))
         for row in rows:
             file.write(as_json(_record(row)) + "\n")

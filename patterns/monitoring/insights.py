@@ -63,8 +63,8 @@ def insights(
     spans = log.query(_SPANS, period)
     if not spans:
         return []
-    start = in_utc(since).timestamp() if since else min(row["first"] for row in spans)
-    end = in_utc(until).timestamp() if until else max(row["last"] for row in spans)
+    start = in_utc(since).timestamp() if since is not None else min(row["first"] for row in spans)
+    end = in_utc(until).timestamp() if until is not None else max(row["last"] for row in spans)
     days = max(Decimal(1), Decimal(end - start) / 86_400)
     edges = price_edges(spans)
     parts, query = priced_parts(log, period, edges)
@@ -81,6 +81,7 @@ class _Sum:
     step: int
     usd: Decimal = Decimal(0)
     calls: int = 0
+    prompts: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     read_value: Decimal = Decimal(0)
     unseen: bool = False
@@ -88,6 +89,7 @@ class _Sum:
     def add(self, part: Part, usd: Decimal) -> None:
         self.usd += usd
         self.calls += part.calls
+        self.prompts += part.prompts
         self.tokens += part.tokens
         self.unseen |= part.is_lower_bound
         if (price := part.rates()) is not None:
@@ -185,7 +187,7 @@ _PLANS: Final = (
         "long_prompts",
         _under_the_step,
         lambda total: (
-            f"{total.calls:,} prompts are just over {total.step:,} tokens, where every token "
+            f"{total.prompts:,} prompts are just over {total.step:,} tokens, where every token "
             "costs more"
         ),
         lambda total: f"{total.step:,} < prompt <= {far_over(total.step):,} tokens",

@@ -34,7 +34,8 @@ class Part:
         model: of all of them.
         day: in UTC.
         prompt: a prompt length within their price step.
-        calls: how many.
+        calls: how many; 0 for a sampling after the first, whose call is counted there.
+        prompts: how many samplings.
         tokens: together.
         cost_pico: of whole calls, fees included.
         offline: nobody waited.
@@ -51,6 +52,7 @@ class Part:
     day: date
     prompt: int
     calls: int
+    prompts: int
     tokens: Tokens
     cost_pico: int
     offline: bool
@@ -60,11 +62,6 @@ class Part:
     truncated: bool
     warms: bool
     is_lower_bound: bool
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """Feature and model."""
-        return self.feature, self.model
 
     def rates(
         self, prompt: int | None = None, *, batch: bool | None = None, fast: bool | None = None
@@ -143,6 +140,7 @@ def _parts_in(row: Row, edges: Edges) -> Iterator[Part]:
         day=_day(row["day"]),
         prompt=within(edges, row["band"]),
         calls=row["calls"],
+        prompts=row["calls"],
         tokens=Tokens(*(row[kind] for kind in KINDS)),
         cost_pico=row["cost"],
         offline=bool(row["offline"]),

@@ -14,7 +14,7 @@ install prometheus-client.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -61,6 +61,8 @@ class PrometheusSink(Sink):
     ) -> None:
         self.registry = CollectorRegistry() if registry is None else registry
         self._models = frozenset(models)
+        # Looked up once: the labels are of closed sets, and the client's own look-up locks.
+        self._series = cache(lambda metric, *labels: metric.labels(*labels))
         try:
             self._define(self.registry)
         except ValueError as error:
@@ -103,7 +105,7 @@ class PrometheusSink(Sink):
 
     def attempted(self, status: str) -> None:
         """Count the attempt."""
-        self._attempts.labels(status if status in _STATUSES else "other").inc()
+        self._series(self._attempts, status if status in _STATUSES else "other").inc()
 
     def dropped(self) -> None:
         """One call less is running."""
@@ -119,23 +121,23 @@ class PrometheusSink(Sink):
         if record.seconds is not None:  # not the result of a batch, which no call waited for
             self._active.dec()
             self._time(model, record, record.seconds)
-        self._calls.labels(model, record.outcome, record.feature).inc()
+        self._series(self._calls, model, record.outcome, record.feature).inc()
         if record.outcome == "spend_cap":
             self._spend_cap.inc()
         self._price(model, record)
 
     def _time(self, model: str, record: CallRecord, seconds: float) -> None:
         trace = {"trace_id": record.trace_id} if record.trace_id else None
-        self._seconds.labels(model).observe(seconds, trace)
+        self._series(self._seconds, model).observe(seconds, trace)
         if record.first_chunk_seconds is not None:
-            self._first_chunk.labels(model).observe(record.first_chunk_seconds, trace)
+            self._series(self._first_chunk, model).observe(record.first_chunk_seconds, trace)
 
     def _price(self, model: str, record: CallRecord) -> None:
         for kind in ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output"):
             count = getattr(record.tokens, kind)
             if count:
-                self._tokens.labels(model, kind).inc(count)
+                self._series(self._tokens, model, kind).inc(count)
         if record.cost_usd is None:
-            self._unpriced.labels(model).inc()
+            self._series(self._unpriced, model).inc()
         elif record.cost_usd:
-            self._cost.labels(model, record.feature).inc(float(record.cost_usd))
+            self._series(self._cost, model, record.feature).inc(float(record.cost_usd))

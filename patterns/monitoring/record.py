@@ -133,8 +133,28 @@ def current_context() -> CallContext:
     return _CONTEXT.get()
 
 
+class InvalidMoment(TypeError):
+    """Something that is no moment, such as a date, which is a different one in each zone.
+
+    Attributes:
+        value: what was given.
+    """
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        super().__init__(
+            f"the moment is {value!r:.80}; pass a datetime, such as datetime.now(UTC)."
+        )
+
+
 def in_utc(moment: datetime) -> datetime:
-    """The same moment with a zone; one without is taken as UTC, on every machine."""
+    """The same moment with a zone; one without is taken as UTC, on every machine.
+
+    Raises:
+        InvalidMoment: it is no datetime.
+    """
+    if not isinstance(moment, datetime):
+        raise InvalidMoment(moment)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 

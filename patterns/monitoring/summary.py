@@ -23,8 +23,8 @@ PERIOD: Final = "at >= ? AND at < ?"
 
 def period_of(since: datetime | None, until: datetime | None) -> tuple[float, float]:
     """A period in seconds since 1970, open where it is not given."""
-    start = in_utc(since).timestamp() if since else float("-inf")
-    return start, in_utc(until).timestamp() if until else float("inf")
+    start = in_utc(since).timestamp() if since is not None else float("-inf")
+    return start, in_utc(until).timestamp() if until is not None else float("inf")
 
 
 @dataclass(frozen=True, slots=True)

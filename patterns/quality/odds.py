@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb, prod
+from numbers import Real
 from typing import TypeVar
 
 from patterns.quality.calls import InvalidInput, check_whole
@@ -137,8 +138,8 @@ def _choices(counts: Sequence[int], n: int) -> Iterator[tuple[int, ...]]:
 
 
 def _check(p: float, n: int) -> None:
-    if not 0 <= p <= 1:
-        raise InvalidInput(f"p is {p}; a probability lies between 0 and 1.")
+    if not isinstance(p, Real) or not 0 <= p <= 1:
+        raise InvalidInput(f"p is {p!r:.80}; a probability lies between 0 and 1.")
     check_whole("n", n)
 
 

@@ -63,8 +63,8 @@ def vote(answers: Iterable[T], *, key: Callable[[T], Any] | None = None) -> Vote
     Raises:
         InvalidInput: there is no answer to count, or two cannot be compared with `==`.
     """
-    if isinstance(answers, str):
-        raise InvalidInput(f"answers is one text, {answers[:40]!r}; give a list of answers.")
+    if isinstance(answers, str) or not isinstance(answers, Iterable):
+        raise InvalidInput(f"answers is {answers!r:.80}; give a list of answers.")
     ranked = tuple(sorted(counted(answers, key), key=lambda each: (-each[1], repr(each[0]))))
     if not ranked:
         raise InvalidInput("no answers to count; a vote needs at least one.")

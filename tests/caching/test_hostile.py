@@ -1,5 +1,7 @@
 """Hostile but legal: any value that a caller passes, any answer that the API may give."""
 
+import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +13,21 @@ from hypothesis import strategies as st
 from patterns.caching import (
     CachedAssistant,
     CacheStats,
+    DocumentQA,
+    Segment,
     explain_miss,
     first_difference,
+    plan_breakpoints,
+    savings,
     will_cache,
 )
 from patterns.caching.blocks import InvalidContent
 from patterns.caching.limits import UnknownTTL
 from patterns.caching.prefix import check_breakpoints
+from patterns.caching.stats import Savings
+from patterns.caching.traffic import Gaps, InvalidTraffic, Poisson
+from patterns.core.fan_out import Outcome
+from patterns.core.messages import NotText
 from patterns.core.models import SONNET
 from patterns.core.usage import tokens_of
 from patterns.fake_api import FakeAPI
@@ -87,6 +97,76 @@ def test_only_a_lifetime_is_one(ttl: Any) -> None:
         client = FakeAPI().client()
         refused = hostile.settle(lambda: CachedAssistant(client, "Hi", prefix_ttl=ttl)).error
         assert isinstance(refused, UnknownTTL)
+
+
+CALM = Gaps((10.0,))
+TRAFFIC: dict[str, Callable[[Any], Any]] = {
+    "segments": lambda value: plan_breakpoints(value, SONNET, CALM),
+    "segment": lambda value: plan_breakpoints([value], SONNET, CALM),
+    "name": lambda value: plan_breakpoints([Segment(value, 9_000)], SONNET, CALM),
+    "tokens": lambda value: plan_breakpoints([Segment("a", value)], SONNET, CALM),
+    "changes": lambda value: plan_breakpoints([Segment("a", 9_000, value)], SONNET, CALM),
+    "grows": lambda value: plan_breakpoints([Segment("a", 9_000, grows=value)], SONNET, CALM),
+    "its arrivals": lambda value: Segment("a", 9_000, arrivals=value),
+    "arrivals": lambda value: plan_breakpoints([Segment("a", 9_000)], SONNET, value),
+    "gap": lambda value: plan_breakpoints([Segment("a", 9_000)], SONNET, [value]),
+    "mean": lambda value: plan_breakpoints([Segment("a", 9_000)], SONNET, Poisson(value)),
+    "model": lambda value: plan_breakpoints([Segment("a", 9_000)], value, CALM),
+}
+
+
+@pytest.mark.parametrize("name", TRAFFIC)
+@given(value=hostile.values())
+@settings(max_examples=60, deadline=None)
+def test_traffic_of_any_kind_is_planned_for_or_refused(name: str, value: Any) -> None:
+    """A plan has a price, and never one above doing nothing."""
+    settled = hostile.settle(lambda: TRAFFIC[name](value))
+    if settled.error is None and name != "its arrivals":
+        assert 0 <= settled.value.usd <= settled.value.usd_uncached < math.inf
+    elif settled.error is not None:
+        assert isinstance(settled.error, InvalidTraffic) or name == "model"
+
+
+@given(usages=hostile.values() | st.lists(hostile.values() | hostile.usages(), max_size=3))
+@settings(max_examples=100)
+def test_savings_count_every_usage_or_refuse_them(usages: Any) -> None:
+    """What is no usage is an error, not a call that used nothing."""
+    settled = hostile.settle(lambda: savings(usages, SONNET))
+    if settled.error is None:
+        assert isinstance(settled.value, Savings)
+        calls = usages if isinstance(usages, list) else []
+        assert settled.value.stats.calls == len(calls)
+
+
+def documents_asked(api: FakeAPI, documents: Any, questions: Any) -> list[Outcome[str, Any]]:
+    """Each of the questions about each of the documents."""
+    return asyncio.run(DocumentQA(api.async_client(), documents).ask(questions))
+
+
+@given(value=hostile.values())
+@settings(max_examples=60, deadline=None)
+def test_questions_of_any_kind_are_asked_or_refused_before_a_call(value: Any) -> None:
+    """A text is one question, not one for each letter; what is no text is not warmed up for."""
+    long = "Tea. " * 2_000
+    for questions in (value, [value, "How?"]):
+        api = FakeAPI()
+        settled = hostile.settle_call(lambda: documents_asked(api, [long], questions))  # noqa: B023
+        if settled.error is None and isinstance(questions, str | list | tuple):
+            asked = [questions] if isinstance(questions, str) else list(questions)
+            assert [outcome.item for outcome in settled.value] == asked
+        if isinstance(settled.error, NotText):
+            assert len(api.journal) == 0
+
+
+@given(value=hostile.values())
+@settings(max_examples=60, deadline=None)
+def test_documents_of_any_kind_are_sent_or_refused_before_a_call(value: Any) -> None:
+    """Texts, by title or alone."""
+    for documents in (value, [value], {"a": value}):
+        api = FakeAPI()
+        settled = hostile.settle_call(lambda: documents_asked(api, documents, ["?"]))  # noqa: B023
+        if isinstance(settled.error, NotText):
+            assert len(api.journal) == 0
 
 
 def test_one_text_is_one_document() -> None:

@@ -134,6 +134,16 @@ def test_single_request_is_not_warmed() -> None:
     assert (asyncio.run(run(api.async_client())), len(api.journal)) == (1, 1)
 
 
+def test_two_requests_are_warmed_for() -> None:
+    """The second one reads."""
+    api = FakeAPI()
+
+    async def run(client: AsyncAnthropic) -> int:
+        return len([o async for o in warm_then_fan_out(client, agents()[:2], limit=8)])
+
+    assert (asyncio.run(run(api.async_client())), len(api.journal)) == (2, 3)
+
+
 def test_failed_warming_sends_nothing_else() -> None:
     """Eight cold writes are what one wanted to avoid."""
     api = FakeAPI()

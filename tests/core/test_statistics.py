@@ -1,12 +1,14 @@
 """patterns.core.statistics: the Wilson interval, held to its definition."""
 
 from math import sqrt
+from typing import Any
 
+import hostile
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.core.statistics import wilson
+from patterns.core.statistics import NotAShare, wilson
 
 
 @given(st.data())
@@ -44,11 +46,34 @@ def test_more_confidence_is_a_wider_interval() -> None:
 
 @pytest.mark.parametrize(
     ("successes", "trials", "confidence", "words"),
-    [(4, 3, 0.95, "4 successes in 3"), (-1, 3, 0.95, "-1"), (1, 3, 1.0, "confidence is 1.0")],
+    [
+        (4, 3, 0.95, "4 successes in 3"),
+        (-1, 3, 0.95, "-1"),
+        (1, 3, 1.0, "confidence is 1.0"),
+        (1, 3, 0, "confidence is 0"),
+    ],
 )
 def test_what_is_no_share_is_an_error(
     successes: int, trials: int, confidence: float, words: str
 ) -> None:
     """With the value."""
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(NotAShare, match=words):
         wilson(successes, trials, confidence=confidence)
+
+
+@given(hostile.values(), hostile.values(), hostile.values())
+@settings(max_examples=200)
+def test_any_value_is_a_share_or_refused(successes: Any, trials: Any, confidence: Any) -> None:
+    """No number of any kind gets an interval outside of 0 to 1, nor one upside down."""
+    for call in (
+        lambda: wilson(successes, trials),
+        lambda: wilson(successes, 10),
+        lambda: wilson(1, trials),
+        lambda: wilson(1, 10, confidence=confidence),
+    ):
+        settled = hostile.settle(call)
+        if settled.error is None:
+            low, high = settled.value
+            assert 0 <= low <= high <= 1
+        else:
+            assert isinstance(settled.error, NotAShare)

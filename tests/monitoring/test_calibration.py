@@ -87,6 +87,15 @@ def test_false_alarms_are_taken_out_again() -> None:
     assert estimate.low == 0
 
 
+def test_interval_is_that_of_lang_and_reiczigel() -> None:
+    """Their formula for 300 of 600 flagged, 80 of 100 and 108 of 120 labels met, put in by hand."""
+    judge = Agreement(both_bad=80, missed=20, false_alarm=12, both_good=108)
+    estimate = corrected_rate(300, 600, judge)
+    assert estimate is not None
+    assert estimate.value == pytest.approx(4 / 7)
+    assert (estimate.low, estimate.high) == pytest.approx((0.482959316, 0.670465308), abs=1e-8)
+
+
 def test_judge_no_better_than_chance_says_nothing() -> None:
     """None, not a number."""
     coin = Agreement(both_bad=10, missed=10, false_alarm=10, both_good=10)

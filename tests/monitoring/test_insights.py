@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from monitoring_support import NOW, a_record
@@ -15,7 +16,7 @@ from patterns.course.synthetic import FEATURES, MONDAY, SILENT, feedback_on, lab
 from patterns.monitoring.calibration import Estimate, judge_agreement
 from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import Insight, insights
-from patterns.monitoring.record import CallRecord
+from patterns.monitoring.record import CallRecord, InvalidMoment
 from patterns.monitoring.slo import ErrorBudget, burn_rate
 from patterns.monitoring.summary import Quantiles, summarize, timeline
 
@@ -64,6 +65,13 @@ def test_summary_keeps_to_its_period() -> None:
     until = NOW + timedelta(hours=1)
     assert summarize(log, since=NOW, until=until).total.calls == 1
     assert summarize(log, since=until).total.calls == 1
+
+
+@pytest.mark.parametrize("moment", [date(2026, 11, 21), "2026-11-21", 0])
+def test_moment_is_a_datetime(moment: Any) -> None:
+    """A day begins at another moment in each zone."""
+    with pytest.raises(InvalidMoment, match="pass a datetime"):
+        insights(EventLog(), since=moment)
 
 
 def test_quantiles_are_nearest_ranks() -> None:
@@ -159,8 +167,9 @@ def test_prompts_just_over_a_price_step_are_dear() -> None:
 
 def test_truncated_answers_were_paid_for() -> None:
     """However many there are."""
-    (insight,) = named(logged(a_record(outcome="truncated")), "truncated")
-    assert insight.usd_per_day == Decimal("0.01")
+    unlisted = a_record(outcome="truncated", model="claude-quartz-9")
+    found = named(logged(a_record(outcome="truncated"), unlisted), "truncated")
+    assert [insight.usd_per_day for insight in found] == [Decimal("0.01")] * 2
 
 
 def test_small_change_is_not_worth_a_sentence() -> None:

@@ -7,7 +7,7 @@ Nothing of `patterns.core.pricing` is in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,6 +25,7 @@ from patterns.monitoring.insights import Insight, insights
 from patterns.monitoring.record import CallRecord
 
 D = Decimal
+ZERO = D(0)
 OLD = "claude-sonnet-4-5"
 
 # US dollars per million tokens: input, output, 5-minute write, 1-hour write, cache read.
@@ -97,6 +98,7 @@ def calls(draw: st.DrawFn) -> CallRecord:
         fast=fast,
         geo=geo,
         offline=draw(st.booleans()),
+        cost_is_lower_bound=draw(st.booleans()),
     )
 
 
@@ -114,7 +116,8 @@ def without_cache(call: CallRecord, part: Tokens) -> D | None:
     """Lost to the cache."""
     now, prompt = usd(call, part), part.prompt
     then = usd(call, Tokens(input=prompt, output=part.output))
-    return now - then if now is not None and then is not None else None
+    marked = prompt > part.input
+    return now - then if marked and now is not None and then is not None else None
 
 
 def just_over(call: CallRecord, part: Tokens) -> D | None:
@@ -125,76 +128,114 @@ def just_over(call: CallRecord, part: Tokens) -> D | None:
     return now - then if near and now is not None and then is not None else None
 
 
-def by_hand(week: Iterable[CallRecord], change: Change) -> dict[tuple[str, str], D]:
+@dataclass
+class Total:
+    """What a change is worth for one feature and model, in how many calls or prompts."""
+
+    dollars: D = ZERO
+    calls: set[int] = field(default_factory=set)
+    prompts: int = 0
+    unseen: bool = False
+
+    @property
+    def bound(self) -> str:
+        """Of an amount that assumes nothing."""
+        return "at least" if self.unseen else "exact"
+
+
+def by_hand(week: Iterable[CallRecord], change: Change) -> dict[tuple[str, str], Total]:
     """The sum of a change by feature and model."""
-    sums: dict[tuple[str, str], D] = {}
-    for call in week:
+    sums: dict[tuple[str, str], Total] = {}
+    for number, call in enumerate(week):
         for part in samplings(call):
             if (dollars := change(call, part)) is not None:
-                key = (call.feature, call.model)
-                sums[key] = sums.get(key, D(0)) + dollars
-    return {key: total for key, total in sums.items() if total > 0}
+                total = sums.setdefault((call.feature, call.model), Total())
+                total.dollars += dollars
+                total.calls.add(number)
+                total.prompts += 1
+                total.unseen |= call.cost_is_lower_bound
+    return {key: total for key, total in sums.items() if total.dollars > D(10) ** -18}
 
 
-def said(week: Iterable[CallRecord]) -> dict[str, dict[tuple[str, str], D]]:
-    """Dollars in the whole week, by insight, feature and model."""
+Said = dict[str, dict[tuple[str, str], Insight]]
+
+
+def said(week: Iterable[CallRecord]) -> Said:
+    """What is said of the whole week, by insight, feature and model."""
     log = EventLog()
     log.extend(week)
-    found: dict[str, dict[tuple[str, str], D]] = {}
+    found: Said = {}
     until = START + timedelta(days=7)
     for one in insights(log, since=START, until=until, minimum_usd_per_day=D(0)):
-        found.setdefault(one.name, {})[one.feature, one.model] = 7 * one.usd_per_day
+        if one.usd_per_day > D(10) ** -18:
+            found.setdefault(one.name, {})[one.feature, one.model] = one
     log.close()
     return found
 
 
-def same(these: dict[tuple[str, str], D], those: dict[tuple[str, str], D]) -> bool:
+def same(week_of_it: D, per_day: D) -> bool:
     """Equal to 18 digits: dividing by seven days and back rounds the last of 28."""
-    exact = D(10) ** -18
-    return {key: total.quantize(exact) for key, total in these.items() if total > exact} == {
-        key: total.quantize(exact) for key, total in those.items() if total > exact
-    }
+    return abs(week_of_it - 7 * per_day) <= D(10) ** -17
+
+
+def count_in(one: Insight) -> int:
+    """How many calls or prompts its sentence speaks of, which begins with them."""
+    return int(one.finding.partition(" ")[0].replace(",", ""))
+
+
+def cut_off(call: CallRecord, part: Tokens) -> D | None:
+    """The price of an answer that its limit cut; once for a call, however many samplings."""
+    if call.outcome != "truncated" or call.cost_usd is None:
+        return None
+    return call.cost_usd / len(samplings(call))
 
 
 @given(st.lists(calls(), max_size=12))
 @settings(max_examples=1_000, deadline=None)
-def test_amounts_of_a_thousand_random_weeks_equal_the_slow_calculation(
+def test_amounts_bounds_and_counts_of_a_thousand_random_weeks_equal_the_slow_calculation(
     week: list[CallRecord],
 ) -> None:
     """Batch, cache and price steps: all models, searches, fast mode, geography, loops, days."""
     found = said(week)
-    assert same(found.get("batch", {}), by_hand(week, batched))
-    assert same(found.get("losing_cache", {}), by_hand(week, without_cache))
-    assert same(found.get("long_prompts", {}), by_hand(week, just_over))
-    paid: dict[tuple[str, str], D] = {}
-    for call in week:
-        if call.outcome == "truncated" and call.cost_usd is not None:
-            key = (call.feature, call.model)
-            paid[key] = paid.get(key, D(0)) + call.cost_usd
-    assert same(found.get("truncated", {}), paid)
+    for name, change in CHANGES.items():
+        expected, got = by_hand(week, change), found.get(name, {})
+        assert got.keys() == expected.keys()
+        for key, total in expected.items():
+            assert same(total.dollars, got[key].usd_per_day)
+            assert got[key].bound == BOUNDS.get(name, total.bound)
+            if name != "losing_cache":  # its sentence speaks of rates
+                prompts = name == "long_prompts"
+                assert count_in(got[key]) == (total.prompts if prompts else len(total.calls))
 
 
-def shared_by_hand(week: list[CallRecord]) -> D:
-    """The best prefix of one feature and model, tried length by length and call by call."""
+CHANGES: dict[str, Change] = {
+    "batch": batched,
+    "losing_cache": without_cache,
+    "long_prompts": just_over,
+    "truncated": cut_off,
+}
+BOUNDS = {"long_prompts": "at least", "truncated": "at most"}
+
+
+def shared_by_hand(week: list[CallRecord], length: int) -> tuple[D, list[bool]]:
+    """What a prefix of this length saves, call by call, and which of the calls came warm."""
     alone = sorted((c for c in week if c.tokens.input >= 512), key=lambda call: call.at)
-    best = D(0)
-    for length in {call.tokens.input for call in alone}:
-        total, before = D(0), None
-        for call in alone:
-            warm = before is not None and (call.at - before).total_seconds() <= 300
-            before = call.at
-            if call.tokens.input >= length:
-                cached = Tokens(
-                    input=call.tokens.input - length,
-                    cache_read=length if warm else 0,
-                    cache_write_5m=0 if warm else length,
-                )
-                now, then = usd(call, replace(call.tokens, output=0)), usd(call, cached)
-                assert now is not None
-                assert then is not None
-                total += now - then
-        best = max(best, total)
-    return best
+    total, warms, before = D(0), [], None
+    for call in alone:
+        warm = before is not None and (call.at - before).total_seconds() <= 300
+        before = call.at
+        if call.tokens.input >= length:
+            warms.append(warm)
+            cached = Tokens(
+                input=call.tokens.input - length,
+                cache_read=length if warm else 0,
+                cache_write_5m=0 if warm else length,
+            )
+            now, then = usd(call, replace(call.tokens, output=0)), usd(call, cached)
+            assert now is not None
+            assert then is not None
+            total += now - then
+    return total, warms
 
 
 lengths = st.sampled_from([12, 511, 512, 700, 5_000, 100_001])
@@ -210,7 +251,18 @@ def test_shared_prefix_is_the_one_that_would_save_most(
         a_record(at=START + timedelta(seconds=second), model=model, tokens=Tokens(length, 5))
         for second, length in dict(traffic).items()
     ]
-    assert same(said(week).get("cache", {}), {("chat", model): shared_by_hand(week)})
+    tried = {length: shared_by_hand(week, length) for length in sorted(set(dict(traffic).values()))}
+    best = max((total for total, _ in tried.values()), default=D(0))
+    found = said(week).get("cache", {})
+    assert bool(found) == (best > 0)
+    for one in found.values():
+        assert same(best, one.usd_per_day)
+        assert one.bound == "at most"
+        length = int(one.finding.split("at least ")[1].split()[0].replace(",", ""))
+        total, warms = tried[length]
+        assert total == best
+        assert count_in(one) == len(warms)
+        assert f"{sum(warms) / len(warms):.0%} come" in one.finding
 
 
 def found_in(name: str, *records: CallRecord) -> Insight:

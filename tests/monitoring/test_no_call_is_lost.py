@@ -29,7 +29,7 @@ from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import insights
 from patterns.monitoring.json_log import JsonLog
 from patterns.monitoring.prometheus import PrometheusSink
-from patterns.monitoring.record import InvalidLabel
+from patterns.monitoring.record import CallContext, InvalidLabel
 from patterns.monitoring.summary import summarize
 
 KEY = b"k" * 32
@@ -73,6 +73,16 @@ def test_features_that_are_no_set_of_names_are_refused(features: Any) -> None:
     """One text would be taken for its letters."""
     with pytest.raises(InvalidLabel, match="features is"):
         CallMonitor(features=features)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("feature", 1), ("user", True), ("user", 1.5), ("offline", 1)]
+)
+def test_refused_label_is_named(name: str, value: Any) -> None:
+    """With its value."""
+    with pytest.raises(InvalidLabel, match=rf"^{name} is {value}; pass ") as refused:
+        CallContext(**{name: value})
+    assert (refused.value.name, refused.value.value) == (name, value)
 
 
 def test_weak_key_is_refused_at_the_start() -> None:

@@ -383,6 +383,13 @@ def test_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         EventLog(tmp_path / "nowhere" / "calls.db")
 
 
+@pytest.mark.parametrize("path", [None, 3, b"calls.db"])
+def test_path_of_another_type_is_no_event_log(path: Any) -> None:
+    """Not a file called None."""
+    with pytest.raises(EventLogUnusable, match="it is no path"):
+        EventLog(path)
+
+
 def test_folder_gives_its_public_names_and_no_others() -> None:
     """Each from the module that defines it, imported when it is asked for."""
     public = patterns.monitoring.__all__

@@ -44,6 +44,13 @@ def test_no_answers_is_not_a_vote() -> None:
         vote([])
 
 
+@pytest.mark.parametrize("answers", ["yes", None, 7])
+def test_answers_are_a_list(answers: Any) -> None:
+    """The letters of one text are no answers."""
+    with pytest.raises(InvalidInput, match="give a list of answers"):
+        vote(answers)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
