@@ -23,7 +23,7 @@ from asyncio import to_thread
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from patterns.agents import records
 from patterns.agents.balancer import Balancer, Unbalanced
@@ -365,19 +365,13 @@ class InWorkflow:
         return await run_job(job, call, balancer, step=step)
 
 
-def _engine() -> DBOSEngine:
-    engine = running()
-    assert isinstance(engine, DBOSEngine)
-    return engine
-
-
 @DBOS.workflow(name=RUN)
 async def _run(service: str, text: str, begun: float, before: str) -> str:
     """A whole run. `text` is the job: the plan is an argument, never computed in here.
 
     `before` are the results that a resumed run brings along.
     """
-    engine, job = _engine(), records.job_of(text)
+    engine, job = cast(DBOSEngine, running()), records.job_of(text)
     reserved = {task.id: DBOS.reserve_step() for task in job.plan}  # before anything else
     name, brought = str(DBOS.workflow_id), records.results_of(before)
     queued = engine.queue and bool(service)
@@ -421,7 +415,7 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
 @DBOS.workflow(name=TASK)
 async def _task(service: str, text: str, inputs: str, begun: float) -> str:
     """One task of a run, on whichever worker took it from the queue."""
-    engine, job = _engine(), records.job_of(text)
+    engine, job = cast(DBOSEngine, running()), records.job_of(text)
     call, balancer = engine.call_of(job.run_id, service)
 
     async def call_with_inputs(agent: Agent, task: Task, context: Context) -> Any:

@@ -101,10 +101,12 @@ class Plan:
         problems = [*_faults(self.tasks)]
         if problems:
             raise InvalidPlan(problems)
-        if cycle := _cycle(self.tasks):
-            raise InvalidPlan(
-                [f"tasks wait for each other in a circle: {' → '.join(cycle)}"], cycle
-            )
+        try:
+            TopologicalSorter(graph(self)).prepare()
+        except CycleError as error:
+            cycle = error.args[1]
+            problem = f"tasks wait for each other in a circle: {' → '.join(cycle)}"
+            raise InvalidPlan([problem], cycle) from None
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -195,14 +197,6 @@ def _faults(tasks: Sequence[Task]) -> Iterator[str]:
                 yield f"task {task.id!r} waits for itself, drop that dependency"
             elif dependency not in known:
                 yield f"task {task.id!r} waits for {dependency!r}, which is not in the plan"
-
-
-def _cycle(tasks: Sequence[Task]) -> tuple[str, ...]:
-    try:
-        TopologicalSorter({task.id: task.depends_on for task in tasks}).prepare()
-    except CycleError as error:
-        return tuple(error.args[1])
-    return ()
 
 
 def _names(given: Iterable[str]) -> tuple[str, ...]:

@@ -68,19 +68,17 @@ async def go_on(
 
     balancer = balancer or Balancer()
     if engine is None:
-        return await InProcess().run(job, noting, balancer)
+        return await InProcess().run(job, call, balancer)
+    options: dict[str, Any] = {"balancer": balancer, "retry_failed": True}
     try:
         report = await engine.run(job, noting, balancer)
+        if made or not report.missing:  # a failure now is not one of before
+            return report
     except OtherPlan as other:
         if "plan" in other.fields and not new_plan:
             raise
-        changes = {name: getattr(job, name) for name in other.fields}
-        options = {**changes, "balancer": balancer, "retry_failed": True}
-        return await engine.resume(job.run_id, noting, **options)
-    if report.missing and not made:  # nobody asked just now: the failure is an old one
-        options = {"balancer": balancer, "retry_failed": True}
-        return await engine.resume(job.run_id, noting, **options)
-    return report
+        options |= {name: getattr(job, name) for name in other.fields}
+    return await engine.resume(job.run_id, call, **options)
 
 
 async def asked(job: Job, call: Call, *, engine: Resumable | None, **options: Any) -> RunReport:

@@ -15,7 +15,7 @@ from anthropic.types import Message, Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.agents.balancer import Balancer
+from patterns.agents.balancer import Balancer, Size
 from patterns.agents.budget import Budget
 from patterns.agents.failures import next_agents, one_line
 from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task, lower_bound
@@ -180,6 +180,14 @@ def test_attempts_are_bounded() -> None:
     report = run(plan_of(a=""), failing(*[status_error(529)] * 9))
     assert len(report.results["a"].attempts) == 3
     assert report.results["a"].cause.startswith("a: OverloadedError")
+
+
+def test_nobody_waits_after_the_last_attempt() -> None:
+    """There is none to come."""
+    clock = VirtualClock()
+    call = failing(*[status_error(529)] * 9)
+    report = clock.run(run_plan(plan_of(a=""), [ANYONE], call, max_concurrency=1))
+    assert clock.elapsed == report.makespan
 
 
 @pytest.mark.parametrize(
@@ -485,11 +493,21 @@ def test_a_refused_answer_is_counted_too() -> None:
             "model": "m",
             "content": [],
             "stop_reason": "refusal",
-            "usage": {"input_tokens": 70, "output_tokens": 7},
+            "usage": {
+                "input_tokens": 70,
+                "cache_creation_input_tokens": 20,
+                "cache_read_input_tokens": 10,
+                "output_tokens": 7,
+            },
         }
     )
-    report = run(plan_of(a=""), failing(Refused("cyber", None, message)))
-    assert report.by_agent()["a"].output_tokens == 7
+    balancer = Balancer()
+    refused = failing(Refused("cyber", None, message))
+    report = run(plan_of(a="", b=""), refused, balancer=balancer, budget=Budget(tokens=107), cap=1)
+    done = report.by_agent()["a"]
+    assert (done.input_tokens, done.output_tokens) == (100, 7)
+    assert balancer.pool(ANYONE).size == Size(90, 7)  # what is read from the cache has no limit
+    assert report.results["b"].cause == "budget: 107 of 107 tokens are spent"
 
 
 def test_a_shared_balancer_holds_over_runs() -> None:
