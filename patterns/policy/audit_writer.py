@@ -323,7 +323,7 @@ class AuditWriter:
         """Write what is queued; what is not possible now is tried again a little later."""
         try:
             self._flush()
-        except PolicyDenied:  # pragma: no cover  # while another process holds the file
+        except PolicyDenied:  # another process holds the file
             self._sleep(0.05)
             self._wake.put(True)
 

@@ -129,7 +129,6 @@ _IBAN_LENGTH: Final = {
 }
 
 _IBAN = re.compile(r"(?<![0-9A-Za-z_])([A-Za-z]{2})\d{2}(?:[ .\-]?[0-9A-Za-z]){11,30}")
-_WORD = re.compile(r"[0-9A-Za-z_]")
 _IBAN_WORDS = words("iban")
 
 
@@ -145,23 +144,15 @@ def ibans(text: str, context: Context, strictness: Strictness) -> Spans:
 
 def _iban_end(match: re.Match[str], context: Context, strictness: Strictness) -> int:
     """How long the IBAN is as it is written; 0 if it is none."""
-    length = _IBAN_LENGTH.get(match[1].upper())
-    end = _end_of(match[0], length) if length else 0
-    if not end or _WORD.match(match.string, match.start() + end):
+    length = _IBAN_LENGTH.get(match[1].upper(), 0)
+    written = re.compile(rf"(?:[ .-]?[0-9A-Za-z]){{{length}}}(?![0-9A-Za-z_])")
+    shown = written.match(match.string, match.start())
+    if not length or shown is None:
         return 0
-    compact = re.sub(r"[ .-]", "", match[0][:end]).upper()
+    compact = re.sub(r"[ .-]", "", shown[0]).upper()
     named = strictness != "strict" and context.before(match.start(), _IBAN_WORDS) >= 0
-    return end if _mod_97(compact) or (named and sum(map(str.isdigit, compact)) >= 10) else 0
-
-
-def _end_of(shown: str, length: int) -> int:
-    """Where the `length`-th letter or digit of `shown` ends; 0 if there are fewer."""
-    seen = 0
-    for index, character in enumerate(shown):
-        seen += character.isalnum()
-        if seen == length:
-            return index + 1
-    return 0
+    valid = _mod_97(compact) or (named and sum(map(str.isdigit, compact)) >= 10)
+    return len(shown[0]) * valid
 
 
 def _mod_97(iban: str) -> bool:

@@ -271,10 +271,10 @@ class _EitherStream(_Stream, _AsyncStream):
     """For both kinds of client: `httpx2.Response` asks which kind a stream is."""
 
 
-def http_of(response: AnyResponse) -> httpx2.Response:
+def http_of(response: AnyResponse | httpx2.Response) -> httpx2.Response:
     """The HTTP response; the SDK gives middleware nothing else where a caller asked for that."""
     if isinstance(response, httpx2.Response):
-        return response  # the annotation of `CallNext` does not say so
+        return response
     return response.http_response
 
 
@@ -287,12 +287,14 @@ def _with_http(response: AnyResponse, http: httpx2.Response) -> AnyResponse:
     return fresh
 
 
-def _once(read: Callable[[httpx2.Response], Known]) -> Callable[[AnyResponse], Known]:
+def _once(
+    read: Callable[[httpx2.Response], Known],
+) -> Callable[[AnyResponse | httpx2.Response], Known]:
     """Read from a response what every policy asks for, and remember it there."""
     name = read.__name__
 
     @wraps(read)
-    def known(response: AnyResponse) -> Known:
+    def known(response: AnyResponse | httpx2.Response) -> Known:
         http = http_of(response)
         if name not in http.__dict__:
             http.__dict__[name] = read(http)
@@ -311,7 +313,8 @@ def headers_of(http: httpx2.Response) -> dict[bytes, bytes]:
 @_once
 def kind_of(http: httpx2.Response) -> Kind:
     """A failure, or what a success is by its own word, whatever was asked for."""
-    told = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    told = headers_of(http).get(b"content-type", b"").decode("latin-1")
+    told = told.partition(";")[0].strip().lower()
     if not http.is_success:
         return "failed"
     if told.endswith(("jsonl", "x-ndjson")):

@@ -1,6 +1,7 @@
 """Every call leaves rows, no row leaves the chain, and no row says too much."""
 
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import os
@@ -573,6 +574,42 @@ def test_a_call_that_is_cancelled_beside_a_locked_log_has_its_row(log: AuditLog)
         ("request", None),
         ("error", "CancelledError"),
     ]
+
+
+def test_a_writer_waits_as_long_as_it_was_told_and_looks_ever_more_rarely(tmp_path: Path) -> None:
+    """From a millisecond to 25, and no longer in all than `wait`."""
+    slept: list[float] = []
+    log = AuditLog(tmp_path / "audit.db", KEY, wait=0.1, sleep=slept.append)
+    with contextlib.closing(sqlite3.connect(log.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(AuditUnavailable, match="locked"):
+            log.append("request")
+    assert slept[:5] == [0.001, 0.002, 0.004, 0.008, 0.016]
+    assert max(slept) == 0.025
+    assert sum(slept) == pytest.approx(0.1)
+    log.close()
+
+
+def test_a_queued_row_is_tried_again_while_another_process_holds_the_file(tmp_path: Path) -> None:
+    """By the log's own thread, a little later."""
+    waits, free, slept = threading.Event(), threading.Event(), list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        waits.set()
+        assert free.wait(30)
+
+    log = AuditLog(tmp_path / "audit.db", KEY, sleep=sleep)
+    with contextlib.closing(sqlite3.connect(log.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        log.queue(log.row("response"))
+        assert waits.wait(30)
+        assert (slept[0], log.kept) == (0.05, 1)
+        other.execute("ROLLBACK")
+    free.set()
+    log.close()
+    with AuditLog(log.path, KEY) as again:
+        assert again.verify().rows == 1
 
 
 def test_a_closed_or_foreign_file_is_unavailable(tmp_path: Path) -> None:

@@ -114,6 +114,42 @@ def test_identifiers_are_found_and_look_alikes_are_not(
     assert found(text) == expected
 
 
+EDGES = [
+    # Phones: E.164 has at most 15 digits, the shortest local numbers six.
+    ("call 12345", ""), ("call 123456", "123456"), ("call 123456789012345", "123456789012345"),
+    ("call 1234567890123456", ""), ("+1234567", ""), ("+12345678", "+12345678"),
+    ("+123456789012345", "+123456789012345"), ("+1234567890123456", ""),
+    ("at 030 123456 now", "030 123456"), ("at 030 12345 now", ""),
+    ("at 0301 23456789 now", "0301 23456789"), ("at 0301 234567890 now", ""),
+    ("at 0030123456 ok", "0030123456"), ("at 003012345 ok", ""),
+    ("call 12 34 56 78 90 12 34", "12 34 56 78 90 12 34"), ("call 12 34 56 78 90 12 34 56", ""),
+    ("order x 123456789 call", ""),
+    # Cards: ISO/IEC 7812 has at most 19 digits.
+    ("card 411111111111", ""), ("card 4111111111116", "4111111111116"),
+    ("card 601100000000000000", "601100000000000000"), ("visa 60110000000000000000", ""),
+    # Keys: letters and digits in a mixture that no word has.
+    ("token = abcdefghijklmn12", "abcdefghijklmn12"), ("token = abcdefghijklmno1", ""),
+    ("token = 12345678901234ab", "12345678901234ab"), ("token = 123456789012345a", ""),
+    ("token = aabbaabbaabb1212", ""), ("token = abcdefabcdef1212", "abcdefabcdef1212"),
+    ("token = abcdeabcde121212", ""), ("password: abc1", "abc1"), ("password: ab1", ""),
+    ("password: abcd", ""), ("pwd=abcd", "abcd"),
+    # Addresses: RFC 791 and 4291.
+    ("1::2", ""), ("a::b1c", "a::b1c"), ("::1", "::1"), ("255.255.255.255", "255.255.255.255"),
+    ("256.1.1.1", ""), ("01.2.3.4", ""), ("host version 1.2.3.4", ""),
+    ("version host 1.2.3.4", "1.2.3.4"), ("pkg>=1.2.3.4", ""),
+    # Social security numbers: the areas, groups and serials that are never given out.
+    ("000-12-3456", ""), ("666-12-3456", ""), ("899-12-3456", "899-12-3456"), ("900-12-3456", ""),
+    ("ssn 900-12-3456", "900-12-3456"), ("123-00-4567", ""), ("123-45-0000", ""),
+    ("123 45 6789", "123 45 6789"), ("123456789", ""), ("756.1234.5678.90", "756.1234.5678.90"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), EDGES)
+def test_what_just_fits_is_found_and_what_just_does_not_is_left(text: str, expected: str) -> None:
+    """At the edges of what the standards allow, and of what context has to say."""
+    assert [value for _, value in found(text)] == [expected] * bool(expected)
+
+
 def test_strictness_is_the_knob_between_recall_and_precision() -> None:
     """Strict takes what validates, balanced what context names, loose the shape."""
     local, card, address = "000 123 4567", "4111 1111 1111 1112", "999.1.1.1"
@@ -675,6 +711,23 @@ def test_another_detector_can_take_the_place_of_the_patterns() -> None:
     api = Api(PIIMiddleware(find=lambda text: [Match(0, 12, "person")], on_output=None))
     api.ask("Ada Lovelace asks")
     assert api.fake.journal[0].body["messages"][0]["content"] == "[PERSON] asks"
+
+
+def test_a_card_at_the_end_of_a_block_is_found_whatever_the_next_begins_with() -> None:
+    """Joined to it, its last group would be no group of a card."""
+    run = [Slot(("a",), "the card is 4111111111111111"), Slot(("b",), "22 is my age")]
+    assert [match.type for match in run_matches(run, find_pii)] == ["card"]
+
+
+def test_a_card_is_taken_whole_though_its_beginning_is_a_card_too() -> None:
+    """The usual length counts first: twelve of its digits pass the check as well."""
+    assert found("card 6304 0000 0000 0000") == [("card", "6304 0000 0000 0000")]
+
+
+def test_what_only_looks_like_json_is_cut_as_text() -> None:
+    """A number becomes a word there, which in JSON it must not."""
+    assert redact("{card: 4111111111111111, paid}").text == "{card: [CARD], paid}"
+    assert redact('{"card": 4111111111111111}').text == '{"card": 0}'
 
 
 def test_a_match_over_a_seam_wins_over_the_pieces_it_covers() -> None:

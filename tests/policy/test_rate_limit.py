@@ -536,6 +536,15 @@ def test_redis_and_memory_decide_alike(redis_port: int) -> None:
             store.adjust([Charge("k", limits, Cost(0, 4_000))], Cost(50, 9_999, 9_999), hold=0)
             assert store.reserve([Charge("k", limits, Cost(0, 3_000))], 0).granted
             assert not store.reserve([Charge("k", limits, Cost(0, 300))], 0).granted
+            inner, outer = (Charge(name, limits, Cost()) for name in ("inner", "outer"))
+            store.adjust([inner, outer], Cost(5, 9_999, 9_999))
+            assert store.reserve([inner._replace(cost=Cost(6))], 0).granted
+            assert not store.reserve([outer._replace(cost=Cost(6))], 0).granted
+            dollars = Limits(rpm=60, usd_per_day=1)
+            assert store.reserve([Charge("usd", dollars, Cost(usd=1))], 0).granted
+            store.adjust([Charge("usd", dollars, Cost(usd=-0.5))])
+            assert store.reserve([Charge("usd", dollars, Cost(1))], 0).granted
+            assert not store.reserve([Charge("usd", dollars, Cost(usd=0.01))], 0).granted
             store.adjust([Charge("k", limits, Cost())], hold=30)
             assert store.reserve([Charge("k", limits, Cost(1))], 0).wait == pytest.approx(
                 30, abs=0.5
