@@ -113,7 +113,8 @@ def test_an_agent_without_room_for_a_call_is_rejected() -> None:
 
 def test_an_agents_pool_is_its_model_unless_told_otherwise() -> None:
     """Two agents on one model share its limit."""
-    assert Agent("a").pool == Agent("b").pool
+    assert Agent("a").pool == Agent("b").pool == Agent("a").model
+    assert Agent("a", model="other").pool == "other"
     assert Agent("a", pool="team-b").pool == "team-b"
 
 
