@@ -234,11 +234,13 @@ class DBOSEngine(Durable):
 
     async def _go_on(self, found: Record, job: Job, service: str, retry_failed: bool) -> RunReport:
         """Let go of the run as it stands, and start it again with all that is recorded."""
+        name = found.status.workflow_id
         if found.status.status in UNFINISHED:  # after which nobody can record a step of it
-            name = found.status.workflow_id
-            await to_thread(self.client.cancel_workflow, name, cancel_children=True)
+            await to_thread(self.client.cancel_workflow, name)
             await self._interrupt(name)
-            found = await to_thread(self._known, job.run_id)
+        queued = [one.workflow_id for one in await to_thread(self._queued_tasks, found)]
+        await to_thread(self.client.cancel_workflows, queued)
+        found = await to_thread(self._known, job.run_id)
         ahead = records.outlook(found, job, retry_failed)
         if found.status.status == "SUCCESS" and job == found.job and not ahead.again:
             return found.report()
@@ -300,13 +302,16 @@ class DBOSEngine(Durable):
             self.under_way[name] = None  # it was interrupted here, or its end was not recorded
             self.client.resume_workflows([name], queue_name=self.own_queue)
 
-    def _holders(self, found: Record) -> tuple[str, ...]:
-        """Who has the tasks of a run that are queued, or else the run."""
+    def _queued_tasks(self, found: Record) -> list[WorkflowStatus]:
+        """The tasks of a run that are queued, or under way at some worker."""
         prefix = records.workflow_id(found.job.run_id, found.generation, "")
-        tasks = self.client.list_workflows(
+        return self.client.list_workflows(
             workflow_id_prefix=prefix, status=[*UNFINISHED], load_input=False
         )
-        held = {holder_of(one) for one in tasks or [found.status]}
+
+    def _holders(self, found: Record) -> tuple[str, ...]:
+        """Who has the tasks of a run that are queued, or else the run."""
+        held = {holder_of(one) for one in self._queued_tasks(found) or [found.status]}
         return tuple(sorted(holder for holder in held if holder))
 
     async def _interrupt(self, name: str) -> None:

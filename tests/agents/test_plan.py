@@ -75,6 +75,11 @@ def test_a_plan_may_not_grow_without_end() -> None:
         Plan(tuple(a_task(str(number)) for number in range(MAX_TASKS + 1)))
 
 
+def test_any_iterable_of_tasks_makes_the_same_plan() -> None:
+    """Also one that can be read only once."""
+    assert Plan(iter(DIAMOND)) == Plan([*DIAMOND]) == DIAMOND  # type: ignore[arg-type]
+
+
 def test_tasks_are_found_by_id() -> None:
     """A plan reads like a sequence and like a mapping."""
     assert DIAMOND["market"].depends_on == ("search",)

@@ -696,6 +696,24 @@ def test_tasks_can_be_queued_for_any_worker(url: str) -> None:
     under(url, test, queue=True, calls={"ask": Script()})
 
 
+def test_what_a_resumed_run_had_queued_before_is_called_off(url: str) -> None:
+    """Else another worker would still take it, and be paid for it."""
+
+    async def test(engine: DBOSEngine) -> None:
+        call = engine.services["ask"]
+        before = asyncio.create_task(start(engine, "ask"))
+        await call.called["slow"].wait()
+        await until_recorded(url, "r", {"fast", "next"})
+        call.hang = ""
+        assert (await engine.resume("r", budget=Budget(tokens=9_999))).ok
+        found = engine.client.list_workflows(workflow_id_prefix="r:1:")
+        assert {one.workflow_id: one.status for one in found}["r:1:slow"] == "CANCELLED"
+        call.hung.set()
+        await asyncio.gather(before, return_exceptions=True)
+
+    under(url, test, queue=True, calls={"ask": Script(hang="slow")})
+
+
 def test_queued_tasks_share_one_budget(url: str) -> None:
     """Every worker sets aside in the database what its call is expected to take."""
 
