@@ -10,7 +10,7 @@ from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
 from patterns.core.models import SONNET
 from patterns.fake_api import Error, FakeAPI, Reply
 from patterns.monitoring.calls import CallMonitor, call_context
-from patterns.monitoring.record import Outcome
+from patterns.monitoring.outcomes import Outcome
 from patterns.monitoring.sink import Sink
 from patterns.monitoring.slo import burn_rate
 

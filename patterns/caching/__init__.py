@@ -11,13 +11,15 @@ nothing gives it back. Chapter 7 teaches it.
 - `prefix`     read a request: its breakpoints, and whether its prefix is long enough
 - `diagnosis`  why it missed, and the place where two prompts part
 - `warming`    one call first, so that the parallel ones read
-- `assistant`  conversations and document questions that do all of it
+- `assistant`  a conversation that does all of it
+- `documents`  many questions about the same documents
 
 Needs: pip install genai-prices.
 """
 
-from patterns.caching.assistant import AsyncCachedAssistant, CachedAssistant, DocumentQA
+from patterns.caching.assistant import AsyncCachedAssistant, CachedAssistant
 from patterns.caching.diagnosis import explain_miss, first_difference
+from patterns.caching.documents import DocumentQA
 from patterns.caching.economics import break_even
 from patterns.caching.planner import plan_breakpoints
 from patterns.caching.prefix import will_cache, will_cache_async

@@ -1,9 +1,8 @@
-"""Conversations and document questions that keep their prefix byte for byte, and count it.
+"""Conversations that keep their prefix byte for byte, and count what the cache does for them.
 
 `CachedAssistant` is one conversation: instructions, documents and tools behind one breakpoint,
-and a second one that moves with the turns. `DocumentQA` asks many independent questions about the
-same documents: the shared part is written once, then everything runs side by side. Not for
-prompts that are new every time.
+and a second one that moves with the turns. Not for prompts that are new every time; for questions
+that do not depend on each other see `documents`.
 
 Taught in chapter 07.
 """
@@ -19,7 +18,6 @@ from typing import Any, Generic, TypeVar
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
-from patterns.core.fan_out import Outcome, fan_out
 from patterns.core.messages import NotText, checked_text, sendable, tag, text_of
 from patterns.core.model_ids import SONNET
 
@@ -28,7 +26,6 @@ from .diagnosis import Miss, explain_miss
 from .limits import LOOKBACK, MAX_BREAKPOINTS, TTL, as_ttl
 from .prefix import TTLOrder, check_breakpoints
 from .stats import CacheStats
-from .warming import warm_async
 
 Client = TypeVar("Client", Anthropic, AsyncAnthropic)
 
@@ -182,72 +179,6 @@ class AsyncCachedAssistant(_Conversation[AsyncAnthropic]):
             return self._take(request, await self._client.messages.create(**request))
 
 
-class DocumentQA:
-    """Independent questions about the same documents, cached once and asked side by side.
-
-    Args:
-        client: an async Anthropic client.
-        documents: texts by title, or texts alone.
-        system: instructions in front of the documents.
-        model: an id from `patterns.core.models`.
-        max_tokens: limit of one answer, thinking included.
-        ttl: lifetime of instructions and documents.
-        limit: how many questions run at once.
-        options: anything else for `messages.create`.
-
-    Raises:
-        UnknownTTL: the lifetime is neither "5m" nor "1h".
-    """
-
-    def __init__(
-        self,
-        client: AsyncAnthropic,
-        documents: Documents,
-        *,
-        system: str = "Answer from the documents. Name the document that you used.",
-        model: str = SONNET,
-        max_tokens: int = 2_048,
-        ttl: TTL = "5m",
-        limit: int = 8,
-        **options: Any,
-    ) -> None:
-        self._client, self._limit = client, limit
-        self._fixed = {"model": model, "max_tokens": max_tokens, **options}
-        self._fixed["system"] = shared_prefix(system, documents, ttl)
-        self.stats = CacheStats()
-        """Everything paid so far, warming included."""
-
-    def request(self, question: str) -> dict[str, Any]:
-        """What one question sends: keyword arguments of `messages.create`."""
-        return {**self._fixed, "messages": [{"role": "user", "content": question}]}
-
-    async def ask(self, questions: Iterable[str]) -> list[Outcome[str, Reply]]:
-        """Ask every question; outcomes come in the order of the questions.
-
-        With two or more questions the documents are warmed first: a read more when they are in
-        the cache already, many writes fewer when they are not. A question that fails, is refused
-        or is cut off is an outcome with its error; the others are answered.
-
-        Raises:
-            CannotWarm, NotCached, anthropic.APIError: warming failed; no question was sent.
-            NotText: a question is none.
-        """
-        asked = [checked_text("question", each) for each in _each("questions", questions)]
-        if len(asked) > 1:
-            self._count(await warm_async(self._client, self.request(asked[0])))
-        return [o async for o in fan_out(asked, self._answer, limit=self._limit, ordered=True)]
-
-    async def _answer(self, question: str) -> Reply:
-        message = await self._client.messages.create(**self.request(question))
-        stats = self._count(message)
-        return Reply(text_of(message), message.stop_reason, stats, explain_miss(message), message)
-
-    def _count(self, message: Message) -> CacheStats:
-        stats = CacheStats.from_usage(message.usage, message.model)
-        self.stats += stats
-        return stats
-
-
 def shared_prefix(system: str, documents: Documents, ttl: TTL | None) -> list[dict[str, Any]]:
     """System blocks of instructions and documents, with a breakpoint on the last one.
 
@@ -257,7 +188,7 @@ def shared_prefix(system: str, documents: Documents, ttl: TTL | None) -> list[di
     if isinstance(documents, Mapping):
         titled: Iterable[tuple[str | int, str]] = documents.items()
     else:
-        titled = enumerate(_each("documents", documents), start=1)
+        titled = enumerate(each_text("documents", documents), start=1)
     said = [system] if checked_text("system", system).strip() else []  # the API refuses blanks
     texts = [*said, *(tag("document", text, title=title) for title, text in titled)]
     blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
@@ -266,7 +197,7 @@ def shared_prefix(system: str, documents: Documents, ttl: TTL | None) -> list[di
     return blocks
 
 
-def _each(name: str, texts: Any) -> Iterable[Any]:
+def each_text(name: str, texts: Any) -> Iterable[Any]:
     """Several texts one by one; a single text is one of them, not one for each letter."""
     if isinstance(texts, str):
         return [texts]

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from decimal import Decimal
-from typing import Any, Generic, TypedDict, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from patterns.core.pricing import Rates, price, rates
 from patterns.core.usage import Tokens, billable
@@ -91,8 +92,8 @@ class CacheStats:
         without = price(model, used.uncached(), at=at)
         if without is None:
             return replace(stats, unpriced=1)
-        plan: _Plan = {"at": at, "batch": used.batch, "fast": used.fast, "geo": used.geo}
-        parts = ((rates(model, prompt_tokens=t.prompt, **plan), t) for t in used.samplings)
+        of = partial(rates, model, at=at, batch=used.batch, fast=used.fast, geo=used.geo)
+        parts = ((of(prompt_tokens=tokens.prompt), tokens) for tokens in used.samplings)
         usd = sum((_usd(each, part) for each, part in parts if each), empty.usd)
         return replace(stats, usd=usd, usd_without=without.tokens)
 
@@ -175,15 +176,6 @@ def _usd(prices: Rates, tokens: Tokens) -> Split[Decimal]:
         tokens.cache_write_1h * prices.cache_write_1h / _MILLION,
         tokens.output * prices.output / _MILLION,
     )
-
-
-class _Plan(TypedDict):
-    """The price list that a call was billed from."""
-
-    at: date | None
-    batch: bool
-    fast: bool
-    geo: str | None
 
 
 def _needed(stats: CacheStats, prices: Rates) -> Decimal | None:

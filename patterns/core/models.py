@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from patterns.core.errors import Portable
-from patterns.core.model_ids import FABLE, HAIKU, MYTHOS, OPUS, SONNET
+from patterns.core.model_ids import FABLE, HAIKU, MYTHOS, OPUS, SONNET, Effort
 
 __all__ = [
     "AS_OF",
@@ -40,8 +40,6 @@ AS_OF: Final = date(2026, 11, 26)
 
 Thinking = Literal["adaptive", "enabled", "disabled", "between_tools"]
 """The values of `thinking.type`."""
-Effort = Literal["low", "medium", "high", "xhigh", "max"]
-"""The values of `output_config.effort`."""
 Fast = Literal["refused", "ignored", "beta", "yes"]
 """What becomes of `speed="fast"`: a 400, an answer at standard speed, fast with the beta, fast."""
 

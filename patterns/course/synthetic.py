@@ -20,7 +20,8 @@ from typing import Final
 
 from patterns.core.model_ids import HAIKU, OPUS, SONNET
 from patterns.core.pricing import Tokens, cost_usd
-from patterns.monitoring.record import CallRecord, Outcome
+from patterns.monitoring.outcomes import Outcome
+from patterns.monitoring.record import CallRecord
 
 MONDAY: Final = datetime(2026, 11, 9, tzinfo=UTC)
 """When the week begins."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from patterns.monitoring.record import Outcome
+from patterns.monitoring.outcomes import Outcome
 
 BURNS: Final[frozenset[Outcome]] = frozenset(
     (

@@ -24,7 +24,8 @@ from opentelemetry.trace import SpanContext, Status, StatusCode
 from patterns.core.pricing import price
 from patterns.core.usage import InvalidUsage, Tokens, billable
 from patterns.monitoring.call_span import OpenCall
-from patterns.monitoring.record import CallContext, CallRecord, Outcome, outcome_of
+from patterns.monitoring.outcomes import Outcome, outcome_of
+from patterns.monitoring.record import CallContext, CallRecord
 
 # The SDK's attribute names are beta: copied here, pinned by a test that runs the SDK.
 REQUEST_MODEL: Final = "gen_ai.request.model"

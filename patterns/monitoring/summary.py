@@ -15,7 +15,8 @@ from typing import Final
 
 from patterns.core.usage import Tokens
 from patterns.monitoring.event_log import PICO, EventLog
-from patterns.monitoring.record import Outcome, in_utc
+from patterns.monitoring.outcomes import Outcome
+from patterns.monitoring.record import in_utc
 
 PERIOD: Final = "at >= ? AND at < ?"
 """The condition whose two parameters `period_of` gives."""

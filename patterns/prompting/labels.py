@@ -19,8 +19,8 @@ from pydantic import BaseModel, create_model
 
 from patterns.core.errors import Portable
 from patterns.core.messages import NotText, checked_text, tag
-from patterns.core.model_ids import SONNET
-from patterns.prompting.structured import Effort, Structured, structured, structured_async
+from patterns.core.model_ids import SONNET, Effort
+from patterns.prompting.structured import Structured, structured, structured_async
 
 
 @dataclass(frozen=True)

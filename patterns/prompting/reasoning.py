@@ -18,8 +18,7 @@ from anthropic.types import Message, StopReason, Usage
 
 from patterns.core.errors import Portable
 from patterns.core.messages import extract_tag, tag, text_of
-from patterns.core.model_ids import SONNET
-from patterns.prompting.structured import Effort
+from patterns.core.model_ids import SONNET, Effort
 
 SECTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {

@@ -31,14 +31,10 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from patterns.core.errors import Portable
 from patterns.core.messages import NotText, Refused, Truncated, sendable, text_of
-from patterns.core.model_ids import SONNET
+from patterns.core.model_ids import SONNET, Effort
 from patterns.prompting.schema_limits import why_refused, with_nulls
 
 T = TypeVar("T", bound=BaseModel)
-
-Effort = Literal["low", "medium", "high", "xhigh", "max"]
-"""How much work the model puts into an answer; left out, the API decides."""
-
 
 SCHEMA_WORDS: Final = ("schema", "grammar", "output_config.format")
 """What a 400 about the schema speaks of. The API has no error code for it (November 2026)."""
@@ -148,7 +144,7 @@ def structured(
         model: model id.
         max_tokens: ceiling of one call, thinking included.
         system: system prompt, as text or as blocks with `cache_control`.
-        effort: see `Effort`.
+        effort: how much work goes into the answer; left out, the API decides.
         repairs: 1 re-asks once when validation fails, 0 never does.
         nulls: ask for every field that is None by default, as null where there is nothing; such
             a field does not count among the 24 optional ones that the API compiles.

@@ -21,9 +21,8 @@ from pydantic import BaseModel
 
 from patterns.core.fan_out import Outcome, fan_out
 from patterns.core.messages import Refused, Truncated, text_of
-from patterns.core.model_ids import SONNET
+from patterns.core.model_ids import SONNET, Effort
 from patterns.prompting.structured import (
-    Effort,
     InvalidOutput,
     Structured,
     structured,
@@ -134,7 +133,7 @@ def calls_of(outcome: Outcome[Ask, Reply]) -> tuple[Call, ...]:
 
 
 def _side_by_side(client: anthropic.Anthropic, asks: Sequence[Ask], concurrency: int) -> Outcomes:
-    if concurrency == 1 or len(asks) == 1:
+    if concurrency == 1:
         return [_outcome(client, index, ask) for index, ask in enumerate(asks)]
     with ThreadPoolExecutor(min(concurrency, len(asks))) as pool:
         # A copy of the context for each, so that middleware sees the caller's principal.

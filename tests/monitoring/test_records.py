@@ -14,7 +14,8 @@ from opentelemetry.trace import SpanContext, Status, StatusCode
 from patterns.core.models import SONNET
 from patterns.core.usage import Tokens
 from patterns.monitoring.call_span import OpenCall
-from patterns.monitoring.record import CallContext, CallRecord, Outcome, outcome_of
+from patterns.monitoring.outcomes import Outcome, outcome_of
+from patterns.monitoring.record import CallContext, CallRecord
 from patterns.monitoring.spans import record_of_result, record_of_span
 
 TOLD = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patterns.monitoring.record import OUTCOMES, Outcome
+from patterns.monitoring.outcomes import OUTCOMES, Outcome
 from patterns.monitoring.slo import BURNS, IGNORED, POLICIES, ErrorBudget, burn_rate
 
 
