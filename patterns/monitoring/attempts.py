@@ -8,7 +8,6 @@ a middleware sees the attempts. Part of a `CallMonitor`. Not a place for policy 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -26,7 +25,12 @@ from anthropic import (
 from pydantic_core import from_json
 
 from patterns.monitoring.call_span import OpenCall
-from patterns.monitoring.stream_usage import AsyncObservedBody, ObservedBody, UsageReader
+from patterns.monitoring.stream_usage import (
+    AsyncObservedBody,
+    ErrorReader,
+    ObservedBody,
+    UsageReader,
+)
 
 
 class AttemptMiddleware(Middleware):
@@ -50,11 +54,7 @@ class AttemptMiddleware(Middleware):
         except Exception as error:
             self._attempted(_failed_attempt(error))
             raise
-        http = response.http_response
-        self._answered(http, ObservedBody)
-        if http.status_code == 429:
-            with suppress(httpx2.HTTPError):
-                self._turned_away(http.read())
+        self._answered(response.http_response, ObservedBody)
         return response
 
     async def handle_async(
@@ -66,11 +66,7 @@ class AttemptMiddleware(Middleware):
         except Exception as error:
             self._attempted(_failed_attempt(error))
             raise
-        http = response.http_response
-        self._answered(http, AsyncObservedBody)
-        if http.status_code == 429:
-            with suppress(httpx2.HTTPError):
-                self._turned_away(await http.aread())
+        self._answered(response.http_response, AsyncObservedBody)
         return response
 
     def _answered(
@@ -78,18 +74,18 @@ class AttemptMiddleware(Middleware):
     ) -> None:
         self._attempted(str(http.status_code))
         call = self._current()
-        if not http.is_success:
+        keep = partial(setattr, call)
+        if http.status_code == 429 and http.is_closed:  # read already, and its coding taken off
+            ErrorReader(partial(keep, "error_code"), {}).feed(http.content)
+        elif http.status_code == 429:
+            reader = ErrorReader(partial(keep, "error_code"), http.headers)
+            http.stream = observed(http.stream, reader)
+        elif not http.is_success:
             return
-        if http.headers.get("content-type", "").startswith("text/event-stream"):
-            coding = http.headers.get("content-encoding", "")
-            http.stream = observed(
-                http.stream, UsageReader(partial(setattr, call, "usage"), coding=coding)
-            )
+        elif http.headers.get("content-type", "").startswith("text/event-stream"):
+            http.stream = observed(http.stream, UsageReader(partial(keep, "usage"), http.headers))
         elif http.is_closed:
             call.usage, call.broken = _usage_in(http.content)
-
-    def _turned_away(self, body: bytes) -> None:
-        self._current().error_code = _error_code_in(body)
 
 
 def _failed_attempt(error: Exception) -> str:
@@ -107,11 +103,3 @@ def _usage_in(body: bytes) -> tuple[dict[str, Any] | None, bool]:
         return None, True
     usage = answer.get("usage") if isinstance(answer, dict) else None
     return usage if isinstance(usage, dict) else None, False
-
-
-def _error_code_in(body: bytes) -> str | None:
-    try:
-        code = from_json(body)["error"]["details"]["error_code"]
-    except (ValueError, TypeError, KeyError):
-        return None
-    return code if isinstance(code, str) else None

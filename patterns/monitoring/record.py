@@ -113,7 +113,7 @@ def current_context() -> CallContext:
     return _CONTEXT.get()
 
 
-class InvalidMoment(TypeError):
+class InvalidMoment(Portable, TypeError):
     """Something that is no moment, such as a date, which is a different one in each zone.
 
     Attributes:

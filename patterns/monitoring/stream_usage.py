@@ -1,48 +1,77 @@
-"""Read the usage of a streamed answer while the application reads the stream.
+"""Read the usage of a streamed answer, and why a call was turned away, while the SDK reads them.
 
 A stream's usage arrives in its first and in its last event, and no response object holds it. An
-observed body stands between the wire and the SDK, passes every byte on untouched and keeps the
-counts. Not for reading text: it looks at nothing but `usage`. Chapter 4 teaches it.
+observed body stands between the wire and the SDK, passes every byte and every failure on untouched
+and keeps the facts. Not for reading text: it looks at nothing else. Chapter 4 teaches it.
 """
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
 import httpx2
+from pydantic_core import from_json
 
 _CODED: Final = frozenset({"gzip", "deflate"})
 
 
-class UsageReader:
+class _Reader:
+    """Takes the bytes of a body, and their coding off."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        coded = headers.get("content-encoding") in _CODED
+        self._unzip = zlib.decompressobj(47) if coded else None  # 47: either format
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body. Never raises."""
+        try:
+            self._read(self._rest + (self._unzip.decompress(chunk) if self._unzip else chunk))
+        except Exception:
+            self._rest = b""  # a body that is not what it says is the SDK's to report
+
+    def _read(self, data: bytes) -> None:
+        raise NotImplementedError
+
+
+class ErrorReader(_Reader):
+    """Gives `on_code` the API's own name for the cause of a failure, once the body is complete."""
+
+    def __init__(self, on_code: Callable[[str], None], headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self._on_code = on_code
+
+    def _read(self, data: bytes) -> None:
+        self._rest = data
+        with suppress(ValueError):  # not all of it is there
+            code = from_json(data)["error"]["details"]["error_code"]
+            if isinstance(code, str):
+                self._on_code(code)
+
+
+class UsageReader(_Reader):
     """Collects usage from the bytes of server-sent events.
 
     `on_usage` gets the usage as JSON after the first event, with no output yet, and complete
     after the last. Bytes that hold no usage, or that are coded in an unknown way, change nothing.
     """
 
-    def __init__(self, on_usage: Callable[[dict[str, Any]], None], *, coding: str = "") -> None:
+    def __init__(
+        self, on_usage: Callable[[dict[str, Any]], None], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(headers)
         self._on_usage = on_usage
-        self._unzip = zlib.decompressobj(47) if coding in _CODED else None  # 47: either format
-        self._line = b""
         self._usage: dict[str, Any] = {}
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the body. Never raises."""
-        try:
-            *lines, self._line = (self._line + self._plain(chunk)).split(b"\n")
-            for line in lines:
-                if line.startswith(b"data:") and b'"usage"' in line:
-                    self._event(json.loads(line[5:]))
-        except Exception:
-            self._line = b""  # a body that is not what it says is the SDK's to report
-
-    def _plain(self, chunk: bytes) -> bytes:
-        return self._unzip.decompress(chunk) if self._unzip else chunk
+    def _read(self, data: bytes) -> None:
+        *lines, self._rest = data.split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:") and b'"usage"' in line:
+                self._event(from_json(line[5:]))
 
     def _event(self, event: Mapping[str, Any]) -> None:
         if event["type"] == "message_start":
@@ -58,7 +87,7 @@ class UsageReader:
 class ObservedBody(httpx2.SyncByteStream):
     """A body that a sync client reads, with a reader listening."""
 
-    def __init__(self, body: Any, reader: UsageReader) -> None:
+    def __init__(self, body: Any, reader: _Reader) -> None:
         self._body = body
         self._reader = reader
 
@@ -79,7 +108,7 @@ class ObservedBody(httpx2.SyncByteStream):
 class AsyncObservedBody(httpx2.AsyncByteStream):
     """A body that an async client reads, with a reader listening."""
 
-    def __init__(self, body: Any, reader: UsageReader) -> None:
+    def __init__(self, body: Any, reader: _Reader) -> None:
         self._body = body
         self._reader = reader
 

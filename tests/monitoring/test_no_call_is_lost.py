@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,6 +84,14 @@ def test_refused_label_is_named(name: str, value: Any) -> None:
     assert (refused.value.name, refused.value.value) == (name, value)
 
 
+def test_429_that_breaks_off_fails_as_it_does_unwatched() -> None:
+    """The monitor reads the error's code from what the SDK reads, and does not read first."""
+    traffic: Traffic = [("stream", Error(429), Fault.disconnect(after=2))]
+    kept = Kept()
+    assert made(traffic, CallMonitor(kept)) == made(traffic, None) != [None]
+    assert kept.only().outcome == "connection"
+
+
 def test_weak_key_is_refused_at_the_start() -> None:
     """As in the audit log."""
     with pytest.raises(WeakKey):
@@ -117,25 +124,48 @@ shapes = st.lists(
 )
 
 
+Traffic = list[tuple[str, Error | None, Fault | None]]
+
+
 def make(client: Any, shape: str) -> None:
-    """One call of some shape; what it raises is the SDK's."""
-    with suppress(anthropic.APIError, httpx2.HTTPError):
-        if shape == "create":
-            ask(client)
-        elif shape == "stream":
-            with client.messages.stream(model=SONNET, max_tokens=64, messages=ASK) as stream:
-                stream.get_final_message()
+    """One call of some shape."""
+    if shape == "create":
+        ask(client)
+    elif shape == "stream":
+        with client.messages.stream(model=SONNET, max_tokens=64, messages=ASK) as stream:
+            stream.get_final_message()
+    else:
+        with ask(client, stream=True) as events:
+            for _ in events:
+                if shape == "abandoned":
+                    break
+
+
+def made(traffic: Traffic, monitor: CallMonitor | None) -> list[type[Exception] | None]:
+    """What each call raised, of the SDK's."""
+    api, raised = FakeAPI(), list[type[Exception] | None]()
+    client = watched(api, monitor) if monitor else api.client()
+    # Retries are waited for, and only an answer can say that a moment is enough.
+    retries = 0 if any(fault for _, _, fault in traffic) else 1
+    client = client.with_options(max_retries=retries)
+    for shape, error, fault in traffic:
+        if error:
+            api.enqueue(error)
+        if fault:
+            api.add_faults(fault)
+        try:
+            make(client, shape)
+        except (anthropic.APIError, httpx2.HTTPError) as failure:
+            raised.append(type(failure))
         else:
-            with ask(client, stream=True) as events:
-                for _ in events:
-                    if shape == "abandoned":
-                        break
+            raised.append(None)
+    return raised
 
 
 @given(shapes, st.sampled_from(["", "start", "end"]))
 @settings(max_examples=60, deadline=None)
-def test_calls_made_are_records_and_counted_losses(
-    traffic: list[tuple[str, Error | None, Fault | None]], broken: str
+def test_calls_made_are_records_and_counted_losses_and_feel_nothing(
+    traffic: Traffic, broken: str
 ) -> None:
     """Also when the monitor's own clock raises, at the start or at the end of every second call."""
     ticks = 0
@@ -147,17 +177,9 @@ def test_calls_made_are_records_and_counted_losses(
             raise OSError("no clock")
         return float(ticks)
 
-    api, kept, metrics = FakeAPI(), Kept(), PrometheusSink()
+    kept, metrics = Kept(), PrometheusSink()
     monitor = CallMonitor(Broken(), kept, metrics, clock=clock)
-    client = watched(api, monitor)
-    for shape, error, fault in traffic:
-        if error:
-            api.enqueue(error)
-        if fault:
-            api.add_faults(fault)
-        # Retries are waited for, and only an answer can say that a moment is enough.
-        make(client.with_options(max_retries=0 if fault else 1), shape)
-    del client
+    assert made(traffic, monitor) == made(traffic, None)
     lost = monitor.sink_errors["CallMonitor"]
     assert len(kept.records) + lost == len(traffic)
     assert monitor.active == 0

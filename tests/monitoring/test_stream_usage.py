@@ -31,7 +31,7 @@ BODY = b"".join(
 def read(chunks: list[bytes], coding: str = "") -> list[dict[str, Any]]:
     """Every usage that a reader reports."""
     seen: list[dict[str, Any]] = []
-    reader = UsageReader(lambda usage: seen.append(dict(usage)), coding=coding)
+    reader = UsageReader(lambda usage: seen.append(dict(usage)), {"content-encoding": coding})
     for chunk in chunks:
         reader.feed(chunk)
     return seen
@@ -112,7 +112,7 @@ class BareAsyncBody:
 def test_observed_body_passes_everything_on() -> None:
     """Bytes, closing and the time that the body took."""
     body, seen = Body(), list[dict[str, Any]]()
-    body_read = ObservedBody(body, UsageReader(seen.append))
+    body_read = ObservedBody(body, UsageReader(seen.append, {}))
     assert list(body_read) == [BODY]
     body_read.close()
     assert body.closed
@@ -124,7 +124,7 @@ def test_async_observed_body_passes_everything_on() -> None:
     body, seen = Body(), list[dict[str, Any]]()
 
     async def main() -> list[bytes]:
-        body_read = AsyncObservedBody(body, UsageReader(seen.append))
+        body_read = AsyncObservedBody(body, UsageReader(seen.append, {}))
         chunks = [chunk async for chunk in body_read]
         await body_read.aclose()
         assert body_read.elapsed == timedelta(seconds=1)
@@ -139,7 +139,7 @@ def test_async_observed_body_reads_any_iterator() -> None:
     """A transport of one's own need not be a generator."""
 
     async def main() -> list[bytes]:
-        body_read = AsyncObservedBody(BareAsyncBody(), UsageReader(lambda usage: None))
+        body_read = AsyncObservedBody(BareAsyncBody(), UsageReader(lambda usage: None, {}))
         assert body_read.elapsed is None
         return [chunk async for chunk in body_read]
 

@@ -203,10 +203,10 @@ def check(votes: tuple[int, ...]) -> int:
     return early.skipped
 
 
-def test_early_stop_never_changes_the_winner_in_any_sequence_up_to_nine() -> None:
-    """All 26,442 sequences: same winner, same tie, and as few samples as one by one."""
-    saved = [check(votes) for n in range(1, 10) for votes in sequences(n, with_losses=False)]
-    assert len(saved) == 26_442
+def test_early_stop_never_changes_the_winner_in_any_sequence_up_to_eight() -> None:
+    """All 5,295 sequences: same winner, same tie, and as few samples as one by one."""
+    saved = [check(votes) for n in range(1, 9) for votes in sequences(n, with_losses=False)]
+    assert len(saved) == 5_295
     assert sum(saved) > 0
 
 
