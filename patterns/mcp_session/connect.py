@@ -32,32 +32,31 @@ STDERR_CHUNK = 65_536
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 
-def target_of(connect: Connect) -> MCPServer | Server[Any] | Transport:
+def way_to(connect: Connect) -> Connect:
+    """A URL or a command as what connects to it; everything else as it is."""
+    if isinstance(connect, str):
+        return http_server(connect)
+    if isinstance(connect, StdioServerParameters):
+        return StdioServer(connect, command_name([connect.command, *connect.args]))
+    return connect
+
+
+def target_of(connect: Connect) -> Any:
     """What one more connection enters: a server of this process, or a transport."""
-    target = connect
-    if callable(target) and not isinstance(target, MCPServer | Server):
-        target = target()
-    if isinstance(target, str):
-        return http_server(target)()
-    if isinstance(target, StdioServerParameters):
-        return StdioServer(target, _short(target))()
-    return target
+    if isinstance(connect, MCPServer | Server) or not callable(connect):
+        return connect
+    target = connect()
+    return target_of(way_to(target)) if isinstance(target, str | StdioServerParameters) else target
 
 
 def url_of(connect: Connect) -> str | None:
     """The endpoint of an HTTP server, else None."""
-    return connect if isinstance(connect, str) else getattr(connect, "url", None)
+    return getattr(connect, "url", None)
 
 
 def name_of(connect: Connect) -> str:
     """How error messages call the server."""
-    if isinstance(connect, MCPServer | Server):
-        return repr(connect.name)
-    if isinstance(connect, StdioServerParameters):
-        return repr(_short(connect))
-    if isinstance(connect, str):
-        return repr(url_name(connect))
-    return repr(getattr(connect, "name", "the server"))
+    return repr(getattr(way_to(connect), "name", "the server"))
 
 
 def stderr_of(connect: Connect) -> str:
@@ -160,11 +159,7 @@ def stdio_server(
     parameters = StdioServerParameters(
         command=command, args=list(args), env=dict(env) if env else None, cwd=cwd
     )
-    return StdioServer(parameters, name or _short(parameters))
-
-
-def _short(parameters: StdioServerParameters) -> str:
-    return command_name([parameters.command, *parameters.args])
+    return StdioServer(parameters, name or command_name([command, *args]))
 
 
 @dataclass(frozen=True)

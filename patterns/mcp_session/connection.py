@@ -32,7 +32,6 @@ from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from patterns.mcp_session.connect import Connect, name_of, stderr_of, target_of, url_of
 from patterns.mcp_session.errors import ServerUnavailable, access_denied, leaves, no_answer
 from patterns.mcp_session.listings import mend_listing
-from patterns.mcp_session.naming import without_secrets
 
 CLOSE_TIMEOUT = 10.0
 PING_TIMEOUT = 10.0
@@ -141,11 +140,8 @@ class Connection:
 
     def _why(self) -> Exception:
         """The failure of the owner as one typed error."""
-        causes = leaves(self._failure or ConnectionError("the session was closed"))
-        cause = next(
-            (error for error in causes if isinstance(error, Exception)),
-            ConnectionError("the connection was cancelled"),
-        )
+        causes = [e for e in leaves(self._failure) if isinstance(e, Exception)]
+        cause = causes[0] if causes else ConnectionError("the session was closed")
         if denied := access_denied(name_of(self._connect), cause):
             return denied
         if isinstance(cause, NETWORK) or getattr(cause, "code", None) in UNREACHABLE:
@@ -157,7 +153,7 @@ class Connection:
     def _unavailable(self, reason: str, retry_after: float | None = None) -> ServerUnavailable:
         return ServerUnavailable(
             name_of(self._connect),
-            without_secrets(reason),
+            reason,
             stderr=stderr_of(self._connect),
             retry_after=retry_after,
         )
@@ -204,7 +200,7 @@ def _with_target(cache: CacheConfig | None, connect: Connect) -> CacheConfig | N
     return replace(cache, target_id=url_of(connect))
 
 
-class _Observed(AsyncIterator[Any]):
+class _Observed:
     """A read stream that shows each message and its end: a dead server is known at once."""
 
     def __init__(
@@ -222,14 +218,13 @@ class _Observed(AsyncIterator[Any]):
     async def __aexit__(self, *details: Any) -> Any:
         return await self._stream.__aexit__(*details)
 
-    async def __anext__(self) -> Any:
+    async def __aiter__(self) -> AsyncIterator[Any]:
         try:
-            message = await self._stream.__anext__()
-        except BaseException:
+            async for message in self._stream:
+                self._on_message(message)
+                yield message
+        finally:
             self._on_end()
-            raise
-        self._on_message(message)
-        return message
 
 
 @asynccontextmanager

@@ -148,7 +148,8 @@ class Conversation:
                 self.messages = before
         text = "".join(b.text for answer in answers for b in answer.content if b.type == "text")
         ids = tuple(calls.request_ids[: len(answers)])
-        return Turn(text, reason, tuple(answers), ids, tuple(calls.runs), self._spent(answers))
+        dollars = self._spent(answers) if self._price else None
+        return Turn(text, reason, tuple(answers), ids, tuple(calls.runs), dollars)
 
     async def _answered(self, calls: ToolCalls, answers: list[Message]) -> str:
         """Ask until Claude is done or the budget is; returns the reason."""
@@ -164,7 +165,7 @@ class Conversation:
             else:
                 self._keep(answer, without_calls=True)
                 if answer.stop_reason != "pause_turn":
-                    return answer.stop_reason or ""
+                    return str(answer.stop_reason)
             if calls.over_budget or self._too_dear(answers):
                 return "budget"
 
@@ -212,7 +213,7 @@ class Conversation:
 
     def _keep(self, answer: Message, *, without_calls: bool = False) -> None:
         """An answer as the API takes it back: no blank text, no call without its result."""
-        blocks = [block.to_dict(mode="json") for block in answer.content]
+        blocks = [block.to_dict() for block in answer.content]
         if without_calls:
             blocks = [block for block in blocks if block["type"] != "tool_use"]
         blocks = [b for b in blocks if b["type"] != "text" or str(b["text"]).strip()]
@@ -251,12 +252,10 @@ class Conversation:
         except (MCPError, ResultValidationError):
             return None
 
-    def _spent(self, answers: list[Message]) -> Decimal | None:
-        if self._price is None:
-            return None
-        prices = [self._price(answer.model, answer.usage) for answer in answers]
+    def _spent(self, answers: list[Message]) -> Decimal:
+        prices = [self._price(a.model, a.usage) for a in answers] if self._price else []
         return sum((price for price in prices if price is not None), Decimal(0))
 
     def _too_dear(self, answers: list[Message]) -> bool:
-        spent = self._spent(answers) or Decimal(0)
-        return spent >= Decimal(str(self.budget.dollars or "inf"))
+        most = self.budget.dollars
+        return most is not None and self._spent(answers) >= Decimal(str(most))

@@ -55,14 +55,15 @@ class ServerUnavailable(Portable, MCPError):
         stderr: str = "",
         status: int | None = None,
         retry_after: float | None = None,
+        code: int = CONNECTION_CLOSED,
     ) -> None:
         self.server = server
-        self.reason = reason
+        self.reason = without_secrets(reason)
         self.maybe_done = maybe_done
         self.stderr = stderr
         self.status = status
         self.retry_after = retry_after
-        super().__init__(CONNECTION_CLOSED, self._explain())
+        super().__init__(code, self._explain())
 
     def _explain(self) -> str:
         if self.maybe_done:
@@ -78,8 +79,8 @@ class CallTimeout(ServerUnavailable):
     def __init__(self, server: str, request: str, seconds: float) -> None:
         self.request = request
         self.seconds = seconds
-        super().__init__(server, f"no answer within {seconds:g} s", maybe_done=True)
-        self.error.code = REQUEST_TIMEOUT
+        why = f"no answer within {seconds:g} s"
+        super().__init__(server, why, maybe_done=True, code=REQUEST_TIMEOUT)
 
     def _explain(self) -> str:
         return (
@@ -129,11 +130,11 @@ class WrongEventLoop(SessionClosed):
         )
 
 
-def leaves(error: BaseException) -> list[BaseException]:
+def leaves(error: BaseException | None) -> list[BaseException]:
     """The exceptions inside nested exception groups, depth first."""
     if isinstance(error, BaseExceptionGroup):
         return [leaf for inner in error.exceptions for leaf in leaves(inner)]
-    return [error]
+    return [error] if error else []
 
 
 def access_denied(server: str, error: BaseException) -> AccessDenied | None:
@@ -167,6 +168,7 @@ class NoAnswer:
     forgotten: bool = False
 
 
+LOST_CONNECTION: Final = NoAnswer(sent=True, lost=True)
 LOST: Final = ("Connection closed", "SSE stream")
 UNUSABLE: Final = (
     "Failed to parse",
@@ -186,31 +188,17 @@ def no_answer(error: MCPError) -> NoAnswer | None:
     if isinstance(data, dict) and EXPLAINED in data:
         return NoAnswer(**data[EXPLAINED])
     if error.code == CONNECTION_CLOSED and error.message.startswith(LOST):
-        return NoAnswer(sent=True, lost=True)
+        return LOST_CONNECTION
     if error.code in (PARSE_ERROR, INVALID_REQUEST) and error.message.startswith(UNUSABLE):
         return NoAnswer(sent=True, lost=False)
     return None
 
 
-def unavailable(server: str, error: MCPError, known: NoAnswer) -> ServerUnavailable:
-    """The typed error for a request without an answer; its code says whether it may pass."""
-    typed = ServerUnavailable(
-        server,
-        without_secrets(error.message),
-        maybe_done=known.sent,
-        status=known.status,
-        retry_after=known.retry_after,
-    )
-    typed.error.code = error.code
-    return typed
-
-
 def invalid_result(request: str, error: Exception) -> ResultValidationError | None:
     """The bare errors with which mcp 2.3 reports an unusable result, as one typed error."""
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"][-2:])
-        return ResultValidationError(request, f"{where}: {first['msg']}")
+        first = error.errors()[0]
+        return ResultValidationError(request, f"{first['loc'][-1]}: {first['msg']}")
     text = str(error)
     if type(error) is RuntimeError and text.startswith(("Invalid s", f"Tool {request} has")):
         return ResultValidationError(request, text.splitlines()[0])

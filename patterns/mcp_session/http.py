@@ -133,7 +133,7 @@ def _refused(request: httpx2.Request, response: httpx2.Response) -> httpx2.Respo
 
 def _json_rpc_error(response: httpx2.Response) -> JSONRPCError | None:
     try:
-        message = jsonrpc_message_adapter.validate_json(response.content, by_name=False)
+        message = jsonrpc_message_adapter.validate_json(response.content)
     except ValueError:
         return None
     return message if isinstance(message, JSONRPCError) else None

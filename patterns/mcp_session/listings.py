@@ -59,19 +59,15 @@ def _mended(tool: Any, version: str) -> bool:
         return False
     if "outputSchema" in tool and not resolvable(tool["outputSchema"]):
         del tool["outputSchema"]
-    for _ in range(len(tool) + 1):  # pragma: no branch  # each round mends or drops one part
-        part = _wrong_part(tool, version)
-        if part is None:
-            return True
-        given = tool.get(part)
-        if part == "inputSchema" and not (isinstance(given, dict) and ORIGINAL in given):
-            tool[part] = {"type": "object", ORIGINAL: given}
+    while part := _wrong_part(tool, version):  # each round mends or drops one part
+        if part == "inputSchema":
+            tool[part] = {"type": "object", ORIGINAL: tool.get(part)}
         elif part in tool and part != "name":
             del tool[part]
         else:
-            break
-    logger.warning("a tool is left out of the listing: its %s is invalid", part)
-    return False
+            logger.warning("a tool is left out of the listing: its %s is invalid", part)
+            return False
+    return True
 
 
 def _wrong_part(tool: Any, version: str) -> str | None:
@@ -80,5 +76,5 @@ def _wrong_part(tool: Any, version: str) -> str | None:
     try:
         validate_server_result("tools/list", version, alone)
     except ValidationError as error:
-        return str(error.errors(include_url=False)[0]["loc"][2])
+        return str(error.errors()[0]["loc"][2])
     return None

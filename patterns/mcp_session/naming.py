@@ -30,10 +30,12 @@ def url_name(url: str) -> str:
 def command_name(command: Sequence[str]) -> str:
     """A command line without folders, and without the values that it gives to options."""
     words: list[str] = []
+    before = ""
     for word in command:
-        after_option = words[-1:] and words[-1].startswith("--") and "=" not in words[-1]
+        after_option = before.startswith("--") and "=" not in before
         hide = after_option and not word.startswith("-")
         words.append(HIDDEN if hide else _word(word))
+        before = word
     return " ".join(words)
 
 

@@ -108,7 +108,7 @@ class _Budget:
             return []
         return [_text(f"[{self.dropped:,} more blocks not shown: ask for less at a time]")]
 
-    def text(self, text: str, how: str) -> list[Content]:
+    def text(self, text: str, how: str = "it is a description only") -> list[Content]:
         """A text block; nothing for blank text, which the API refuses."""
         kept = self._cut(text, how)
         return [_text(kept)] if kept.strip() else []
@@ -139,20 +139,20 @@ class _Budget:
                 return self._document(resource.text, resource)
             case EmbeddedResource(resource=BlobResourceContents() as resource):
                 return self._blob(resource)
-        return self.text(_described(item), "it is a description only")
+        return self.text(_described(item))
 
     def _document(self, text: str, resource: Any) -> list[Content]:
         uri = _label(str(resource.uri))
         kept = self._cut(text, f"read {uri} for the rest")
         if not kept.strip():
-            return self.text(f"[resource at {uri}, empty]", "") if not text.strip() else []
+            return self.text(f"[resource at {uri}, empty]") if not text.strip() else []
         source = {"type": "text", "media_type": "text/plain", "data": kept}
         about = {"context": _label(resource.mime_type)} if resource.mime_type else {}
         return [cast(Content, {"type": "document", "source": source, "title": uri, **about})]
 
     def _blob(self, resource: BlobResourceContents) -> list[Content]:
         kind, raw = resource.mime_type or "", decoded(resource.blob)
-        text = None if is_pdf(raw or b"") or _is_media(kind) else as_text(raw)
+        text = None if is_pdf(raw or b"") else as_text(raw)
         if text is not None:
             return self._document(text, resource)
         return self._file(resource.blob, kind, f"resource at {_label(str(resource.uri))}")
@@ -164,7 +164,7 @@ class _Budget:
         fits = self.files > 0 and len(data) <= self.bytes
         if media is None or not fits:
             why = ": too many or too large for one result" if media else ""
-            return self.text(f"[{what}, {_label(kind)}, {_size(raw)}, not shown{why}]", "")
+            return self.text(f"[{what}, {_label(kind)}, {_size(raw)}, not shown{why}]")
         self.files -= 1
         self.bytes -= len(data)
         source = {"type": "base64", "media_type": media, "data": bare(data)}
@@ -179,10 +179,6 @@ def _says_the_same(result: CallToolResult) -> bool:
     wanted = result.structured_content
     alone = values[0] if len(values) == 1 else values
     return any(wanted in (value, {"result": value}) for value in (*values, alone, *texts))
-
-
-def _is_media(kind: str) -> bool:
-    return kind.startswith(("image/", "audio/", "video/")) and "svg" not in kind
 
 
 def _json(text: str) -> Any:

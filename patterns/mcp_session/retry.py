@@ -57,8 +57,9 @@ class RetryPolicy:
 
     def heals(self, error: MCPError) -> bool:
         """Whether an error can go away by itself, within the wait that the server asks for."""
-        asked = getattr(error, "retry_after", None) or 0.0
-        return error.code in self.codes and asked <= self.max_retry_after
+        asked = getattr(error, "retry_after", None)
+        patient = asked is None or asked <= self.max_retry_after
+        return patient and error.code in self.codes
 
 
 def declared_safe(tool: Tool) -> bool:
@@ -68,13 +69,13 @@ def declared_safe(tool: Tool) -> bool:
     read-only and destructive at once is not believed.
     """
     hints = tool.annotations
-    if hints is None or (hints.read_only_hint and hints.destructive_hint):
-        return False
-    return bool(hints.read_only_hint or hints.idempotent_hint)
+    if hints is not None and hints.read_only_hint:
+        return not hints.destructive_hint
+    return bool(hints and hints.idempotent_hint)
 
 
 def never_started(error: Exception, policy: RetryPolicy) -> bool:
     """Whether the request was certainly not executed, so that any tool may be tried again."""
-    if not isinstance(error, ServerUnavailable):
-        return False
-    return not error.maybe_done or error.status in policy.never_ran
+    return isinstance(error, ServerUnavailable) and (
+        not error.maybe_done or error.status in policy.never_ran
+    )

@@ -55,7 +55,7 @@ def sampling_with(
                 role="assistant",
                 content=TextContent(type="text", text=_text(message)),
                 model=message.model,
-                stop_reason=STOP_REASONS.get(message.stop_reason or "", "endTurn"),
+                stop_reason=STOP_REASONS.get(str(message.stop_reason), "endTurn"),
             )
         except Refused as error:
             return ErrorData(code=INVALID_REQUEST, message=str(error))

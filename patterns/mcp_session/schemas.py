@@ -22,6 +22,7 @@ from patterns.mcp_session.references import ORIGINAL, Schema, pointer, target
 LONGEST_KEY: Final = 64
 KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 ALTERNATIVES: Final = ("anyOf", "oneOf")
+FOLDED: Final = ("allOf", "required", *ALTERNATIVES)
 ABOUT_KEYS: Final = (
     "if",
     "then",
@@ -73,8 +74,7 @@ def claude_input(raw: Any) -> ToolInput:
         flat = _repaired(_in_order({**flat, **_definitions(root)}, root))
         names = _legal(flat["properties"])
         flat = _without_self_reference(_renamed(flat, names), root)
-        json.dumps(flat, allow_nan=False).encode()
-        json.dumps(flat, ensure_ascii=False).encode()
+        json.dumps(flat, allow_nan=False, ensure_ascii=False).encode()
     except RecursionError:
         raise UnusableSchema("the input schema is nested too deeply") from None
     except (TypeError, UnicodeEncodeError, ValueError) as error:
@@ -96,7 +96,7 @@ def _flattened(node: Any, root: Schema, seen: tuple[str, ...], notes: list[str])
     kind = node.get("type", "object")
     if kind != "object" and "object" not in (kind or "object"):
         raise UnusableSchema(f"the input is of type {json.dumps(kind)}, not an object")
-    flat = {key: value for key, value in node.items() if key not in ("allOf", *ALTERNATIVES)}
+    flat = {key: value for key, value in node.items() if key not in FOLDED}
     flat["type"] = "object"
     flat["properties"] = dict(_mapping(node.get("properties")))
     required = dict.fromkeys(_strings(node.get("required")))
@@ -112,7 +112,6 @@ def _flattened(node: Any, root: Schema, seen: tuple[str, ...], notes: list[str])
             common = set.intersection(*(set(branch.get("required", ())) for branch in branches))
             notes.extend(_choice(word, branches, common))
             required.update(dict.fromkeys(sorted(common)))
-    flat.pop("required", None)
     return {**flat, "required": list(required)} if required else flat
 
 
@@ -147,8 +146,8 @@ def _merge(flat: Schema, branch: Schema, joint: str) -> None:
             own[key] = schema
         elif own[key] != schema:
             parts = own[key].get(joint) if isinstance(own[key], dict) else None
-            several = isinstance(parts, list) and len(own[key]) == 1
-            own[key] = {joint: [*(parts if several and parts else [own[key]]), schema]}
+            joined = parts if isinstance(parts, list) and len(own[key]) == 1 else [own[key]]
+            own[key] = {joint: [*joined, schema]}
     if joint == "allOf":
         own_words = ("properties", "required", "additionalProperties")
         rest = {key: value for key, value in branch.items() if key not in own_words}

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -32,11 +33,11 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
-from patterns.mcp_session.connect import Connect, name_of, stderr_of
+from patterns.mcp_session.connect import Connect, name_of, stderr_of, way_to
 from patterns.mcp_session.connection import Connection
 from patterns.mcp_session.errors import (
+    LOST_CONNECTION,
     CallTimeout,
-    NoAnswer,
     ServerUnavailable,
     SessionClosed,
     WrongEventLoop,
@@ -44,7 +45,6 @@ from patterns.mcp_session.errors import (
     invalid_result,
     leaves,
     no_answer,
-    unavailable,
 )
 from patterns.mcp_session.history import CORRELATION_KEY, Outcome, ToolCall
 from patterns.mcp_session.limits import Limits
@@ -126,8 +126,10 @@ class Session:
         self.connect_timeout = timeout if connect_timeout is None else connect_timeout
         if ask := client_options.get("elicitation_callback"):
             client_options["elicitation_callback"] = self._off_the_clock(ask)
-        self._connect, self._retry_tools = connect, retry_tools
-        self._connections = Reconnector(connect, client_options, self.connect_timeout, on_reconnect)
+        self._connect, self._retry_tools = way_to(connect), retry_tools
+        self._connections = Reconnector(
+            self._connect, client_options, self.connect_timeout, on_reconnect
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._limits = Limits()
         self._sleep, self._clock, self._rng = sleep, clock, rng
@@ -283,8 +285,8 @@ class Session:
         try:
             return await send(connection.client)
         except MCPError as error:
+            failure = await self._translated(error, what, connection, trace)
             trace.waiting_on = None
-            failure = await self._translated(error, what, connection)
             trace.maybe_done = trace.maybe_done or not never_started(failure, self.retry)
             raise failure from error
         except (RuntimeError, ValidationError) as error:
@@ -299,7 +301,9 @@ class Session:
         finally:
             connection.release()
 
-    async def _translated(self, error: MCPError, what: str, connection: Connection) -> MCPError:
+    async def _translated(
+        self, error: MCPError, what: str, connection: Connection, trace: Trace
+    ) -> MCPError:
         """The typed error for what a client raised; other protocol errors stay as they are."""
         known = no_answer(error)
         if known is not None and known.forgotten and await connection.forgotten():
@@ -309,12 +313,18 @@ class Session:
         if denied := access_denied(self.name, error):
             return denied
         if error.code == REQUEST_TIMEOUT:
-            seconds = connection.client.read_timeout_seconds or self.timeout
-            connection.suspect(seconds)
-            return CallTimeout(self.name, what, seconds)
+            return self._late(what, connection.client.read_timeout_seconds or self.timeout, trace)
         if known is None and not connection.retired:
             return error
-        return unavailable(self.name, error, known or NoAnswer(sent=True, lost=True))
+        known = known or LOST_CONNECTION
+        return ServerUnavailable(
+            self.name,
+            error.message,
+            maybe_done=known.sent,
+            status=known.status,
+            retry_after=known.retry_after,
+            code=error.code,
+        )
 
     # -- tools ---------------------------------------------------------------------------------
 
@@ -392,10 +402,9 @@ class Session:
 
     async def _rule_allows(self, rule: Callable[[Tool], bool], name: str) -> bool:
         """Ask about the tool as it is listed now: after a reconnect it may be another one."""
-        try:
+        tools: list[Tool] = []
+        with suppress(MCPError):
             tools = await self.list_tools(cache_mode="refresh")
-        except MCPError:
-            return False
         return any(rule(tool) for tool in tools if tool.name == name)
 
     # -- listings, resources and prompts -------------------------------------------------------

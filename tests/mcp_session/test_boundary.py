@@ -29,8 +29,8 @@ from mcp_session_strangers import PDF, PNG, RESULTS, TOOLS, Returned, Shape, b64
 
 from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, Reply, ToolUse
-from patterns.mcp_session import ResultValidationError, ToolSession, as_claude_content
-from patterns.mcp_session.boundary import NAME_LIMIT, WHOSE_WORDS, offer
+from patterns.mcp_session import ResultValidationError, ToolSession, as_claude_content, results
+from patterns.mcp_session.boundary import NAME_LIMIT, WHOSE_WORDS, claude_name, offer
 from patterns.mcp_session.claude import MARK
 from patterns.mcp_session.media import as_text, decoded, image_type, is_pdf
 from patterns.mcp_session.results import as_claude_messages, as_claude_resource
@@ -682,3 +682,200 @@ def test_a_part_of_a_schema_that_allows_everything_is_nothing() -> None:
     from patterns.mcp_session.schemas import _resolved
 
     assert _resolved(True, {}, ()) == {}
+
+
+@pytest.mark.parametrize("name", ["a", "Z9_-", "n" * 128])
+def test_a_legal_name_stays(name: str) -> None:
+    """Down to one letter and up to 128."""
+    assert claude_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "n" * 129, "a b", "\ud800", "é"])
+def test_an_illegal_name_becomes_a_legal_one_of_its_own(name: str) -> None:
+    """Even one that cannot be encoded; the same one each time."""
+    assert NAME.fullmatch(claude_name(name))
+    assert claude_name(name) == claude_name(name) != claude_name(name + "x")
+
+
+def test_what_does_not_fit_is_cut_once_and_counted_after_that() -> None:
+    """Exactly: the first text fills the budget, the other two are not there at all."""
+    result = CallToolResult(content=[text("abcd"), text("e"), resource("f")])
+    (first, notice) = as_claude_content(result, limit=4)
+    assert first == {"type": "text", "text": "abcd"}
+    assert notice == {
+        "type": "text",
+        "text": "[2 more blocks not shown: ask for less at a time]",
+    }
+
+
+def test_each_block_after_the_first_costs_a_little() -> None:
+    """Twenty characters: three of these five texts have room."""
+    texts = [text("x" * 10) for _ in range(5)]
+    blocks: Any = as_claude_content(CallToolResult(content=texts), limit=75)
+    assert [block["text"][:2] for block in blocks] == ["xx", "xx", "xx", "[2"]
+    one_less: Any = as_claude_content(CallToolResult(content=texts), limit=69)
+    assert one_less[2]["text"].startswith(
+        "x" * 9 + "\n[cut: 9 of 10 characters shown; ask for less"
+    )
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (
+            {"type": "resource_link", "uri": "x://a", "name": "a"},
+            "[resource 'a' at x://a]",
+        ),
+        (
+            {"type": "resource_link", "uri": "x://a", "name": "a", "description": "b\nc"},
+            "[resource 'a' at x://a: b c]",
+        ),
+        (
+            {"type": "audio", "data": b64(b"abc"), "mimeType": "audio/wav"},
+            "[audio, audio/wav, 3 bytes, not shown]",
+        ),
+        (
+            {"type": "image", "data": "?", "mimeType": "image/png"},
+            "[image, image/png, unreadable bytes, not shown]",
+        ),
+        (
+            {"type": "resource", "resource": {"uri": "x://a", "blob": b64(b"\xff")}},
+            "[resource at x://a, unknown type, 1 bytes, not shown]",
+        ),
+        (
+            {"type": "resource_link", "uri": "x://a", "name": "n" * 301},
+            f"[resource '{'n' * 300}…' at x://a]",
+        ),
+        (
+            {"type": "resource_link", "uri": "x://a", "name": "n" * 300},
+            f"[resource '{'n' * 300}' at x://a]",
+        ),
+    ],
+)
+def test_what_claude_cannot_read_is_described_exactly(item: Any, said: str) -> None:
+    """Name, address, kind and size."""
+    result = CallToolResult.model_validate({"content": [item]})
+    assert as_claude_content(result) == [{"type": "text", "text": said}]
+
+
+def test_a_text_in_a_file_keeps_its_address_and_type() -> None:
+    """As a document, whatever it was labelled as."""
+    blobs = [
+        {"uri": "x://a", "mimeType": "audio/wav", "blob": b64(b"a: 1")},
+        {"uri": "x://b", "blob": b64(b"b: 2")},
+    ]
+    content = [{"type": "resource", "resource": blob} for blob in blobs]
+    found = as_claude_content(CallToolResult.model_validate({"content": content}))
+    source = {"type": "text", "media_type": "text/plain"}
+    assert found == [
+        {
+            "type": "document",
+            "source": {**source, "data": "a: 1"},
+            "title": "x://a",
+            "context": "audio/wav",
+        },
+        {"type": "document", "source": {**source, "data": "b: 2"}, "title": "x://b"},
+    ]
+
+
+def test_a_file_goes_as_its_bytes_say() -> None:
+    """An image that calls itself text, and a PDF; in an error neither."""
+    image = {
+        "type": "resource",
+        "resource": {"uri": "x://a", "mimeType": "text/plain", "blob": PNG},
+    }
+    paper = {"type": "resource", "resource": {"uri": "x://b", "blob": PDF}}
+    result = {"content": [image, paper]}
+    found = as_claude_content(CallToolResult.model_validate(result))
+    sources = [("image", "image/png", PNG), ("document", "application/pdf", PDF)]
+    assert found == [
+        {"type": kind, "source": {"type": "base64", "media_type": media, "data": data}}
+        for kind, media, data in sources
+    ]
+    failed = as_claude_content(CallToolResult.model_validate({**result, "isError": True}))
+    assert [block["type"] for block in failed] == ["text", "text"]
+    assert "too many or too large for one result" in text_of_blocks(failed)
+
+
+def test_twenty_megabytes_of_files_are_one_results_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is just as large as what is left still goes."""
+    monkeypatch.setattr(results, "MOST_BYTES", 2 * len(PNG) + 1)
+    images: Any = [ImageContent(type="image", data=PNG, mime_type="image/png")] * 3
+    kinds = [block["type"] for block in as_claude_content(CallToolResult(content=images))]
+    assert kinds == ["image", "image", "text"]
+    monkeypatch.setattr(results, "MOST_BYTES", 2 * len(PNG))
+    kinds = [block["type"] for block in as_claude_content(CallToolResult(content=images))]
+    assert kinds == ["image", "image", "text"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "wanted"),
+    [
+        (
+            obj({"n": {"minimum": 1, "exclusiveMinimum": True}}),
+            {"n": {"exclusiveMinimum": 1}},
+        ),
+        (obj({"n": {"minimum": 1, "exclusiveMinimum": False}}), {"n": {"minimum": 1}}),
+        (obj({"n": {"exclusiveMinimum": 3}}), {"n": {"exclusiveMinimum": 3}}),
+        (obj({"n": {"minimum": float("nan"), "maximum": 2.5}}), {"n": {"maximum": 2.5}}),
+        (obj({"n": {"$schema": "http://old", "type": "string"}}), {"n": {"type": "string"}}),
+        (obj({"n": {"$ref": "#/$defs/lost", "title": "t"}}), {"n": {"title": "t"}}),
+        (
+            {"allOf": [obj({"n": {"minimum": 1}}), obj({"n": {"maximum": 9}})]},
+            {"n": {"allOf": [{"minimum": 1}, {"maximum": 9}]}},
+        ),
+        (
+            {
+                "anyOf": [
+                    obj({"n": {"const": 1}}),
+                    obj({"n": {"const": 2}}),
+                    obj({"n": {"const": 3}}),
+                ]
+            },
+            {"n": {"anyOf": [{"const": 1}, {"const": 2}, {"const": 3}]}},
+        ),
+        (
+            {"anyOf": [obj({"n": {"const": 1, "title": "t"}}), obj({"n": {"const": 2}})]},
+            {"n": {"anyOf": [{"const": 1, "title": "t"}, {"const": 2}]}},
+        ),
+    ],
+)
+def test_a_field_keeps_what_it_meant(schema: Any, wanted: Any) -> None:
+    """Older drafts in today's words, several parts as one field, and nothing that is no number."""
+    assert claude_input(schema).schema["properties"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("schema", "required"),
+    [
+        (obj({"a": {"required": True}, "b": {"required": False}}), ["a"]),
+        (obj({"a": {}, "b": {"required": True}}, required=["a"]), ["a", "b"]),
+        ({"anyOf": [obj({}, required=["b", "a"]), obj({}, required=["a", "b", "c"])]}, ["a", "b"]),
+        (
+            {"allOf": [obj({}, required=["b"]), obj({}, required=["a"])], "required": ["c"]},
+            ["c", "b", "a"],
+        ),
+        ({"anyOf": [obj({}, required=["a"]), obj({})]}, None),
+        (obj({"a": {}}, required="a"), None),
+        (obj({"a": {}}, required=[]), None),
+    ],
+)
+def test_what_every_alternative_requires_is_required(schema: Any, required: Any) -> None:
+    """No more than that: the server still checks."""
+    assert claude_input(schema).schema.get("required") == required
+
+
+@pytest.mark.parametrize(
+    ("keys", "wanted"),
+    [
+        (["$top", "top"], {"top": "top", "top_2": "$top"}),
+        (["a[]", "a_", "a["], {"a_": "a_", "a": "a[]", "a_2": "a["}),
+        (["é", "ü"], {"field": "é", "field_2": "ü"}),
+        (["x" * 65, "x" * 66], {"x" * 64: "x" * 65, "x" * 62 + "_2": "x" * 66}),
+        (["a b  c"], {"a_b_c": "a b  c"}),
+    ],
+)
+def test_a_key_is_renamed_to_the_nearest_legal_one(keys: Any, wanted: Any) -> None:
+    """Legal ones stay; the way back is known."""
+    found = claude_input(obj({key: {} for key in keys}))
+    assert {new: found.names.get(new, new) for new in found.schema["properties"]} == wanted

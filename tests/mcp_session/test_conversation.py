@@ -7,9 +7,9 @@ from typing import Any
 
 import anthropic
 import pytest
-from mcp.server import MCPServer
+from mcp.server import MCPServer, Server
 from mcp.server.mcpserver import Context
-from mcp.types import ToolAnnotations
+from mcp.types import ListToolsResult, Tool, ToolAnnotations
 from servers.shop import Shop, build_shop
 
 from patterns.core.models import HAIKU, SONNET
@@ -29,6 +29,7 @@ from patterns.mcp_session.events import (
     to_progress,
 )
 from patterns.mcp_session.registry import Conversations, TooManyConversations
+from patterns.mcp_session.tool_calls import read_only
 
 SAFE = ToolAnnotations(read_only_hint=True)
 Talk = Callable[[Conversation], Coroutine[Any, Any, Any]]
@@ -525,3 +526,109 @@ def test_a_conversation_without_servers_sends_no_tools() -> None:
     turn = asyncio.run(Conversation(api.async_client(), {}, model=SONNET).send("Hi"))
     assert turn.text == "Hello."
     assert "tools" not in api.journal[0].body
+
+
+def test_thinking_alone_is_no_answer_to_keep() -> None:
+    """An answer that was cut off before its first word leaves no trace."""
+    api = FakeAPI()
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
+    hidden = {"type": "redacted_thinking", "data": "x"}
+    api.enqueue(Reply(content=[thought, hidden], stop_reason="max_tokens"))
+
+    async def run(conversation: Conversation) -> None:
+        assert (await conversation.send("Go")).stop_reason == "max_tokens"
+        assert conversation.messages == []
+
+    talk(api, run)
+
+
+def test_thinking_stays_as_long_as_the_tools_do() -> None:
+    """Also in the turns after it: the API wants it back with the tool call."""
+    api = FakeAPI()
+    api.enqueue(Reply("A", thinking="I look.", tool_use=(ToolUse("look", {}),)), "B", "C")
+
+    async def run(conversation: Conversation) -> None:
+        await conversation.send("Go")
+        await conversation.send("And?")
+
+    assert shape(talk(api, run))[1] == "assistant:thinking+text+tool_use"
+
+
+def test_a_listing_that_may_be_kept_for_an_hour_is_asked_for_in_each_round() -> None:
+    """A tool that came up meanwhile would be missed otherwise."""
+    tools = [Tool(name="first", input_schema={"type": "object"})]
+
+    async def listed(context: Any, params: Any) -> ListToolsResult:
+        return ListToolsResult(tools=list(tools), ttl_ms=3_600_000, cache_scope="private")
+
+    api = FakeAPI()
+    api.enqueue("A", "B")
+
+    async def run(conversation: Conversation) -> None:
+        await conversation.send("Go")
+        tools.append(Tool(name="second", input_schema={"type": "object"}))
+        await conversation.send("And?")
+
+    talk(api, run, {"s": Server("s", on_list_tools=listed)})
+    sent: Any = [request.body for request in api.journal]
+    assert [len(body["tools"]) for body in sent] == [1, 2]
+
+
+def test_a_budget_counts_each_call_that_began() -> None:
+    """Two of three run; a declined one has counted, an unknown one has not."""
+    api = FakeAPI()
+    api.enqueue(uses("book", "nothing", "pay", "book"))
+    outcomes: list[str] = []
+
+    async def approve(request: ToolRequest) -> bool | str:
+        return request.tool == "book"
+
+    async def run(conversation: Conversation) -> None:
+        turn = await conversation.send("Go")
+        outcomes.extend(ran.outcome for ran in turn.runs)
+
+    talk(api, run, budget=Budget(calls=2), approve=approve)
+    assert outcomes == ["ok", "unknown tool", "declined", "over budget"]
+
+
+def test_progress_counts_the_pieces() -> None:
+    """From one, one by one, as the protocol wants it; other events are not reported."""
+    told: list[tuple[int, str]] = []
+
+    async def report(progress: int, message: str) -> None:
+        told.append((progress, message))
+
+    async def run() -> None:
+        tell: Any = to_progress(report)
+        request = ToolRequest("a", "b", None, "s", "t", {})
+        for event in (TextDelta("one"), ToolStarted(request), TextDelta("two")):
+            await tell(event)
+
+    asyncio.run(run())
+    assert told == [(1, "one"), (2, "two")]
+
+
+def test_each_call_is_a_line_of_the_log_with_its_three_ids(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Block, MCP call, API request; then the tool, its server and what became of it."""
+    caplog.set_level("INFO", "patterns.mcp_session")
+    api = FakeAPI()
+    api.enqueue(uses("book"), "Done.")
+    ids: list[Any] = []
+
+    async def run(conversation: Conversation) -> None:
+        ids.extend((await conversation.send("Go")).request_ids)
+
+    talk(api, run)
+    line = f"tool_use toolu_00 call c/toolu_00 request {ids[0]}: book of desk: ok"
+    assert line in caplog.text
+
+
+def test_a_tool_that_is_safe_and_unsafe_at_once_runs_alone() -> None:
+    """The server calls it read-only and destructive: it is not believed."""
+    both = ToolAnnotations(read_only_hint=True, destructive_hint=True)
+    tool = Tool(name="t", input_schema={}, annotations=both)
+    assert read_only(tool) is False
+    assert read_only(tool.model_copy(update={"annotations": None})) is False
+    assert read_only(tool.model_copy(update={"annotations": SAFE})) is True

@@ -143,8 +143,9 @@ def test_a_server_that_asks_for_more_patience_than_we_have_ends_the_tries() -> N
     assert state.executed == 1
 
 
-def test_a_busy_server_is_probed_once_per_try_and_not_taken_for_an_old_one() -> None:
-    """A 503 to the handshake is no verdict on the protocol, and its wait is obeyed."""
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_probed_once_per_try_and_not_taken_for_an_old_one(status: int) -> None:
+    """A refusal of the handshake is no verdict on the protocol, and its wait is obeyed."""
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -156,7 +157,7 @@ def test_a_busy_server_is_probed_once_per_try_and_not_taken_for_an_old_one() -> 
         async with ToolSession(state.url, retry=policy, sleep=sleep) as session:
             assert session.client.protocol_version == "2026-07-28"
 
-    with misbehaving("none", refuses=503, retry_after="3") as state:
+    with misbehaving("none", refuses=status, retry_after="3") as state:
         asyncio.run(run())
     assert waits == [3.0]
     assert len(state.tokens) == 2

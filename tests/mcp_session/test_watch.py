@@ -23,6 +23,7 @@ from mcp.types import (
 from mcp_session_support import ERAS, QUICK, content_text, until
 from servers.shop import Shop, build_shop
 
+from patterns.fake_api import VirtualClock
 from patterns.mcp_session import (
     CallTimeout,
     ServerUnavailable,
@@ -250,8 +251,9 @@ def test_closing_in_the_middle_of_a_call_is_a_typed_error() -> None:
 
         session = ToolSession(build_shop(Shop()), elicitation_callback=leave)
         await session.open()
-        with pytest.raises(ServerUnavailable, match="closed"):
+        with pytest.raises(ServerUnavailable, match="closed") as caught:
             await session.call_tool("gift", {"tea": "assam"})
+        assert caught.value.maybe_done
 
     asyncio.run(run())
 
@@ -259,8 +261,10 @@ def test_closing_in_the_middle_of_a_call_is_a_typed_error() -> None:
 def test_closing_while_a_silent_server_is_pinged_ends_the_ping_too() -> None:
     """It would wait ten more seconds for a sign of life of a server that nobody is connected to."""
     pinged = asyncio.Event()
+    asked: list[str] = []
 
     async def silent(context: Any, params: Any) -> Any:
+        asked.append(type(params).__name__)
         pinged.set()
         await asyncio.Event().wait()
 
@@ -273,12 +277,15 @@ def test_closing_while_a_silent_server_is_pinged_ends_the_ping_too() -> None:
                 await session.call_tool("anything", read_timeout_seconds=0.01)
             pinged.clear()
             await pinged.wait()
+            with pytest.raises(CallTimeout):  # one ping is enough
+                await session.call_tool("anything", read_timeout_seconds=0.01)
             ping = (await session.connection())._ping
         assert ping is not None
         await asyncio.wait([ping], timeout=5)
         assert ping.cancelled()
 
     asyncio.run(run())
+    assert asked == ["CallToolRequestParams", "RequestParams", "CallToolRequestParams"]
 
 
 def test_what_is_read_again_without_a_change_is_not_told() -> None:
@@ -302,6 +309,33 @@ def test_what_is_read_again_without_a_change_is_not_told() -> None:
 
 async def _no_cues(context: Any, params: Any) -> SubscriptionsListenResult:
     raise MCPError(METHOD_NOT_FOUND, "no subscriptions here")
+
+
+@pytest.mark.parametrize("mode", ERAS)
+def test_a_hung_handshake_in_memory_costs_hardly_more_than_its_limit(mode: str) -> None:
+    """The server library would take two seconds to let go: virtual time."""
+    slow = MCPServer("slow", log_level="ERROR", lifespan=_hung)
+
+    async def run() -> float:
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(ServerUnavailable, match="no handshake within 5 s"):
+            await ToolSession(slow, mode=mode, connect_timeout=5).open()
+        assert len(asyncio.all_tasks()) == 1
+        return asyncio.get_running_loop().time() - started
+
+    assert 5 <= VirtualClock().run(run()) <= 5.2
+
+
+class _hung:  # noqa: N801 - used as a function that makes a context manager
+    def __init__(self, server: MCPServer) -> None:
+        self.server = server
+
+    async def __aenter__(self) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def __aexit__(self, *_: object) -> None:
+        raise AssertionError
 
 
 def test_a_transport_that_does_not_let_go_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,17 @@ from mcp.client import ClientRequestContext
 from mcp.client.sse import sse_client
 from mcp.server import MCPServer
 from mcp.types import ElicitRequestParams, ElicitResult
-from mcp_session_support import ERAS, QUICK, bare, children, left_behind, open_files, text, until
+from mcp_session_support import (
+    BARE,
+    ERAS,
+    QUICK,
+    bare,
+    children,
+    left_behind,
+    open_files,
+    text,
+    until,
+)
 from servers.shop import build_shop
 
 from patterns.mcp_session import (
@@ -26,6 +36,7 @@ from patterns.mcp_session import (
     ServerUnavailable,
     SessionClosed,
     ToolSession,
+    connect,
     http_server,
     serve_http,
     stdio_server,
@@ -329,6 +340,66 @@ def test_what_a_child_writes_to_stderr_is_kept_in_bounded_memory_and_no_file() -
         await asyncio.wait([opening])
 
     asyncio.run(run())
+
+
+PARENT = """
+import signal, subprocess, sys, time
+def told(*_): sys.stderr.write(" asked"); sys.stderr.flush()
+signal.signal(signal.SIGTERM, told)
+below = subprocess.Popen([sys.executable, "-S", "-E", "-c", "import time; time.sleep(600)"])
+sys.stderr.write(str(below.pid)); sys.stderr.flush()
+sys.stdin.read()
+told()
+time.sleep(600)
+"""
+
+
+def test_an_interrupted_start_ends_the_child_and_its_children_at_once() -> None:
+    """A polite end takes the library four seconds, in which the interrupted cell would hang."""
+    server = stdio_server(sys.executable, "-S", "-E", "-c", PARENT)
+
+    async def run() -> str:
+        before = left_behind()
+        opening = asyncio.create_task(ToolSession(server, connect_timeout=60).open())
+        await until(lambda: server.stderr.isdecimal())
+        opening.cancel()
+        await asyncio.wait([opening])
+        await until(lambda: left_behind() == before)
+        await until(lambda: not alive(int(server.stderr)))
+        return server.stderr
+
+    assert asyncio.run(run()).isdecimal()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_a_child_that_closes_its_stderr_costs_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a pipe is always readable: who keeps looking burns a processor."""
+    looks: list[int] = []
+    take = connect._Tail._take
+
+    def counted(tail: Any, source: Any) -> None:
+        looks.append(1)
+        take(tail, source)
+
+    monkeypatch.setattr(connect._Tail, "_take", counted)
+    words = [sys.executable, "-S", "-E", BARE]
+    quiet = stdio_server("sh", "-c", "exec 2>&-; exec " + " ".join(words))
+
+    async def run() -> None:
+        async with ToolSession(quiet, retry=QUICK) as session:
+            for _ in range(20):
+                await session.call_tool("echo", {"text": "hi"})
+
+    asyncio.run(run())
+    assert len(looks) == 2  # at the end of the pipe, and at the end of the session
 
 
 NOTEBOOK = """
