@@ -710,7 +710,7 @@ def test_what_does_not_fit_is_cut_once_and_counted_after_that() -> None:
 
 def test_each_block_after_the_first_costs_a_little() -> None:
     """Twenty characters: three of these five texts have room."""
-    texts = [text("x" * 10) for _ in range(5)]
+    texts: Any = [text("x" * 10) for _ in range(5)]
     blocks: Any = as_claude_content(CallToolResult(content=texts), limit=75)
     assert [block["text"][:2] for block in blocks] == ["xx", "xx", "xx", "[2"]
     one_less: Any = as_claude_content(CallToolResult(content=texts), limit=69)
