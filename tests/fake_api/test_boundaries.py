@@ -6,7 +6,7 @@ import anthropic
 import pytest
 
 from patterns.core.models import OPUS, SONNET
-from patterns.fake_api import FakeAPI, VirtualClock
+from patterns.fake_api import FakeAPI, Latency, VirtualClock
 
 ASK: dict[str, Any] = {
     "model": SONNET,
@@ -122,3 +122,26 @@ def test_the_tool_that_joins_in_the_middle_may_say_that_it_is_custom() -> None:
 
     assert ask().content
     assert ask(type="custom").content
+
+
+def test_sampling_while_thinking_has_one_edge() -> None:
+    """`top_p` may be .95 and more; nothing else may be set."""
+    client = FakeAPI(clock=VirtualClock()).client(max_retries=0)
+    thinking: Any = {"type": "enabled", "budget_tokens": 1_024}
+    body: Any = {**ASK, "model": OLD, "thinking": thinking}
+    dated: Any = {"headers": {"anthropic-version": "2023-06-01"}}
+    assert client.post("/v1/messages", body={**body, "top_p": 0.95}, cast_to=object, options=dated)
+    for wrong in ({"top_p": 0.94}, {"temperature": 0.9}, {"top_k": 5}):
+        with pytest.raises(anthropic.BadRequestError, match=next(iter(wrong))):
+            client.post("/v1/messages", body={**body, **wrong}, cast_to=object, options=dated)
+
+
+def test_the_time_of_an_answer_is_told_in_milliseconds() -> None:
+    """In the header that the API's own gateway sets."""
+    clock = VirtualClock()
+    latency = Latency(first_token=2, tokens_per_second=1_000_000, jitter=0)
+    client = FakeAPI(clock=clock, latency=latency).client(max_retries=0)
+    answer = client.messages.with_raw_response.create(**ASK)
+    told = int(answer.headers["x-envoy-upstream-service-time"])
+    assert told == pytest.approx(1_000 * clock.now() - 1_000 * VirtualClock().now(), abs=20)
+    assert told == pytest.approx(2_000, abs=20)
