@@ -324,7 +324,9 @@ def without(day: Day) -> list[tuple[str, Decimal, Decimal]]:
             tokens = record.tokens
             prompt = tokens.input + tokens.cache_read + tokens.cache_write_5m
             used = Tokens(input=prompt, output=tokens.output) if plain else tokens
-            total += rates(model or record.model).usd(used)
+            price = rates(model or record.model)
+            assert price, record.model
+            total += price.usd(used)
         return total
 
     average = paid / len({row.arrival.ticket["id"] for row in day.rows})

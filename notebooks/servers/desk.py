@@ -12,7 +12,7 @@ of these states:
 """
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -35,7 +35,7 @@ from patterns.quality import self_consistent_async
 Ticket: TypeAlias = dict[str, Any]
 """`{"id": "T-17", "customer": "c-204", "text": "…"}`, and `waits_h` where the customer has time."""
 Made: TypeAlias = dict[str, Any]
-Work: TypeAlias = Callable[..., Awaitable[Any]]
+Work: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 Run: TypeAlias = Callable[..., Awaitable[Made]]
 """Runs a step: `await run(name, work, *arguments)`."""
 
@@ -153,7 +153,7 @@ class Desk:
             found = await structured_async(
                 self.client, prompt, self.parts.triage(), model=HAIKU, max_tokens=512
             )
-        return found.value.model_dump()
+        return dict(found.value.model_dump())
 
     async def look_up(self, ticket: Ticket, kind: Made) -> Made:
         """The order that it is about, if that is the customer's own."""
@@ -188,7 +188,8 @@ class Desk:
                     asked = self.parts.request(self.handbook, task.prompt)
                     message = await self.client.messages.create(**asked)
                     return Reply(self.read(message), (message.usage,))
-                return await self._ask(agent, task, context)
+                answer: Reply = await self._ask(agent, task, context)
+                return answer
 
         name = self.parts.job_id(ticket)
         report = await run_plan(

@@ -41,10 +41,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from patterns.agents.durable import DBOSEngine, InWorkflow
-from patterns.batching.api import BatchAPI
+from patterns.batching.api import BatchAPI, ResultsError
 from patterns.batching.async_job import AsyncBatchJob
 from patterns.batching.fleet import BATCHES
-from patterns.batching.reading import ResultsError
 from patterns.batching.results import BatchResult
 from patterns.core.durable import UNFINISHED, make_tables, running
 from patterns.core.pricing import cost_usd
@@ -87,7 +86,7 @@ _backlog = sa.Table(
 )
 
 
-async def recorded(name: str, work: Work, *arguments: Any) -> Made:
+async def recorded(name: str, work: Work, *arguments: Any) -> Any:
     """Make a step once: after a crash its result is read instead."""
     return await DBOS.run_step_async({"name": name}, work, *arguments)
 
@@ -141,7 +140,7 @@ async def on_night(service: str, night: str) -> str:
 async def batch(desk: Desk, night: str, rows: list[tuple[str, Ticket]]) -> dict[str, BatchResult]:
     """The results of a night by the names of its tickets; what it cost is counted once."""
     engine, ask = running(), desk.parts.request
-    asked = [
+    asked: list[Any] = [
         {"custom_id": name, "params": ask(desk.handbook, desk.question(ticket))}
         for name, ticket in rows
     ]
@@ -249,12 +248,11 @@ def budgets(settings: Mapping[str, str]) -> RateLimit:
     """A customer's requests a minute and the shop's dollars a day, in Redis if there is one."""
     store: Store | None = None
     if url := settings.get("REDIS_URL"):
-        from redis import Redis
-        from redis.asyncio import Redis as AsyncRedis
+        from redis.asyncio import Redis
 
         from patterns.policy.redis_store import RedisStore
 
-        store = RedisStore(Redis.from_url(url), AsyncRedis.from_url(url))
+        store = RedisStore(Redis.from_url(url, socket_timeout=5))
     day = Limits(usd_per_day=float(settings.get("DESK_USD", "20")))
     each = [Budget(Limits(rpm=60), per_principal), Budget(day, lambda request: "shop")]
     return RateLimit(each, store, price=cost_usd)

@@ -5,19 +5,26 @@ and without either the test is skipped with the line that installs one.
 """
 
 import importlib.util
+import json
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import urllib.parse
+import urllib.request
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
+import yaml
+
+OPS = Path(__file__).parents[2] / "patterns" / "monitoring" / "ops"
 
 
 def free_port() -> int:
@@ -139,3 +146,68 @@ def _cluster(programs: Path, data: Path, port: int, user: dict[str, Any]) -> Ite
     command: list[str | Path] = [programs / "postgres", "-D", data, *options]
     with running(command, ready="ready to accept connections", **user):
         yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/runs"
+
+
+def prometheus_program(name: str) -> str:
+    """The path of a program of the Prometheus package."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/local/bin")
+    if found is None:
+        pytest.skip(f"{name} is not installed: apt-get install prometheus")
+    return found
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 300) -> Any:
+    """Ask again until the answer is something, for a server of its own speed."""
+    pause = Event()
+    for _ in range(int(seconds / 0.1)):
+        if result := condition():
+            return result
+        pause.wait(0.1)
+    raise AssertionError(f"not within {seconds} s")
+
+
+@dataclass
+class Prometheus:
+    """A running Prometheus."""
+
+    port: int
+
+    def get(self, path: str, **parameters: str) -> Any:
+        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return json.load(response)["data"]
+        except OSError:
+            return None
+
+    def value(self, query: str) -> float | None:
+        data = self.get("query", query=query)
+        return float(data["result"][0]["value"][1]) if data and data["result"] else None
+
+    def firing(self, name: str) -> list[Any]:
+        alerts = (self.get("alerts") or {}).get("alerts", [])
+        return [a for a in alerts if a["labels"]["alertname"] == name and a["state"] == "firing"]
+
+
+@contextmanager
+def prometheus_server(targets: Sequence[str], folder: Path) -> Iterator[Prometheus]:
+    """The shipped configuration, quicker, with other targets."""
+    program, port = prometheus_program("prometheus"), free_port()
+    config = yaml.safe_load((OPS / "prometheus.yml").read_text())
+    config["global"] = dict.fromkeys(
+        ("scrape_interval", "evaluation_interval", "scrape_timeout"), "500ms"
+    )
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [*targets]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    shutil.copy(OPS / "rules.yml", folder)
+    command = [program, f"--config.file={folder}/prometheus.yml"]
+    command += [f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
+    command += ["--enable-feature=exemplar-storage", "--log.level=error"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        server = Prometheus(port)
+        until(lambda: server.value('count(up{job="claude"} == 1)') == len(targets))
+        yield server
+    finally:
+        process.terminate()
+        process.wait(10)

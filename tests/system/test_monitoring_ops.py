@@ -5,15 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import promql_parser
@@ -23,6 +18,7 @@ from anthropic import RateLimitError
 from monitoring_support import Broken, a_record, ask, watched
 from prometheus_client import start_http_server
 from prometheus_client.openmetrics import exposition
+from real_servers import Prometheus, free_port, prometheus_program, prometheus_server, until
 from week_rules import alerts_of
 
 import patterns.monitoring
@@ -37,17 +33,9 @@ OPS = Path(patterns.monitoring.__file__).parent / "ops"
 RULES = (OPS / "rules.yml").read_text()
 
 
-def binary(name: str) -> str:
-    """The path of a program of the Prometheus package."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/bin:/usr/local/bin")
-    if found is None:
-        pytest.skip(f"{name} is not installed: apt-get install prometheus")
-    return found
-
-
 def promtool(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """What promtool says."""
-    command = [binary("promtool"), *arguments]
+    command = [prometheus_program("promtool"), *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
 
 
@@ -141,7 +129,7 @@ def assert_killed(rule: str, mutant: str, folder: Path, tests: str) -> None:
 
 def test_week_raises_the_alerts_that_the_chapter_names() -> None:
     """The synthetic week, scraped and evaluated: the incident pages, the broken prefix tickets."""
-    found = alerts_of(week(), RULES, binary("promtool"))
+    found = alerts_of(week(), RULES, prometheus_program("promtool"))
     assert found == json.loads((OPS / "week_alerts.json").read_text())
     prefix = [one for one in found if one["alert"] == "ClaudeCacheHitRatioFell"]
     release = MONDAY + SILENT
@@ -156,7 +144,7 @@ def test_week_raises_the_alerts_that_the_chapter_names() -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_other_weeks_page_nobody_outside_of_the_incident(seed: int) -> None:
     """The thresholds are not fitted to one seed."""
-    found = alerts_of(week(seed), RULES, binary("promtool"))
+    found = alerts_of(week(seed), RULES, prometheus_program("promtool"))
     fell = [one["from"] for one in found if one["alert"] == "ClaudeCacheHitRatioFell"]
     assert [moment[:13] for moment in fell] == ["2026-11-13T10"]
     pages = [datetime.fromisoformat(one["from"]) for one in found if one["severity"] == "page"]
@@ -209,46 +197,6 @@ def test_rules_read_only_what_is_exported() -> None:
         assert names_in(rule["expr"]) <= exported | recorded
 
 
-def until(condition: Callable[[], Any], *, seconds: float = 300) -> Any:
-    """Ask again until the answer is something, for a server of its own speed."""
-    pause = Event()
-    for _ in range(int(seconds / 0.1)):
-        if result := condition():
-            return result
-        pause.wait(0.1)
-    raise AssertionError(f"not within {seconds} s")
-
-
-@dataclass
-class Server:
-    """A running Prometheus."""
-
-    port: int
-
-    def get(self, path: str, **parameters: str) -> Any:
-        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as response:
-                return json.load(response)["data"]
-        except OSError:
-            return None
-
-    def value(self, query: str) -> float | None:
-        data = self.get("query", query=query)
-        return float(data["result"][0]["value"][1]) if data and data["result"] else None
-
-    def firing(self, name: str) -> list[Any]:
-        alerts = (self.get("alerts") or {}).get("alerts", [])
-        return [a for a in alerts if a["labels"]["alertname"] == name and a["state"] == "firing"]
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def exporter() -> Iterator[tuple[PrometheusSink, int]]:
     """A sink whose metrics are served on loopback."""
@@ -261,30 +209,14 @@ def exporter() -> Iterator[tuple[PrometheusSink, int]]:
 
 
 @pytest.fixture
-def prometheus(exporter: tuple[PrometheusSink, int], tmp_path: Path) -> Iterator[Server]:
-    """The shipped configuration, quicker, against the exporter."""
-    program, port = binary("prometheus"), free_port()
-    config = yaml.safe_load((OPS / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
-    config["global"]["scrape_timeout"] = "500ms"
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{exporter[1]}"]
-    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-    shutil.copy(OPS / "rules.yml", tmp_path)
-    command = [program, f"--config.file={tmp_path}/prometheus.yml"]
-    command += [f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}"]
-    command += ["--enable-feature=exemplar-storage", "--log.level=error"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        server = Server(port)
-        until(lambda: server.value('up{job="claude"} == 1'))
+def prometheus(exporter: tuple[PrometheusSink, int], tmp_path: Path) -> Iterator[Prometheus]:
+    """A server that scrapes the exporter."""
+    with prometheus_server([f"127.0.0.1:{exporter[1]}"], tmp_path) as server:
         yield server
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def test_running_prometheus_scrapes_calls_and_fires_an_alert(
-    exporter: tuple[PrometheusSink, int], prometheus: Server
+    exporter: tuple[PrometheusSink, int], prometheus: Prometheus
 ) -> None:
     """From a real SDK call to an answered query, an exemplar and a firing page."""
     sink, _ = exporter
@@ -309,7 +241,7 @@ def test_running_prometheus_scrapes_calls_and_fires_an_alert(
     assert re.fullmatch(r"[0-9a-f]{32}", trace)
 
 
-def exemplars(server: Server) -> Any:
+def exemplars(server: Prometheus) -> Any:
     """What the server kept of the latency histogram's exemplars."""
     return server.get(
         "query_exemplars",
