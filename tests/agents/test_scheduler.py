@@ -15,7 +15,7 @@ from anthropic.types import Message, Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.agents.balancer import Balancer, Size
+from patterns.agents.balancer import POLL_S, Balancer, Size
 from patterns.agents.budget import Budget
 from patterns.agents.failures import next_agents, one_line
 from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task, lower_bound
@@ -530,6 +530,23 @@ def test_a_shared_balancer_holds_over_runs() -> None:
 
     VirtualClock().run(both())
     assert most["most"] == 2
+
+
+def test_looking_again_does_not_grow_with_what_happens() -> None:
+    """One alarm at a time: twenty looks a second while the agent is busy, also after many ends."""
+
+    class Counting(Balancer):
+        looks = 0
+
+        def look_again(self, *given: Any) -> float:
+            self.looks += 1
+            return super().look_again(*given)
+
+    balancer, alone = Counting(), Agent("a", max_concurrency=1)
+    seconds = {f"t{n}": 1.013 + n / 1_000 for n in range(20)}
+    plan = plan_of(**dict.fromkeys(seconds, ""))
+    report = run(plan, taking(seconds), alone, balancer=balancer)
+    assert balancer.looks <= report.makespan / POLL_S + 2 * len(plan)
 
 
 def test_an_error_of_the_engine_reaches_the_caller() -> None:
