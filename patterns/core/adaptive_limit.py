@@ -61,8 +61,8 @@ class _Mean:
         """The standard deviation."""
         return math.sqrt(max(0.0, self.square - self.value**2))
 
-    def add(self, value: float) -> None:
-        self.count = min(self.count + 1, 50)
+    def add(self, value: float, memory: int = 50) -> None:
+        self.count = min(self.count + 1, memory)
         self.square += (value**2 - self.square) / self.count
         self.value += (value - self.value) / self.count
         self.most = max(value, self.keeps * self.most)
@@ -312,11 +312,13 @@ class AdaptiveLimit:
     def _settle(self, slot: _Slot, used: dict[str, float], size: int, sent_at: float) -> None:
         """Replace the estimate by what was used, and let more calls run at once."""
         self._window = min(self._window + 1, self._most)
+        # Of calls that start together, the short answers come first: a mean of few is theirs.
+        memory = max(50, 2 * self._open)
         if used:
-            self._seconds.add(asyncio.get_running_loop().time() - sent_at)
+            self._seconds.add(asyncio.get_running_loop().time() - sent_at, memory)
             self._density.add(used["input-tokens"] / max(1, size))
         for name, amount in used.items():
-            self._means[name].add(amount)
+            self._means[name].add(amount, memory)
             self._charge({name: amount - slot.amounts[name]})
 
     def _learn(
