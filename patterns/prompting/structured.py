@@ -299,10 +299,9 @@ def _first_answer(
 
 
 def _lines(error: ValidationError) -> tuple[str, ...]:
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
     return tuple(
         f"{'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}"
-        for problem in problems
+        for problem in error.errors()
     )
 
 

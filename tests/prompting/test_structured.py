@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from patterns.core.messages import Refused, Truncated
+from patterns.core.messages import NotText, Refused, Truncated
 from patterns.core.models import HAIKU, SONNET
 from patterns.fake_api import Error, FakeAPI, Reply
 from patterns.prompting.structured import (
@@ -308,3 +308,12 @@ def test_a_blank_first_answer_is_asked_again_without_it(blank: Any) -> None:
     api.enqueue(blank, '{"word": "known"}')
     assert structured(api.client(), "?", Looked).value.word == "yes"
     assert [turn["role"] for turn in api.journal[1].body["messages"]] == ["user", "user"]
+
+
+@pytest.mark.parametrize("prompt", [7, None, ["Hi"], {"role": "user"}])
+def test_prompt_is_text_or_turns(prompt: Any) -> None:
+    """What else it is, is said before anything is sent."""
+    api = FakeAPI()
+    with pytest.raises(NotText, match=r"^prompt is ") as refused:
+        structured(api.client(), prompt, Ticket)
+    assert (refused.value.name, refused.value.value, len(api.journal)) == ("prompt", prompt, 0)

@@ -47,6 +47,7 @@ def test_every_part_knows_the_task_and_its_siblings_titles() -> None:
     assert "<others>\n- Risk\n- Effort\n</others>" in part
     assert '<subtask title="Cost">\nLook into cost.' in part
     assert "Look into risk" not in part
+    assert prompts(api)[4].startswith(f"<task>\n{TASK}\n</task>\n<result ")
     assert '<result subtask="Risk">\nlow\n</result>' in prompts(api)[4]
     assert (len(joined.calls), joined.missing) == (5, ())
 
