@@ -60,21 +60,16 @@ def find_pii(
     if strictness not in STRICTNESS:
         raise ValueError(f"unknown strictness {strictness!r}; choose from {STRICTNESS}.")
     folded = fold(text)
-    if _ANY.search(folded.text) is None:
-        return []
     gone = [one.span() for one in _REPLACED.finditer(folded.text)]
     found: list[tuple[int, int, str]] = []
     for _ in range(_ROUNDS):  # pragma: no branch  # no text is known that needs them all
         rest, origin = _without(folded.text, gone)
-        more = [
-            (origin(a), origin(b - 1) + 1, kind) for a, b, kind in _scan(rest, types, strictness)
-        ]
+        more = _scan(rest, types, strictness) if _ANY.search(rest) else []
         if not more:
             break
+        more = [(origin(a), origin(b - 1) + 1, kind) for a, b, kind in more]
         found += more
         gone = _merged([*gone, *((a, b) for a, b, _ in more)])
-        if _ANY.search(_without(folded.text, gone)[0]) is None:
-            break
     return sorted(Match(*folded.span(start, end), kind) for start, end, kind in found)
 
 

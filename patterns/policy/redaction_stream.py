@@ -108,8 +108,8 @@ def safe_end(text: str) -> int:
     opened = text.rfind("-----BEGIN")
     if opened >= 0 and "-----END" not in text[opened:]:
         limit = min(limit, opened)
-    words = list(_WORD.finditer(text, 0, limit))
-    while len(words) > 1 and _MAY_BELONG.fullmatch(words[-2][0]):
+    words = list(_WORD.finditer(text[:limit]))
+    while words[:-1] and _MAY_BELONG.fullmatch(words[-2][0]):
         words.pop()
     return words[-1].start() if words else limit
 

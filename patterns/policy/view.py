@@ -177,15 +177,18 @@ def outside(request: APIRequest) -> Iterator[Slot]:
                 yield Slot((key,), str(value), "user", key, "fixed")
 
 
+_KEPT: Final = "_view"
+
+
 def view_of(request: APIRequest) -> View:
     """The view of a request, made once for each body.
 
     Raises:
         NotReadable: the request is not what it seems; see the message.
     """
-    kept = request.__dict__.get("_view")
+    kept = request.__dict__.get(_KEPT)
     if kept is None or kept[0] is not request.json:
-        kept = request.__dict__["_view"] = (request.json, View(request))
+        kept = request.__dict__[_KEPT] = (request.json, View(request))
     view: View = kept[1]
     return view
 
@@ -200,7 +203,7 @@ def with_body(request: APIRequest, body: Json, *, same_texts: bool = False) -> A
         retries_taken=request.retries_taken,
     )
     if same_texts:
-        fresh.__dict__["_view"] = (body, view_of(request))
+        fresh.__dict__[_KEPT] = (body, view_of(request))
     return fresh
 
 

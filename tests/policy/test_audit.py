@@ -397,6 +397,27 @@ def test_erasure_by_pseudonym_leaves_a_chain_that_verifies(tmp_path: Path) -> No
     assert b"user_0" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
 
 
+def test_what_was_erased_is_in_no_free_page_of_the_file(tmp_path: Path) -> None:
+    """Also where it was too long for one page; and a salt hides equal details from each other."""
+    with AuditLog(tmp_path / "audit.db", KEY) as log:
+        log.append("request", {"user": "ada", "prompt": "canary " * 5_000})
+        log.append("request", {"user": "bob", "prompt": "x"})
+        (detail,) = log._db.execute("SELECT detail FROM audit WHERE seq = 2").fetchone()
+        assert len(json.loads(detail)["salt"]) == 16
+        log.erase("ada")
+    assert b"canary" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_what_is_broken_after_a_retention_is_counted_from_there(log: AuditLog) -> None:
+    """Rows that are right, and the number of the first that is not."""
+    for _ in range(8):
+        log.append("request")
+    log.retain(since=START + timedelta(seconds=4))
+    first = next(log.rows())["seq"]
+    verdict = tampered(log.path, f"UPDATE audit SET body = '{{}}' WHERE seq = {first + 2}")
+    assert (verdict.rows, verdict.broken_at) == (2, first + 2)
+
+
 def test_retention_keeps_a_checkpoint_that_cannot_be_forged(log: AuditLog) -> None:
     """Old rows go, the rest still verifies, and the removal is a row itself."""
     for number in range(10):

@@ -381,6 +381,7 @@ def test_lines_are_cut_at_new_lines_alone() -> None:
     assert lines.feed(b"x\ny") == ["data: \u2028x\n".encode()]
     assert (lines.rest(), lines.rest()) == (b"y", b"")
     assert event_of(b"data: {") is None
+    assert event_of(b'data:{"a": 1}') == event_of(b'data: {"a": 1}') == {"a": 1}
     assert event_of(b"event: x") is None
 
 

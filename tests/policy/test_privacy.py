@@ -724,9 +724,23 @@ def test_a_card_is_taken_whole_though_its_beginning_is_a_card_too() -> None:
     assert found("card 6304 0000 0000 0000") == [("card", "6304 0000 0000 0000")]
 
 
+def test_what_stands_behind_an_identifier_is_found_where_it_is() -> None:
+    """A long number between a word and what it names does not hide it; all spans are exact."""
+    text = f"SSN {IBAN} or else in the other file 123456789"
+    assert found(text) == [("iban", IBAN), ("ssn", "123456789")]
+
+
+def test_a_first_line_of_prose_is_no_heading() -> None:
+    """What stands below it is no column; and a slice of a list is no address."""
+    assert found("password, says Bob (2 times),\nhello there, x") == []
+    assert found("password,name\nhunter22,Ada") == [("api_key", "hunter22")]
+    assert found("a[::1]") == []
+
+
 def test_what_only_looks_like_json_is_cut_as_text() -> None:
     """A number becomes a word there, which in JSON it must not."""
     assert redact("{card: 4111111111111111, paid}").text == "{card: [CARD], paid}"
+    assert redact("card: 4111111111111111, paid").text == "card: [CARD], paid"
     assert redact('{"card": 4111111111111111}').text == '{"card": 0}'
 
 
