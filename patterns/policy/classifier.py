@@ -11,11 +11,11 @@ from inspect import isawaitable
 from typing import Any, Final, Literal
 
 from anthropic import Anthropic, AsyncAnthropic, transform_schema
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from patterns.core.messages import Refused, Truncated, tag, text_of
+from patterns.core.messages import Refused, tag, text_of
 from patterns.core.model_ids import HAIKU
-from patterns.policy.screening import Classify, ScreenUnavailable
+from patterns.policy.screening import Classify
 
 
 class Verdict(BaseModel):
@@ -51,8 +51,6 @@ def _verdict(message: Any) -> Verdict:
         return Verdict.model_validate_json(text_of(message))
     except Refused as refusal:
         return Verdict(verdict="block", category=refusal.category or "refusal", reason="refused")
-    except (Truncated, ValidationError) as error:
-        raise ScreenUnavailable(type(error).__name__) from None
 
 
 def claude_classifier(client: Anthropic | AsyncAnthropic, *, model: str = HAIKU) -> Classify:

@@ -109,12 +109,12 @@ def _is_phone(
     others = context.before(span[0], NUMBER_WORDS, 24)
     if len(digits) == 6:
         named = context.before(span[0], _NAMED_PHONE, 20)
-        return named >= 0 and named > others
+        return named > others
     near = context.before(span[0], _PHONE_WORDS)
-    if others >= 0:
+    if others:
         return near > others
     return (
-        near >= 0
+        near > 0
         or _written_as_phone(shown, digits)
         or context.near(*span, _PHONE_WORDS)
         or _PHONE_KIND.match(context.text, span[1]) is not None

@@ -92,18 +92,16 @@ def _is_card(
     if strictness == "strict" or not (12 if valid else 13) <= len(digits) <= 19:
         return False
     return strictness == "loose" or (
-        named >= 0
-        and named > context.before(start, NUMBER_WORDS)
-        and not _is_fraction(context, start)
+        named > context.before(start, NUMBER_WORDS) and not _is_fraction(context, start)
     )
 
 
 def _not_an_article(digits: str, named: int, context: Context, start: int) -> bool:
     """Whether an unbroken number that passes every check is more than one by chance."""
     others = context.before(start, NUMBER_WORDS, 32)
-    if named >= 0 and named >= others:
+    if named and named >= others:
         return True
-    if others >= 0 or _is_fraction(context, start):
+    if others or _is_fraction(context, start):
         return False
     return len(digits) > 13
 
@@ -150,7 +148,7 @@ def _iban_end(match: re.Match[str], context: Context, strictness: Strictness) ->
     if not length or shown is None:
         return 0
     compact = re.sub(r"[ .-]", "", shown[0]).upper()
-    named = strictness != "strict" and context.before(match.start(), _IBAN_WORDS) >= 0
+    named = strictness != "strict" and context.before(match.start(), _IBAN_WORDS) > 0
     valid = _mod_97(compact) or (named and sum(map(str.isdigit, compact)) >= 10)
     return len(shown[0]) * valid
 

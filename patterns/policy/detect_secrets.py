@@ -36,9 +36,9 @@ def _is_ip4(shown: str, context: Context, start: int) -> bool:
     if any(int(part) > 255 or (part[0] == "0" and len(part) == 2) for part in shown.split(".")):
         return False
     if _PINNED.search(context.text, max(0, start - 3), start):
-        return context.before(start, _IP_WORDS) >= 0
+        return context.before(start, _IP_WORDS) > 0
     version = context.before(start, _VERSION_WORDS, 16)
-    return version < 0 or context.before(start, _IP_WORDS) > version
+    return not version or context.before(start, _IP_WORDS) > version
 
 
 def _is_ip6(shown: str, text: str, start: int) -> bool:

@@ -86,7 +86,7 @@ class Context:
         return self._found[wanted]
 
     def before(self, start: int, wanted: Words, reach: int = AROUND) -> int:
-        """Where the nearest of the words before `start` ends; -1 if there is none in reach.
+        """Where the nearest of the words before `start` ends; 0 if there is none in reach.
 
         A word in the head of the column counts as the nearest of all.
         """
@@ -94,11 +94,11 @@ class Context:
             return start
         starts, ends = self._spans(wanted)
         index = bisect_right(ends, start) - 1
-        return ends[index] if index >= 0 and starts[index] >= start - reach else -1
+        return ends[index] if index >= 0 and starts[index] >= start - reach else 0
 
     def near(self, start: int, end: int, wanted: Words) -> bool:
         """Whether one of the words stands before the span, or after it in the same sentence."""
-        if self.before(start, wanted) >= 0:
+        if self.before(start, wanted):
             return True
         starts, _ = self._spans(wanted)
         index = bisect_left(starts, end)
@@ -131,7 +131,7 @@ class Context:
         columns: list[str] = []
         for row in _ROW.finditer(self._lower):
             if row[3] is None:
-                columns = row[2].split(",") if row[2] else created.get(row[1] or "", [])
+                columns = row[2].split(",") if row[2] else created.get(row[1], [])
             yield _Row(row.end(), row.end() + _LONGEST_LINE, ",", "'", columns)
 
     def label(self, start: int) -> str:

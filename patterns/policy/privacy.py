@@ -148,7 +148,7 @@ class PIIMiddleware(Policy):
             return begun
         runs = view.items[0].texts.runs if view.body else ()
         slots = (slot for run in runs for slot in run)
-        first = next((slot.text for slot in slots if slot.path[:2] == ("messages", 0)), "")
+        first = "".join(slot.text for slot in slots if slot.path[:2] == ("messages", 0))
         return f"{who}|{hashlib.sha256(first.encode('utf-8', 'replace')).hexdigest()}"
 
     def _received(self, view: View, response: AnyResponse) -> Flow:
@@ -163,9 +163,7 @@ class PIIMiddleware(Policy):
         if is_open(response):
             kind = CleanEvents if view.endpoint == CREATE else CleanBody
             return (yield from through(response, kind(outgoing)))
-        payload = json_of(response)
-        if payload is None:
-            return response
+        payload = json_of(response) or {}
         named = "content" in payload
         value = payload["content"] if named else payload
         cleaned = outgoing.value(value, payload.get("usage"))

@@ -66,9 +66,8 @@ class HeldText:
         seams = sorted({at for at, _ in self._marks} - {0})
         found = seam_matches(self._text, seams, self._cleaner.find)
         matches = [one for one in found if one.end > self._sent]
-        for match in matches:
-            if match.start < end < match.end:
-                end = match.start  # a detector that looks further than ours
+        # A detector may look further than ours.
+        end = min([end, *(one.start for one in matches if one.end > end)])
         origins = {one: "answer" for one in matches if self._sent <= one.start < end}
         chosen = self._cleaner.chosen(self._text, origins, self._seen)
         sent = self._sent

@@ -1,9 +1,9 @@
--- KEYS: one hash per budget, the widest last. ARGV: mode, max_wait or hold, then for each budget
--- three buckets of (capacity or -1, part, most or -1), dollars, number of periods, and for each
--- period its name, limit and seconds left.
+-- KEYS: one hash per budget, the widest last. ARGV: 1 to reserve or 0 to adjust, max_wait or hold,
+-- then for each budget three buckets of (capacity or -1, part, most or -1), dollars, number of
+-- periods, and for each period its name, limit and seconds left.
 local clock = redis.call('TIME')
 local time = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
-local reserving, wait, at_arg, budgets = ARGV[1] == 'reserve', 0, 3, {}
+local reserving, wait, at_arg, budgets = ARGV[1] == '1', 0, 3, {}
 for k = 1, #KEYS do
   local saved = redis.call('HMGET', KEYS[k], 'at', 'hold', '1', '2', '3')
   local at, hold, now = tonumber(saved[1]) or time, tonumber(saved[2]) or 0, time

@@ -41,14 +41,14 @@ class RedisStore:
 
     def reserve(self, charges: Sequence[Charge], max_wait: float) -> Any:
         """Book all the charges if that is possible within `max_wait` seconds, otherwise none."""
-        found = self._script(**self._call(charges, "reserve", max_wait))
+        found = self._script(**self._call(charges, 1, max_wait))
         return _then(found, lambda told: Grant(bool(told[0]), float(told[1])))
 
     def adjust(
         self, charges: Sequence[Charge], at_most: Cost | None = None, hold: float = 0
     ) -> Any:
         """Give back (or take, if negative); cap the levels of the last, and hold it for a while."""
-        return self._script(**self._call(charges, "adjust", hold, at_most))
+        return self._script(**self._call(charges, 0, hold, at_most))
 
     def claim(self, names: Sequence[str], owner: str) -> Any:
         """Make `owner` the owner of the ids that have none."""
@@ -66,9 +66,9 @@ class RedisStore:
         return f"{{{self._prefix}}}:owner:{name}"
 
     def _call(
-        self, charges: Sequence[Charge], mode: str, seconds: float, at_most: Cost | None = None
+        self, charges: Sequence[Charge], reserves: int, seconds: float, at_most: Cost | None = None
     ) -> dict[str, Any]:
-        arguments: list[Any] = [mode, seconds]
+        arguments: list[Any] = [reserves, seconds]
         now = self._today()
         for index, (_, limits, cost) in enumerate(charges):
             capped = (at_most if index == len(charges) - 1 else None) or (-1, -1, -1)

@@ -120,7 +120,7 @@ class ContentPolicy(Policy):
                 for path, notice in self._trip(run, found):
                     edits[(*item.path, *path)] = notice
             texts.append("\n".join("".join(slot.text for slot in run) for run in foreign))
-        if found and not self._observe:
+        if found:
             note("phrases", found)
         return texts
 

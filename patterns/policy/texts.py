@@ -128,15 +128,13 @@ class Texts:
             self._any(value, path, origin)
 
     def _block(self, block: Any, path: Path, run: Run, origin: Origin) -> None:
-        if isinstance(block, _OBJECT) and block.get("type") in ("text", "compaction"):
-            key = "text" if block["type"] == "text" else "content"
-            if isinstance(block.get(key), str):
-                run.append(Slot((*path, key), block[key], origin))
-                block = {name: value for name, value in block.items() if name != key}
-            if len(block) > 1:
-                self._any(block, path, origin)
-        else:
-            self._any(block, path, origin)
+        if isinstance(block, _OBJECT) and block.get("type") == "text":
+            if isinstance(block.get("text"), str):
+                run.append(Slot((*path, "text"), block["text"], origin))
+                block = {name: value for name, value in block.items() if name != "text"}
+            if len(block) == 1:
+                return
+        self._any(block, path, origin)
 
     def _any(
         self, value: Any, path: Path, origin: Origin, label: str = "", *, free: bool = False
@@ -212,8 +210,7 @@ def named(value: Any, *keys: str) -> Iterator[tuple[str, Any]]:
 
 def _tools(addition: Any) -> Iterator[str]:
     for key, name in named(addition, "name", "mcp_server_name", "server_name"):
-        if isinstance(name, str):
-            yield name if key == "name" else f"mcp:{name}"
+        yield f"{name}" if key == "name" else f"mcp:{name}"
 
 
 def texts_of(body: Json, origin: Origin = "system") -> list[Run]:

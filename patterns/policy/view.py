@@ -173,7 +173,7 @@ def outside(request: APIRequest) -> Iterator[Slot]:
     """Texts beside the body: of headers and query parameters that the caller added."""
     for pairs in (request.headers or {}, request.options.params or {}):
         for key, value in pairs.items():
-            if isinstance(value, str | int) and not _OURS.match(key):
+            if not _OURS.match(key):
                 yield Slot((key,), str(value), "user", key, "fixed")
 
 

@@ -178,6 +178,7 @@ def test_a_download_that_cannot_be_read_is_denied_unless_that_is_chosen(tmp_path
     [
         {"extra_headers": {"x-customer": MAIL}},
         {"extra_query": {"for": MAIL}},
+        {"extra_query": {"for": ["x", MAIL]}},
         {"tools": [{"name": "4111111111111111", "input_schema": {"type": "object"}}]},
     ],
 )

@@ -91,6 +91,7 @@ def test_a_call_leaves_a_request_and_a_response_row(log: AuditLog) -> None:
     assert (answered["status"], answered["stop_reason"], answered["ms"]) == (200, "end_turn", 1_000)
     assert answered["request_id"] == message._request_id
     assert asked["call"] == answered["call"]
+    assert not {"stream", "error", "notes", "rule", "models"} & {*asked, *answered}
     assert log.verify().rows == 2
 
 

@@ -25,7 +25,7 @@ from patterns.policy.flow import noting
 from patterns.policy.guard import Guard
 from patterns.policy.privacy import PIIFound, PIIMiddleware, redact
 from patterns.policy.redaction import cut, replacer
-from patterns.policy.redaction_stream import HeldText, safe_end
+from patterns.policy.redaction_stream import CleanEvents, HeldText, Redacting, safe_end
 from patterns.policy.texts import Slot
 
 KEY = b"k" * 32
@@ -123,7 +123,8 @@ EDGES = [
     ("at 0301 23456789 now", "0301 23456789"), ("at 0301 234567890 now", ""),
     ("at 0030123456 ok", "0030123456"), ("at 003012345 ok", ""),
     ("call 12 34 56 78 90 12 34", "12 34 56 78 90 12 34"), ("call 12 34 56 78 90 12 34 56", ""),
-    ("order x 123456789 call", ""),
+    ("order x 123456789 call", ""), ("call 12 3 456 789", ""),
+    ("call 1 234 567 890", "1 234 567 890"),
     # Cards: ISO/IEC 7812 has at most 19 digits.
     ("card 411111111111", ""), ("card 4111111111116", "4111111111116"),
     ("card 601100000000000000", "601100000000000000"), ("visa 60110000000000000000", ""),
@@ -665,6 +666,31 @@ def test_however_a_stream_is_cut_it_reads_like_the_whole(
     assert held(text, sizes) == redact(text).text
 
 
+def test_a_ping_within_an_identifier_shows_nothing_of_it_and_the_end_comes_last() -> None:
+    """Only what ends a text lets go of what was held."""
+    text = [{"type": "text_delta", "text": piece} for piece in ("card 4111 1111 ", "1111 1111 ok")]
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": text[0]},
+        {"type": "ping"},
+        {"type": "content_block_delta", "index": 0, "delta": text[1]},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}},
+        {"type": "message_stop"},
+    ]
+    body = CleanEvents(Redacting(Cleaner(find_pii, chooser("redact", {}), None, "output")))
+    sent = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    lines = (body.feed(sent) + body.end()).splitlines()
+    shown = [json.loads(line[5:]) for line in lines if line.startswith(b"data:")]
+    assert [event["type"] for event in shown if event["type"] != "ping"] == [
+        event["type"] for event in (*events[:3], *events[5:])
+    ]
+    assert [event["delta"]["text"] for event in shown if "index" in event and "delta" in event] == [
+        "card [CARD] ok"
+    ]
+
+
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=9))
 def test_however_blocks_cut_an_identifier_none_of_it_is_shown(sizes: list[int]) -> None:
     """Blocks of one character too: what crosses them is seen as one."""
@@ -735,6 +761,21 @@ def test_a_first_line_of_prose_is_no_heading() -> None:
     assert found("password, says Bob (2 times),\nhello there, x") == []
     assert found("password,name\nhunter22,Ada") == [("api_key", "hunter22")]
     assert found("a[::1]") == []
+    assert found("user,password\nada,ab1d") == [("api_key", "ab1d")]
+    assert found("user,password\nada,ab1") == []
+    prose = "On the other hand, it has been known to all of them for long that 987654321 fits"
+    text = f"name,ssn\nAda,123456789\n\n{prose}"
+    assert found(text) == [("ssn", "123456789")]
+    row = "name,ssn\nAda,123456789,10.0.0.1"  # a row may have more cells than there are heads
+    assert found(row) == [("ssn", "123456789"), ("ip", "10.0.0.1")]
+
+
+def test_without_a_vault_a_placeholder_is_a_text_like_any_other() -> None:
+    """Nothing is put in its place; a middleware says how it was made."""
+    api = Api(PIIMiddleware())
+    api.ask("What does [EMAIL_1] mean?")
+    assert api.fake.journal[0].body["messages"][0]["content"] == "What does [EMAIL_1] mean?"
+    assert repr(PIIMiddleware(mode="observe")) == "PIIMiddleware(redact in, redact out, observe)"
 
 
 def test_what_only_looks_like_json_is_cut_as_text() -> None:

@@ -278,12 +278,12 @@ def headers(status: int = 200, **values: str) -> httpx2.MockTransport:
 def test_what_the_api_says_is_left_caps_the_levels() -> None:
     """Other clients use the same key; a header that is no number is not believed."""
     api = Api()
-    transport = headers(requests="7", input_tokens="50", output_tokens="many")
+    transport = headers(requests="7", input_tokens="0", output_tokens="many")
     client = Anthropic(
         api_key="t", http_client=httpx2.Client(transport=transport), middleware=[api.limit]
     )
     client.post("/v1/messages", cast_to=object, body=ASK)
-    assert api.store.levels(HAIKU, LIMITS)[:2] == (7, 50)
+    assert api.store.levels(HAIKU, LIMITS)[:2] == (7, 0)
     assert api.used().output == 100  # no usage in the answer: the reservation stays
 
 

@@ -106,6 +106,13 @@ def test_reading_calls_get_an_id_of_their_own() -> None:
     assert view_of(spy.requests[0]).items == []
 
 
+def test_no_output_at_all_may_be_asked_for() -> None:
+    """Zero is a whole number from zero."""
+    client, spy = spied()
+    client.post("/v1/messages", cast_to=object, body={**EVERYWHERE, "max_tokens": 0})
+    assert view_of(spy.requests[0]).actions[0].max_tokens == 0
+
+
 EVERYWHERE: dict[str, Any] = {
     "model": "not-scanned",
     "max_tokens": 10,
