@@ -178,6 +178,7 @@ def test_a_pool_in_debt_is_told_by_its_reset() -> None:
     assert read_gauges(told("tokens", 0, reset_s=90), 5.0) == {"tokens": Gauge(6_000, -3_000, 5.0)}
     assert Gauge(6_000, -3_000, 5.0).level(45.0) == 1_000
     assert Gauge(6_000, -3_000, 5.0).level(999.0) == 6_000
+    assert read_gauges(told("tokens", 1, reset_s=90), 5.0) == {"tokens": Gauge(6_000, 1, 5.0)}
 
 
 def test_headers_that_tell_nothing_are_left_alone() -> None:

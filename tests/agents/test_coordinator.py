@@ -78,6 +78,8 @@ def test_a_goal_becomes_an_answer() -> None:
     assert done.report.outputs == {"contracts": "No open disputes.", "accounts": "Revenue grows."}
     assert [sent(api, n)["model"] for n in range(4)] == [SONNET, SONNET, HAIKU, SONNET]
     assert (done.synthesis.partial, done.synthesis.missing) == (False, ())
+    assert "\nNo open disputes.\n" in asked(api, 2)  # as it is, and not as JSON
+    assert "\nRevenue grows.\n" in asked(api, 3)
     assert done.cost_usd == sum(
         (entry or Decimal(0))
         for entry in (

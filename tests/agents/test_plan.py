@@ -52,6 +52,11 @@ def test_a_bad_plan_is_rejected_with_the_fault(tasks: tuple[Task, ...], problem:
     assert raised.value.problems == (problem,)
 
 
+def test_a_short_task_and_one_that_takes_nothing_are_tasks() -> None:
+    """The limits themselves are allowed."""
+    assert lower_bound(Plan((Task("a", "", timeout_s=0.5, weight=0),)), 1) == 0
+
+
 def test_every_fault_is_listed_at_once() -> None:
     """Whoever repairs a plan, a person or a model, sees all of it in one go."""
     with pytest.raises(InvalidPlan) as raised:

@@ -310,6 +310,7 @@ def test_an_interrupted_run_keeps_what_is_finished() -> None:
     report = VirtualClock().run(interrupted())
     assert report.outputs == {"a": "a"}
     assert report.stopped == "interrupted"
+    assert [each.error for each in report.results["b"].attempts] == ["interrupted"]
     assert {r.id: r.status for r in report.results.values()} == {
         "a": "ok",
         "b": "failed",

@@ -155,6 +155,25 @@ def test_a_finished_run_is_read_not_repeated(url: str) -> None:
     under(url, second)
 
 
+def test_a_finished_run_is_read_with_all_that_has_no_output(url: str) -> None:
+    """What failed, what was skipped and why; nothing is begun again."""
+
+    async def test(engine: DBOSEngine) -> None:
+        report, call = await start(engine, Script(fail="fast"), agents=POISONED), Script()
+        assert (await start(engine, call, agents=POISONED)).results == report.results
+        assert (await engine.resume("r", call)).results == report.results
+        short: dict[str, Any] = {"budget": Budget(tokens=150), "max_concurrency": 1}
+        ended = await start(engine, Script(tokens=100), "short", **short)
+        assert (await start(engine, call, "short", **short)).results == ended.results
+        assert not call.calls
+        assert [record and record.generation for record in map(engine.record, ["r", "short"])] == [
+            1,
+            1,
+        ]
+
+    under(url, test)
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(url: str) -> None:
     """In the same process: what was finished is kept, what was under way runs again."""
 
