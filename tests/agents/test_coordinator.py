@@ -360,6 +360,7 @@ def test_more_results_than_fit_become_a_tree() -> None:
     assert made.text == "Buy."
     assert (made.missing, made.trimmed, made.partial) == (("gap",), (), True)
     assert all(sum(f"END-{name}" in ask for ask in asks[:-1]) == 1 for name in names)
+    assert all("<goal>\nBuy?\n</goal>" in ask for ask in asks)
     assert 'status="failed"' in asks[-1]
     assert "a digest" in asks[-1]
     assert "much" not in asks[-1]

@@ -175,6 +175,14 @@ def test_retry_after_is_obeyed() -> None:
     assert 20 <= second.started - first.ended <= 22
 
 
+def test_a_429_holds_back_every_task_of_its_pool() -> None:
+    """As long as it says; the next call would meet the same."""
+    call = failing(status_error(429, **{"retry-after": "20"}), on="a")
+    started = run(plan_of(a="", b=""), call, cap=1).results["b"].started
+    assert started is not None
+    assert started >= 20
+
+
 def test_attempts_are_bounded() -> None:
     """A lasting outage ends in a failed task, not in a loop."""
     report = run(plan_of(a=""), failing(*[status_error(529)] * 9))
