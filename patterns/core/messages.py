@@ -192,25 +192,6 @@ def tag(name: str, text: str, /, **attributes: str | int | float) -> str:
     return f"<{name}{opened}>\n{html.escape(text, quote=False)}\n</{name}>"
 
 
-def raw_tag(name: str, text: str, /, *, suffix: str) -> str:
-    """`text` unchanged inside a tag whose name nobody can guess, for code and other markup.
-
-    Use it where `&lt;` in place of `<` would change the task. Take `suffix` from
-    `secrets.token_hex(8)`, once per conversation if the prefix is to be cached.
-
-    Raises:
-        ValueError: the text holds the closing tag, or the name or suffix is not plain.
-        NotText: the text is none.
-    """
-    checked_text("text", text)
-    full = f"{name}-{suffix}"
-    if not _NAME.match(full) or not suffix:
-        raise ValueError(f"{full!r} is not an XML name; use letters, digits, '_', '-' and '.'.")
-    if f"</{full}" in text:
-        raise ValueError(f"the text holds </{full}>; take another suffix.")
-    return f"<{full}>\n{text}\n</{full}>"
-
-
 class AmbiguousTag(Portable, ValueError):
     """A text with several different contents for one tag: nobody can say which one is meant.
 

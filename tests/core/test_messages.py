@@ -19,7 +19,6 @@ from patterns.core.messages import (
     extract_tag,
     iter_text,
     iter_text_async,
-    raw_tag,
     sendable,
     tag,
     text_of,
@@ -152,23 +151,6 @@ def test_tag_turns_down_bad_attribute_names() -> None:
         tag("a", "text", **{"x y": 1})
 
 
-def test_raw_tag_keeps_the_text_as_it_is() -> None:
-    """Code keeps its angle brackets."""
-    assert raw_tag("code", "a < b", suffix="9f") == "<code-9f>\na < b\n</code-9f>"
-
-
-def test_raw_tag_turns_down_a_text_that_holds_its_closing_tag() -> None:
-    """A guessed suffix does not help an attacker."""
-    with pytest.raises(ValueError, match="take another suffix"):
-        raw_tag("code", "</code-9f>", suffix="9f")
-
-
-def test_raw_tag_needs_a_plain_suffix() -> None:
-    """An empty suffix could be guessed."""
-    with pytest.raises(ValueError, match="not an XML name"):
-        raw_tag("code", "x", suffix="")
-
-
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -229,8 +211,6 @@ def test_what_is_no_text_is_refused_by_name(text: Any) -> None:
     with pytest.raises(NotText, match=r"text is .*; pass text") as caught:
         tag("a", text)
     assert (caught.value.name, caught.value.value) == ("text", text)
-    with pytest.raises(NotText, match="text is"):
-        raw_tag("a", text, suffix="b")
     with pytest.raises(NotText, match="answer is"):
         extract_tag(text, "a")
     with pytest.raises(NotText, match="name is"):
