@@ -94,7 +94,6 @@ class CallMonitor:
         return {
             "open_telemetry": {
                 "tracer_provider": self.provider,
-                "traces": {"content_mode": "metadata_only", "enabled": True},
                 "propagation": False,  # nobody exports these spans, so their ids would lead nowhere
             },
             "middleware": [self.attempts],

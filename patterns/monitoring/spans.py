@@ -171,8 +171,8 @@ def _usage_on_span(a: Mapping[str, Any]) -> dict[str, Any] | None:
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": written,
         "cache_creation": {
-            "ephemeral_5m_input_tokens": a.get(WRITE_5M, 0),
-            "ephemeral_1h_input_tokens": a.get(WRITE_1H, 0),
+            "ephemeral_5m_input_tokens": a.get(WRITE_5M),
+            "ephemeral_1h_input_tokens": a.get(WRITE_1H),
         },
         "service_tier": a.get(SERVICE_TIER),
     }

@@ -8,6 +8,7 @@ and keeps the facts. Not for reading text: it looks at nothing else. Chapter 4 t
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -19,7 +20,7 @@ from pydantic_core import from_json
 _CODED: Final = frozenset({"gzip", "deflate"})
 
 
-class _Reader:
+class _Reader(ABC):
     """Takes the bytes of a body, and their coding off."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
@@ -34,8 +35,9 @@ class _Reader:
         except Exception:
             self._rest = b""  # a body that is not what it says is the SDK's to report
 
+    @abstractmethod
     def _read(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Look at what has come and was not used before; keep in `_rest` what is not complete."""
 
 
 class ErrorReader(_Reader):

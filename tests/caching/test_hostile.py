@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import hostile
@@ -167,6 +168,29 @@ def test_documents_of_any_kind_are_sent_or_refused_before_a_call(value: Any) -> 
         settled = hostile.settle_call(lambda: documents_asked(api, documents, ["?"]))  # noqa: B023
         if isinstance(settled.error, NotText):
             assert len(api.journal) == 0
+
+
+@pytest.mark.parametrize("value", [None, 7])
+def test_what_is_no_list_of_texts_is_named(value: Any) -> None:
+    """Documents, and questions about them."""
+    api = FakeAPI()
+    with pytest.raises(NotText, match="documents is"):
+        documents_asked(api, value, ["?"])
+    with pytest.raises(NotText, match="questions is"):
+        documents_asked(api, ["Tea."], value)
+    assert len(api.journal) == 0
+
+
+def test_one_question_is_asked_once() -> None:
+    """It need not stand in a list."""
+    (outcome,) = documents_asked(FakeAPI(), ["Tea."], "How?")
+    assert outcome.item == "How?"
+
+
+def test_one_usage_need_not_stand_in_a_list() -> None:
+    """Unless it is an object of the SDK, which goes for a list of its fields."""
+    usage = SimpleNamespace(input_tokens=1_000, output_tokens=1)
+    assert savings(usage, SONNET).stats == savings([usage], SONNET).stats
 
 
 def test_one_text_is_one_document() -> None:

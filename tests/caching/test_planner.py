@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from patterns.caching import Segment, break_even, plan_breakpoints, savings
 from patterns.caching.economics import NoCachePrices
 from patterns.caching.limits import min_cacheable
-from patterns.caching.traffic import Arrivals, Gaps, Poisson
+from patterns.caching.traffic import Arrivals, Gaps, InvalidTraffic, Poisson
 from patterns.core.models import FABLE, HAIKU, OPUS, SONNET, UnknownModel
 from patterns.core.pricing import rates
 from patterns.fake_api import FakeAPI, VirtualClock
@@ -243,11 +243,27 @@ def test_poisson_gaps_are_exponential() -> None:
     assert Poisson(300).within(300) == pytest.approx(0.6321, abs=1e-4)
 
 
+NONE: Any = None
+TEXT: Any = "1"
+SEVEN: Any = 7
+HALF: Any = 10.5
+LIST: Any = [1]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Gaps(()), "at least one"),
         (lambda: Gaps((-1.0,)), "from 0 up"),
+        (lambda: Gaps(NONE), "gaps are None"),
+        (lambda: Gaps((float("nan"),)), "from 0 up"),
+        (lambda: Poisson(TEXT), "mean gap is '1'"),
+        (lambda: Segment(SEVEN, 10), "named 7"),
+        (lambda: Segment("a", HALF), "whole numbers"),
+        (lambda: Segment("a", 10, TEXT), "changes is '1'"),
+        (lambda: Segment("a", 10, arrivals=LIST), "arrivals is"),
+        (lambda: plan_breakpoints(NONE, SONNET, [1]), "segments are None"),
+        (lambda: plan_breakpoints(LIST, SONNET, [1]), "at least one `Segment`"),
         (lambda: Poisson(0), "above 0"),
         (lambda: Segment("a", 10, changes=1.5), "a: changes is 1.5"),
         (lambda: Segment("a", 10, grows=11), "a: grows by 11 of 10"),
@@ -258,7 +274,7 @@ def test_poisson_gaps_are_exponential() -> None:
 )
 def test_impossible_traffic_is_refused_with_its_value(make: Any, message: str) -> None:
     """What was given and what is allowed."""
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InvalidTraffic, match=message):
         make()
 
 

@@ -1,6 +1,7 @@
 """patterns.core.models: the one table of ids and limits, and where each figure is from."""
 
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,9 @@ def test_a_page_on_one_model_goes_before_the_general_one() -> None:
 
 def test_a_question_that_nothing_answers_is_an_error() -> None:
     """No model, no property."""
+    no_id: Any = ["claude-9"]
+    with pytest.raises(UnknownModel, match="'claude-9'"):
+        facts_of(no_id)
     with pytest.raises(UnknownModel):
         source_of("claude-9", "images")
     with pytest.raises(LookupError, match=r"no source for 'price'.*efforts"):

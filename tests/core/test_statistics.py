@@ -51,10 +51,13 @@ def test_more_confidence_is_a_wider_interval() -> None:
         (-1, 3, 0.95, "-1"),
         (1, 3, 1.0, "confidence is 1.0"),
         (1, 3, 0, "confidence is 0"),
+        ("1", 3, 0.95, "'1' successes"),
+        (1, 3, "a", "confidence is 'a'"),
+        (1, float("inf"), 0.95, "inf trials"),
     ],
 )
 def test_what_is_no_share_is_an_error(
-    successes: int, trials: int, confidence: float, words: str
+    successes: Any, trials: Any, confidence: Any, words: str
 ) -> None:
     """With the value."""
     with pytest.raises(NotAShare, match=words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patterns.monitoring.stream_usage import AsyncObservedBody, ObservedBody, UsageReader
+from patterns.monitoring.stream_usage import (
+    AsyncObservedBody,
+    ErrorReader,
+    ObservedBody,
+    UsageReader,
+)
 
 START = {
     "type": "message_start",
@@ -144,3 +150,26 @@ def test_async_observed_body_reads_any_iterator() -> None:
         return [chunk async for chunk in body_read]
 
     assert asyncio.run(main()) == [BODY]
+
+
+@pytest.mark.parametrize(
+    ("details", "code"),
+    [
+        ({"error_code": "enforced_spend_limit_reached"}, ["enforced_spend_limit_reached"]),
+        ({"error_code": 7}, []),
+        ({}, []),
+        (None, []),
+    ],
+)
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_code_of_an_error_is_read_once_its_body_is_complete(
+    details: Any, code: list[str], coding: str
+) -> None:
+    """Byte by byte, coded or not; what has no code has none."""
+    body = json.dumps({"type": "error", "error": {"details": details}}).encode()
+    sent = gzip.compress(body) if coding else body
+    found: list[str] = []
+    reader = ErrorReader(found.append, {"content-encoding": coding})
+    for at in range(len(sent)):
+        reader.feed(sent[at : at + 1])
+    assert list(dict.fromkeys(found)) == code
