@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
-from patterns.policy.identifiers import NUMBER_WORDS, Context, Spans, Strictness, words
+from patterns.policy.identifiers import NUMBER_WORDS, WORDS, Context, Spans, Strictness
 
 # e-mail -----------------------------------------------------------------------------------------
 
@@ -47,8 +47,8 @@ _PHONE = re.compile(rf"(?<![0-9A-Za-z_@#=$€£%])(?<!\d[.,:/-]){_SHAPE}", re.IG
 _ASSIGNED = re.compile(
     rf"(?:phone|mobile|tel|fax|cell|msisdn|phone_?number)=[\"']?({_SHAPE})", re.IGNORECASE
 )
-_PHONE_WORDS = words("phone")
-_NAMED_PHONE = words("named_phone")
+_PHONE_WORDS = WORDS["phone"]
+_NAMED_PHONE = WORDS["named_phone"]
 _EXTENSION = re.compile(r"[a-z]", re.IGNORECASE)
 _PHONE_KIND = re.compile(r"[ (,-]{1,2}(?:office|home|work|direct)\b", re.IGNORECASE)
 _PHONE_SCRIPT = re.compile("电话|電話|手机|手機|전화|тел")

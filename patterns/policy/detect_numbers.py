@@ -7,7 +7,7 @@ import re
 from itertools import accumulate, pairwise
 from typing import Final
 
-from patterns.policy.identifiers import NUMBER_WORDS, TABLES, Context, Spans, Strictness, words
+from patterns.policy.identifiers import NUMBER_WORDS, TABLES, WORDS, Context, Spans, Strictness
 
 # card -------------------------------------------------------------------------------------------
 
@@ -18,7 +18,7 @@ _CARD = re.compile(
 )
 _ISSUERS = re.compile("|".join(TABLES["cards"]["issuers"]))
 _USUAL_GROUPS: Final = frozenset(((4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3)))
-CARD_WORDS = words("card")
+CARD_WORDS = WORDS["card"]
 _EXPIRY = re.compile(r"[\"']?[ ,;|\t]{1,3}[\"']?(?:0[1-9]|1[0-2])[/-](?:20)?[23]\d\b")
 _FRACTION = re.compile(r"\d\.\Z")
 
@@ -127,7 +127,7 @@ _IBAN_LENGTH: Final = {
 }
 
 _IBAN = re.compile(r"(?<![0-9A-Za-z_])([A-Za-z]{2})\d{2}(?:[ .\-]?[0-9A-Za-z]){11,30}")
-_IBAN_WORDS = words("iban")
+_IBAN_WORDS = WORDS["iban"]
 
 
 def ibans(text: str, context: Context, strictness: Strictness) -> Spans:
@@ -164,7 +164,7 @@ _SSN = re.compile(
     r"(?:(\d{3})([- .])(\d{2})\2(\d{4})|(\d{3})(\d{2})(\d{4})|756([. ])\d{4}\8\d{4}\8\d{2})"
     r"(?![0-9A-Za-z_])(?![-.]\d)"
 )
-_SSN_WORDS = words("ssn")
+_SSN_WORDS = WORDS["ssn"]
 
 
 def ssns(text: str, context: Context, strictness: Strictness) -> Spans:

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from typing import Final
 
-from patterns.policy.identifiers import FOUND, TABLES, Context, Spans, Strictness, words
+from patterns.policy.identifiers import FOUND, TABLES, WORDS, Context, Spans, Strictness
 
 # IP address -------------------------------------------------------------------------------------
 
@@ -18,9 +18,9 @@ _IP = re.compile(
     rf"|(?<![0-9A-Za-z_.:])(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_IP4}|[0-9A-Fa-f]{{0,4}})"
     r"(?![0-9A-Za-z_:]|\.\d)"
 )
-_VERSION_WORDS = words("version")
+_VERSION_WORDS = WORDS["version"]
 _PINNED = re.compile(r"[\w\]][=<>~]=\Z")  # name>=1.2.0.4
-_IP_WORDS = words("ip")
+_IP_WORDS = WORDS["ip"]
 
 
 def ips(text: str, context: Context, strictness: Strictness) -> Spans:
@@ -77,7 +77,7 @@ _PASSWORD = re.compile(
     r"(?:\"([^\"\n\x00]{4,128})\"|'([^'\n\x00]{4,128})'|([^\s\"'`,;&\x00]{4,128}))",
     re.IGNORECASE,
 )
-_SECRET_WORDS = words("secret")
+_SECRET_WORDS = WORDS["secret"]
 _NO_PASSWORD: Final = re.compile(
     r"(?:none|null|true|false|str|string|required|optional|undefined|password|passwd|self|args"
     r"|os|env|config|settings|input|hidden|redacted|text|bytes|int|data|request|process"

@@ -50,12 +50,10 @@ class Match:
 TABLES: Final = tomllib.loads(Path(__file__).with_name("identifiers.toml").read_text("utf-8"))
 
 
-def words(kind: str) -> Words:
-    """A pattern of the words that say that a number is of a kind."""
-    return re.compile("|".join(TABLES["words"][kind]))
+WORDS: Final = {kind: re.compile("|".join(some)) for kind, some in TABLES["words"].items()}
+"""Patterns of the words that say that a number is of a kind."""
 
-
-NUMBER_WORDS: Final = words("number")
+NUMBER_WORDS: Final = WORDS["number"]
 
 
 class _Row(NamedTuple):

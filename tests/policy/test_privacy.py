@@ -641,6 +641,20 @@ def test_unusual_events_are_cleaned_or_passed() -> None:
     assert 'data: {"type": "ping"}' in seen
 
 
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
+def test_an_answer_is_cleaned_however_its_kind_is_written(kind: str) -> None:
+    """With a charset, in any case."""
+    content = json.dumps({"content": [{"type": "text", "text": MAIL}]}).encode()
+    response = httpx2.Response(200, headers={"content-type": kind}, content=content)
+    client = Anthropic(
+        api_key="test",
+        http_client=httpx2.Client(transport=httpx2.MockTransport(lambda _: response)),
+        middleware=[PIIMiddleware()],
+    )
+    answer: Any = client.post("/v1/messages", cast_to=object, body=BODY)
+    assert answer["content"][0]["text"] == "[EMAIL]"
+
+
 def held(text: str, sizes: list[int]) -> str:
     """`text` through the look-back buffer, in pieces of the given sizes."""
     buffer = HeldText(Cleaner(find_pii, chooser("redact", {}), None, "output"), Counter())
