@@ -51,7 +51,7 @@ class FakeAPI:
     Args:
         replies: a script, or the file that holds one; without it every answer is the echo.
         clock: `RealClock()` by default; a `VirtualClock` makes waiting free.
-        limits: rate limits; none by default, and then no rate limit headers either.
+        limits: rate limits; by default none are enforced, and the headers say so much is left.
         latency: how long answers take; at once by default.
         faults: what goes wrong.
         seed: changes ids, jitter and the order of batch results.
@@ -81,7 +81,7 @@ class FakeAPI:
         script = Replies.load(replies) if isinstance(replies, Path | str) else replies
         self._chooser = Chooser(script.entries if script else (), strict=strict)
         cache = PromptCache()
-        self._limiter = None if limits is None else Limiter(limits)
+        self._limiter = Limiter(limits)
         self._files = Files(seed)
         self._messages = Messages(self._chooser, cache, self._files, self._limiter, latency, seed)
         answers = BatchAnswers(self._chooser, cache, hits=batch_cache_hits, seed=seed)
@@ -165,7 +165,7 @@ class FakeAPI:
             **self._files.handlers(),
             **self._batches.handlers(),
         }
-        if self._limiter is not None and handler != "message":
+        if handler != "message":
             self._admit_other(handler, call.at)
         return actions[handler](call, argument)
 
@@ -176,7 +176,6 @@ class FakeAPI:
         return json_answer(get_model(model, call.at, call.betas))
 
     def _admit_other(self, handler: str, now: float) -> None:
-        assert self._limiter is not None
         if handler == "count_tokens" or handler.startswith("batch"):
             kind = "count_tokens" if handler == "count_tokens" else "batches"
             self._limiter.admit_other(kind, now)

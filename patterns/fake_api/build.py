@@ -13,6 +13,7 @@ from patterns.core.models import MODELS, ModelFacts
 from patterns.fake_api.binding import bonds
 from patterns.fake_api.catalogue import snapshot_of
 from patterns.fake_api.clock import day_of
+from patterns.fake_api.extras import server_tools_of
 from patterns.fake_api.scripting.replies import Reply, ToolUse
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
 from patterns.fake_api.validation.settings import shows_thinking, speed_of, thinks
@@ -95,6 +96,9 @@ def build(
     output = _output_tokens(body, reply, sum([size for _, size in sizes]))
     if thinking and reply.content is None and not shows_thinking(body, facts):
         kept = [_omitted(block) for block in kept]
+    usage = usage_of(tokens, output, thinking, tier, _where(body, facts, at))
+    if used := server_tools_of(kept):
+        usage["server_tool_use"] = used
     message = {
         "id": message_id,
         "type": "message",
@@ -104,7 +108,7 @@ def build(
         "stop_reason": stop_reason,
         "stop_sequence": stop_sequence,
         "stop_details": _stop_details(reply, stop_reason),
-        "usage": usage_of(tokens, output, thinking, tier, _where(body, facts, at)),
+        "usage": usage,
     }
     if extras:
         message |= extras
@@ -153,7 +157,7 @@ def _blocks(
         summary = reply.text or ""
         return [{"type": "compaction", "content": summary, "signature": sign(summary)}]
     if reply.content is not None:
-        return [dict(block) for block in reply.content]
+        return [_signed(block, sent) for block in reply.content]
     blocks: list[dict[str, Any]] = []
     if reply.thinking is not None and thinks(body, facts):
         signature = sign(reply.thinking, *bonds(sent))
@@ -163,6 +167,14 @@ def _blocks(
         blocks.append({"type": "text", "text": text})
     blocks += [_call(call, message_id, n) for n, call in enumerate(reply.calls)]
     return blocks
+
+
+def _signed(block: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+    """A scripted block; thinking gets a signature that holds when it comes back."""
+    if block["type"] != "thinking":
+        return dict(block)
+    signature = sign(block["thinking"], *bonds(sent))
+    return {**block, "signature": signature if block["thinking"] else sign_omitted(signature)}
 
 
 def _omitted(block: dict[str, Any]) -> dict[str, Any]:

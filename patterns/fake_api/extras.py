@@ -7,6 +7,8 @@ from patterns.fake_api.limits import rfc3339
 
 COMPACTING: Final = "compact-2026-01-12"
 CONTAINER_SECONDS: Final = 3_600
+PAID: Final = ("web_search", "web_fetch")
+"""Server tools that `usage` counts."""
 
 
 def extras_of(
@@ -55,3 +57,11 @@ def iterations_of(usage: Mapping[str, Any]) -> list[dict[str, Any]]:
         "cache_creation",
     )
     return [{"type": "message", **{key: usage[key] for key in keys}}]
+
+
+def server_tools_of(blocks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How often tools that are paid by the call were used; nothing where none was."""
+    names = [block["name"] for block in blocks if block["type"] == "server_tool_use"]
+    if not {*names} & {*PAID}:
+        return {}
+    return {f"{name}_requests": names.count(name) for name in PAID}

@@ -80,10 +80,15 @@ class _Bucket:
 
 
 class Limiter:
-    """The buckets of one fake API."""
+    """The buckets of one fake API.
 
-    def __init__(self, limits: RateLimits) -> None:
-        self._limits = limits
+    Args:
+        limits: what is enforced; None for nothing, and then the headers show full allowances.
+    """
+
+    def __init__(self, limits: RateLimits | None) -> None:
+        self._limits = limits or RateLimits()
+        self._enforced = limits is not None
         self._lines: dict[str, tuple[_Bucket, ...]] = {}
         self._others: dict[str, _Bucket] = {}
 
@@ -93,6 +98,8 @@ class Limiter:
         Raises:
             APIError: 429 with `retry-after` and the rate limit headers.
         """
+        if not self._enforced:
+            return
         buckets = self._of(model, now)
         asked = (1, tokens, 1)
         short = [
@@ -123,6 +130,8 @@ class Limiter:
 
     def produced(self, model: str, tokens: int, now: float) -> None:
         """Charge output."""
+        if not self._enforced:
+            return
         self._of(model, now)[2].take(tokens, now)
 
     def headers(self, model: str, now: float) -> dict[str, str]:
@@ -141,6 +150,14 @@ class Limiter:
             headers[start + "remaining"] = str(max(0, int(left + 1e-9)))
             headers[start + "reset"] = rfc3339(math.ceil(now + full_in))
         return headers
+
+    def fast_headers(self, model: str, now: float) -> dict[str, str]:
+        """The `anthropic-fast-*` headers of fast mode, which counts tokens for itself."""
+        return {
+            name.replace("ratelimit", "fast"): value
+            for name, value in self.headers(model, now).items()
+            if "put-tokens" in name
+        }
 
     def _of(self, model: str, now: float) -> tuple[_Bucket, ...]:
         line = line_of(model) or model

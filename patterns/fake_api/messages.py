@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 from patterns.core.models import MODELS, ModelFacts
 from patterns.fake_api.binding import CONTROLS, bound
@@ -20,8 +20,15 @@ from patterns.fake_api.tokens import input_tokens
 from patterns.fake_api.validation.model_rules import check_window
 from patterns.fake_api.validation.request import check_body, check_request
 from patterns.fake_api.wire.answers import error_answer, json_answer, message_answer
+from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.http import Answer
 from patterns.fake_api.wire.routes import Call, parse
+
+PROFILE: Final = "anthropic-user-profile-id"
+
+
+def _bills_customer(body: Mapping[str, Any]) -> bool:
+    return (body.get("billing_policy") or {}).get("bill_to") == "user_profile"
 
 
 class Messages:
@@ -31,7 +38,7 @@ class Messages:
         chooser: where replies come from.
         cache: the prompt cache.
         files: the files that requests may name.
-        limiter: rate limits, or None.
+        limiter: rate limits.
         latency: how long answers take, or None for at once.
         seed: changes ids and jitter.
     """
@@ -41,7 +48,7 @@ class Messages:
         chooser: Chooser,
         cache: PromptCache,
         files: Files,
-        limiter: Limiter | None,
+        limiter: Limiter,
         latency: Latency | None,
         seed: int,
     ) -> None:
@@ -70,8 +77,7 @@ class Messages:
         plan = self._plan(call, body, facts.min_cacheable_tokens)
         tokens = Input(input_tokens(body)) if plan is None else plan.tokens
         check_window(tokens.total, facts)
-        if self._limiter is not None:
-            self._limiter.admit(facts.id, tokens.uncached + tokens.written, call.at)
+        self._limiter.admit(facts.id, tokens.uncached + tokens.written, call.at)
         reply, name = self._chooser.choose(see(call.request.path, body, call.digest))
         if isinstance(reply, Error):
             return self._scripted_error(reply, name, call)
@@ -82,9 +88,10 @@ class Messages:
         if plan is not None:
             self._cache.store(plan, call.at, call.at + timing.first)
         answer = message_answer(built, timing, name, streamed=body.get("stream") is True)
-        if self._limiter is not None:
-            self._limiter.produced(facts.id, built.output_tokens, call.at)
-            answer.headers.update(self._limiter.headers(facts.id, call.at))
+        self._limiter.produced(facts.id, built.output_tokens, call.at)
+        answer.headers.update(self._limiter.headers(facts.id, call.at))
+        if built.message["usage"].get("speed") == "fast":
+            answer.headers.update(self._limiter.fast_headers(facts.id, call.at))
         return answer
 
     def _checked(self, call: Call) -> tuple[Mapping[str, Any], ModelFacts]:
@@ -95,6 +102,12 @@ class Messages:
             body = self._threads.whole(body, call.workspace)
         facts = check_request(body, now=call.at, betas=call.betas, version=call.version)
         self._files.check(body, call.workspace)
+        if _bills_customer(body) and not call.request.headers.get(PROFILE):
+            raise APIError(
+                400,
+                f"billing_policy.bill_to is 'user_profile': name the user profile in `{PROFILE}`",
+                error_code="user_profile_required",
+            )
         return body, facts
 
     def _build(

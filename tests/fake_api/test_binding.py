@@ -174,14 +174,22 @@ def test_older_models_check_no_prefix() -> None:
     assert talk.ask(messages, model="claude-opus-5", system="Be brief.")
 
 
-def test_thinking_of_others_is_taken_as_it_is() -> None:
-    """A signature that this fake did not make says nothing to it."""
-    talk = Talk()
-    block = {"type": "thinking", "thinking": "x", "signature": "c2ln"}
+@pytest.mark.parametrize("signature", ["c2ln", ""])
+def test_thinking_that_nobody_signed_here_is_refused(signature: str) -> None:
+    """A signature of somebody else, or none, is invalid, whatever stands around it."""
+    block = {"type": "thinking", "thinking": "x", "signature": signature}
     foreign = {"role": "assistant", "content": [block, {"type": "text", "text": "y"}]}
-    messages = [user("a"), foreign, user("b")]
-    answer = {"role": "assistant", "content": talk.ask(messages)["content"]}
-    assert talk.ask([*messages, answer, user("c")])
+    with pytest.raises(anthropic.BadRequestError, match="Invalid `signature` in `thinking` block"):
+        Talk().ask([user("a"), foreign, user("b")])
+
+
+@pytest.mark.parametrize("thinking", ["x", ""])
+def test_scripted_thinking_may_come_back(thinking: str) -> None:
+    """Whatever signature the script holds, the reply has one that is taken."""
+    talk = Talk(replies=0)
+    block = {"type": "thinking", "thinking": thinking, "signature": "c2ln"}
+    talk.api.enqueue(Reply(content=[block, {"type": "text", "text": "y"}]))
+    assert talk.ask(talk.history(1))
 
 
 def test_a_batch_drops_instead_of_failing() -> None:
@@ -205,10 +213,13 @@ def test_a_thread_and_a_summary_keep_their_thinking() -> None:
     """A thread holds the turns as they were; behind a summary the prefix begins anew."""
     talk = Talk()
     messages = talk.history(1)
-    summary = {"type": "compaction", "content": "They said hi.", "signature": "c2ln"}
-    body = [{"role": "user", "content": [summary, {"type": "text", "text": "go on"}]}]
     headers: Any = {"headers": {"anthropic-beta": "compact-2026-09-04"}}
-    request: Any = {"model": SONNET, "max_tokens": 9, "messages": body}
+    request: Any = {"model": SONNET, "max_tokens": 9, "compaction": {"type": "summarize"}}
+    request["messages"] = messages
+    short: Any = talk.client.post("/v1/messages", body=request, cast_to=object, options=headers)
+    body = [{"role": "user", "content": [*short["content"], {"type": "text", "text": "go on"}]}]
+    del request["compaction"]
+    request["messages"] = body
     answer: Any = talk.client.post("/v1/messages", body=request, cast_to=object, options=headers)
     later = [*body, {"role": "assistant", "content": answer["content"]}, user("more")]
     request = {**request, "messages": later}
@@ -216,6 +227,29 @@ def test_a_thread_and_a_summary_keep_their_thinking() -> None:
     request = {**request, "messages": [*messages[:2], *later]}
     with pytest.raises(anthropic.BadRequestError):
         talk.client.post("/v1/messages", body=request, cast_to=object, options=headers)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"content": "They said no."}, "compaction_content_mismatch"),
+        ({"signature": "c2ln"}, "compaction_signature_invalid"),
+    ],
+)
+def test_a_summary_comes_back_as_it_was(change: dict[str, str], code: str) -> None:
+    """Another text or signature is refused, each with its code."""
+    talk = Talk()
+    headers: Any = {"headers": {"anthropic-beta": "compact-2026-09-04"}}
+    request: Any = {"model": SONNET, "max_tokens": 99, "messages": [user("hi")]}
+    request["compaction"] = {"type": "summarize"}
+    answer: Any = talk.client.post("/v1/messages", body=request, cast_to=object, options=headers)
+    block = {**answer["content"][0], **change}
+    request = {"model": SONNET, "max_tokens": 99}
+    request["messages"] = [{"role": "user", "content": [block, {"type": "text", "text": "go on"}]}]
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        talk.client.post("/v1/messages", body=request, cast_to=object, options=headers)
+    body: Any = caught.value.body
+    assert body["error"]["details"]["error_code"] == code
 
 
 def test_what_stood_before_a_summary_may_be_left_out() -> None:

@@ -13,6 +13,7 @@ from patterns.fake_api import FakeAPI, Reply, VirtualClock
 from patterns.fake_api.wire.encoding import decoded
 from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.http import Request
+from patterns.fake_api.wire.signatures import sign
 
 HI: list[Any] = [{"role": "user", "content": "hi"}]
 ASK: dict[str, Any] = {"model": SONNET, "max_tokens": 99, "messages": HI}
@@ -132,7 +133,7 @@ def test_an_mcp_call_and_its_result_are_a_pair() -> None:
 
 def test_thinking_stands_first_in_a_tool_loop_while_it_is_enabled() -> None:
     """With it the loop goes on; a turn without tools needs none."""
-    thought = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": sign("Hm.")}
     call = {"type": "tool_use", "id": "t1", "name": "a", "input": {}}
     result = {"type": "tool_result", "tool_use_id": "t1", "content": "ok"}
     turns: list[Any] = [

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from patterns.core.models import MODELS, SONNET
 from patterns.fake_api import FakeAPI
 from patterns.fake_api.wire.http import Request
+from patterns.fake_api.wire.signatures import sign
 
 HEADERS = {"authorization": "Bearer any", "anthropic-version": "2026-10-21"}
 RICH: dict[str, Any] = {
@@ -46,7 +47,7 @@ RICH: dict[str, Any] = {
         {
             "role": "assistant",
             "content": [
-                {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+                {"type": "thinking", "thinking": "Hm.", "signature": sign("Hm.")},
                 {"type": "tool_use", "id": "t1", "name": "add", "input": {"a": 2}},
             ],
         },

@@ -52,9 +52,23 @@ def test_every_answer_carries_the_headers() -> None:
     assert [reset - api.clock.now() for reset in resets] == [6, 6, 6, 6]
 
 
-def test_without_limits_there_are_no_headers() -> None:
-    """A fake without limits says nothing about them."""
-    assert headers_of(FakeAPI().client(), **ask()) == {}
+def test_without_limits_the_headers_show_full_allowances() -> None:
+    """Every response has them, as the API's have; what was asked before takes nothing away."""
+    client = FakeAPI(clock=VirtualClock()).client()
+    first = headers_of(client, **ask())
+    assert headers_of(client, **ask()) == first
+    assert {first[f"{kind}-limit"] == first[f"{kind}-remaining"] for kind in KINDS} == {True}
+
+
+def test_fast_mode_has_headers_of_its_own() -> None:
+    """Input and output tokens, each with limit, remaining and reset."""
+    options: Any = {"extra_headers": {"anthropic-beta": "fast-mode-2026-02-01"}}
+    request = {**ask(), "model": "claude-opus-5", "speed": "fast"}
+    response = FakeAPI().client().messages.with_raw_response.create(**request, **options)
+    fast = {name for name in response.headers if name.startswith("anthropic-fast-")}
+    parts = ("limit", "remaining", "reset")
+    kinds = ("input-tokens", "output-tokens")
+    assert fast == {f"anthropic-fast-{kind}-{part}" for kind in kinds for part in parts}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from patterns.core.messages import text_of
 from patterns.core.models import HAIKU
 from patterns.fake_api import FakeAPI, Fault, Reply, ToolUse
 from patterns.fake_api.wire.server import serve
+from patterns.fake_api.wire.signatures import sign
 from patterns.policy.cleaning import Cleaner, chooser, run_matches
 from patterns.policy.confusables import fold, hidden_text
 from patterns.policy.detectors import ALL_TYPES, Match, find_pii
@@ -349,7 +350,7 @@ class Api:
 def test_prompt_system_history_tools_and_results_go_out_redacted() -> None:
     """All of it, not only the newest turn; thinking blocks go back as they came."""
     api = Api(PIIMiddleware(exceptions={}))
-    thinking = {"type": "thinking", "thinking": f"about {MAIL}", "signature": "s"}
+    thinking = {"type": "thinking", "thinking": f"about {MAIL}", "signature": sign(f"about {MAIL}")}
     use = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"card": 4111111111111111}}
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": f"of {MAIL}"}
     with noting() as told:

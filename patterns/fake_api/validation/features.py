@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from patterns.core.models import MODELS, ModelFacts
 from patterns.fake_api.validation.settings import thinking_of
+from patterns.fake_api.validation.tools import FILTERED
 from patterns.fake_api.validation.turns import blocks_of
 from patterns.fake_api.wire.errors import APIError, bad
+from patterns.fake_api.wire.signatures import is_changed, is_ours
 
 LEAST_TRIGGER: Final = 50_000
 """Smallest number of input tokens at which a conversation may be compacted."""
@@ -21,8 +23,6 @@ OLD_MCP: Final = "mcp-client-2025-04-04"
 """The beta under which a server needs no toolset."""
 DEFAULT_FALLBACK: Final = "server-side-fallback-2026-07-01"
 FINE_GRAINED: Final = "fine-grained-tool-streaming-2025-05-14"
-FILTERING: Final = ("web_search_2026", "web_fetch_2026")
-"""Server tools that may be called from code unless `allowed_callers` says otherwise."""
 
 
 def check_features(body: Mapping[str, Any], facts: ModelFacts, betas: frozenset[str]) -> None:
@@ -65,25 +65,46 @@ def _check_compaction(body: Mapping[str, Any]) -> None:
     """The `compaction` parameter, and `compaction` blocks that come back."""
     if body.get("compaction") is not None and body.get("context_management") is not None:
         raise bad("compaction", "cannot be combined with `context_management`")
-    found: list[tuple[int, int, str | None]] = []
+    signed: list[tuple[int, int, Mapping[str, Any]]] = []
     for n, message in enumerate(body["messages"]):
         for m, block in enumerate(blocks_of(message)):
             if block["type"] == "compaction":
                 if block.get("content") == "":
                     raise bad(f"messages.{n}.content.{m}.compaction.content", "must not be empty")
-                found.append((n, m, block.get("signature")))
-    signed = [(n, m) for n, m, signature in found if signature is not None]
+                if block.get("signature") is not None:
+                    signed.append((n, m, block))
     if len(signed) > 1:
-        raise _compaction_error("ambiguous", *signed[1], "only the last one may be sent")
-    if signed and signed[0] != (0, 0):
-        raise _compaction_error("misplaced", *signed[0], "must be the first of the conversation")
+        raise _compaction_error("block_ambiguous", signed[1], "is one of several; send the last")
+    for each in signed:
+        n, m, sent = each
+        if (n, m) != (0, 0):
+            raise _compaction_error("block_misplaced", each, "must start the conversation")
+        if not is_ours(sent["signature"]):
+            raise _compaction_error("signature_invalid", each, "has an invalid `signature`")
+        if is_changed(sent.get("content") or "", sent["signature"]):
+            raise _compaction_error("content_mismatch", each, "has other `content` than was signed")
 
 
-def _compaction_error(kind: str, n: int, m: int, problem: str) -> APIError:
+def check_whole(body: Mapping[str, Any]) -> None:
+    """Raise the 400 for a conversation that is to be summarized in the middle of a turn."""
+    last = body["messages"][-1] if body["messages"] else {"role": "user"}
+    if body.get("compaction") is None or last["role"] != "assistant":
+        return
+    kinds = [block["type"] for block in blocks_of(last)]
+    if "tool_use" in kinds or kinds[-1:] == ["server_tool_use"]:
+        raise APIError(
+            400,
+            "compaction: the conversation ends on an assistant turn that is not finished; "
+            "send the tool results first",
+            error_code="compaction_incomplete_turn",
+        )
+
+
+def _compaction_error(kind: str, found: tuple[int, int, Any], problem: str) -> APIError:
     return APIError(
         400,
-        f"messages.{n}.content.{m}: the `compaction` block {problem}",
-        error_code=f"compaction_block_{kind}",
+        f"messages.{found[0]}.content.{found[1]}: the `compaction` block {problem}",
+        error_code=f"compaction_{kind}",
     )
 
 
@@ -161,7 +182,7 @@ def _check_server_tool(
         if FINE_GRAINED in betas:
             raise bad(path, f"{kind} cannot be used with the beta {FINE_GRAINED}")
     callers = tool.get("allowed_callers")
-    by_code = kind.startswith(FILTERING) if callers is None else callers != ["direct"]
+    by_code = kind.startswith(FILTERED) if callers is None else callers != ["direct"]
     if by_code and not facts.programmatic_tools:
         raise bad(
             f"{path}.allowed_callers",

@@ -65,6 +65,14 @@ def no_contact(value: str) -> str | None:
     return sized(0, 512)(value)
 
 
+def country(value: str) -> str | None:
+    """An ISO 3166 code of two letters; those that no country ever gets are refused."""
+    known = re.fullmatch(r"[A-Za-z]{2}", value) and not re.fullmatch(
+        r"AA|OO|Q[M-Z]|X[A-JL-Z]|ZZ", value, re.IGNORECASE
+    )
+    return None if known else f"unsupported country code {value[:60]!r}; use ISO 3166-1 alpha-2"
+
+
 ID: Final = matching(r"^[a-zA-Z0-9_-]+$")
 SERVER_ID: Final = matching(r"^srvtoolu_[a-zA-Z0-9_]+$")
 POSITIVE: Final = least(1)
@@ -129,7 +137,7 @@ RANGES: Final[Mapping[str, Bound]] = {
     "UserLocation.city": sized(1, 255),
     "UserLocation.region": sized(1, 255),
     "UserLocation.timezone": sized(1, 255),
-    "UserLocation.country": sized(2, 2),
+    "UserLocation.country": country,
     "TokenTaskBudget.total": least(20_000),
     "TokenTaskBudget.remaining": NOT_NEGATIVE,
     "InputTokensClearAtLeast.value": NOT_NEGATIVE,

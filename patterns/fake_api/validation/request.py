@@ -17,9 +17,10 @@ from anthropic.types.beta.message_create_params import MessageCreateParamsBase
 
 from patterns.core.models import MODELS, ModelFacts
 from patterns.fake_api.clock import day_of
-from patterns.fake_api.validation.features import check_features
+from patterns.fake_api.validation.features import check_features, check_whole
 from patterns.fake_api.validation.media import check_media
 from patterns.fake_api.validation.model_rules import check_model_rules
+from patterns.fake_api.validation.ranges import sized
 from patterns.fake_api.validation.results import check_results
 from patterns.fake_api.validation.settings import forces_tool, thinking_of
 from patterns.fake_api.validation.shapes import NOT_PERMITTED, check_shape
@@ -32,6 +33,7 @@ from patterns.fake_api.wire.errors import APIError, bad
 HEADERS: Final = frozenset(("betas", "user_profile_id", "workspace_id"))
 """Parameters of the SDK's methods that travel as headers."""
 PLAIN: Final = frozenset(("max_tokens", "messages", "metadata", "model", "stream", "system"))
+MODEL_NAME: Final = sized(1, 256)
 Place = Literal["message", "count_tokens", "batch"]
 """Where a body came in."""
 
@@ -75,6 +77,7 @@ def check_request(
     check_body(body, betas, place)
     facts = MODELS[body["model"]]
     check_removed(body, version)
+    check_whole(body)
     check_turns(body["messages"], thinking_of(body, facts))
     check_model_rules(body, facts, betas=betas, on=today, batched=place == "batch")
     if not is_plain(body):
@@ -114,7 +117,9 @@ def check_body(body: Any, betas: Betas, place: Place = "message") -> None:
 
 
 def check_model(model: str, today: date) -> None:
-    """Raise the 404 for an unknown or retired model."""
+    """Raise the 404 for an unknown or retired model, the 400 for what cannot be a name."""
+    if (problem := MODEL_NAME(model)) is not None:
+        raise bad("model", problem)
     facts = MODELS.get(model)
     if facts is None or facts.retired(today):
         raise APIError(404, f"model: {model}")

@@ -26,7 +26,7 @@ def forces_tool(body: Mapping[str, Any]) -> bool:
 def is_prefill(body: Mapping[str, Any]) -> bool:
     """Whether the last turn is a started answer; a paused turn holds other blocks."""
     last = body["messages"][-1] if body["messages"] else {"role": "user"}
-    if last["role"] != "assistant":
+    if last["role"] != "assistant" or body.get("compaction") is not None:
         return False
     started = ("text", "thinking", "redacted_thinking")
     return isinstance(last["content"], str) or all(b["type"] in started for b in last["content"])

@@ -28,6 +28,10 @@ MEMBERS: Final[Mapping[Any, Iterable[str]]] = {
 }
 """The member tools of a toolset."""
 SCHEME: Final = re.compile(r"[a-z]+://", re.IGNORECASE)
+HOST: Final = re.compile(r"[^\s/@?#:.]+(\.[^\s/@?#:.]+)+\.?\Z")
+FILTERED: Final = ("web_search_2026", "web_fetch_2026")
+"""Web tools that code calls unless `allowed_callers` says otherwise; it has to be as new."""
+OLD_CODE: Final = ("code_execution_2025",)
 
 
 def check_tools(body: Mapping[str, Any]) -> None:
@@ -44,6 +48,7 @@ def check_tools(body: Mapping[str, Any]) -> None:
             _check_custom(f"{path}.custom", tool)
         _check_common(path, tool)
     _check_deferred(tools)
+    _check_code_version(tools)
     _check_schemas(body, tools)
     _check_choice(body.get("tool_choice"), tools)
     _check_callers(body.get("tool_choice") or {}, tools)
@@ -85,8 +90,11 @@ def _check_common(path: str, tool: Tool) -> None:
         for domain in tool.get(key) or ():
             if SCHEME.match(domain):
                 raise bad(f"{path}.{key}", f"{domain!r} has a scheme; use the bare domain")
-            if "*" in domain.partition("/")[0]:
+            host = domain.partition("/")[0]
+            if "*" in host:
                 raise bad(f"{path}.{key}", f"{domain!r}: `*` may stand in the path, not the domain")
+            if not HOST.match(host):
+                raise bad(f"{path}.{key}", f"{domain!r} is no domain, such as example.com")
     if len(_deferrals(tool)) > 1:
         raise bad(f"{path}.configs", "defer_loading must be the same on every enabled member")
     if _deferrals(tool) == {True} and tool.get("cache_control"):
@@ -111,6 +119,18 @@ def _check_deferred(tools: Sequence[Tool]) -> None:
     for n, tool in enumerate(tools):
         if str(tool.get("type")).startswith("tool_search") and tool.get("defer_loading"):
             raise bad(f"tools.{n}", "the tool search tool cannot have defer_loading")
+
+
+def _check_code_version(tools: Sequence[Tool]) -> None:
+    kinds = [str(tool.get("type")) for tool in tools]
+    filtered = [kind for kind in kinds if kind.startswith(FILTERED)]
+    old = [n for n, kind in enumerate(kinds) if kind.startswith(OLD_CODE)]
+    if filtered and old:
+        raise bad(
+            f"tools.{old[0]}",
+            f"{kinds[old[0]]} cannot be used with {filtered[0]}; use code_execution_20260120 or "
+            "later",
+        )
 
 
 def _check_schemas(body: Mapping[str, Any], tools: Sequence[Tool]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from patterns.fake_api.wire.errors import APIError, bad
-from patterns.fake_api.wire.signatures import is_changed
+from patterns.fake_api.wire.signatures import is_changed, is_ours
 
 Message: TypeAlias = Mapping[str, Any]
 Turn: TypeAlias = tuple[int, list[Message]]
@@ -88,6 +88,8 @@ def _check_block(path: str, block: Mapping[str, Any], role: str) -> None:
             raise bad(path, f"`{kind}` blocks can only be in `{right}` messages, not in {role!r}")
     if kind == "text" and not block["text"].strip():
         raise bad(path, "text content blocks must contain non-whitespace text")
+    if kind == "thinking" and not is_ours(block["signature"]):
+        raise bad(path, "Invalid `signature` in `thinking` block")
     if kind == "thinking" and is_changed(block["thinking"], block["signature"]):
         raise bad(
             path,

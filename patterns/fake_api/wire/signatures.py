@@ -1,7 +1,7 @@
 """Signatures of thinking: made from the text and from what it is bound to, checked on return.
 
 `fake` (or `omit`, where the text is left out), the digest of the text, and `.`-separated what the
-block is bound to (`patterns.fake_api.binding`). Signatures of others are taken as they are.
+block is bound to (`patterns.fake_api.binding`).
 """
 
 from hashlib import blake2b
@@ -25,12 +25,15 @@ def sign_omitted(signature: str) -> str:
 
 
 def bonds_of(signature: str) -> list[str]:
-    """What a block of ours is bound to; nothing for those of others."""
-    if not signature.startswith((MARK, OMITTED)):
-        return []
+    """What a block is bound to."""
     return signature.split(".")[1:]
 
 
+def is_ours(signature: str) -> bool:
+    """Whether a signature was made here; the API takes no other."""
+    return signature.startswith((MARK, OMITTED))
+
+
 def is_changed(thinking: str, signature: str) -> bool:
-    """Whether a block of ours comes back with another text."""
+    """Whether a block comes back with another text than it was signed with."""
     return signature.startswith(MARK) and signature != sign(thinking, *bonds_of(signature))
