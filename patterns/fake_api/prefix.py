@@ -146,7 +146,9 @@ def _breakpoints(body: Mapping[str, Any], blocks: list[Block]) -> tuple[tuple[in
         _add_automatic(found, blocks, control)
     if len(found) > MOST_BREAKPOINTS:
         raise APIError(
-            400, f"at most {MOST_BREAKPOINTS} cache breakpoints are allowed, found {len(found)}"
+            400,
+            f"A maximum of {MOST_BREAKPOINTS} blocks with cache_control may be provided, found "
+            f"{len(found)}",
         )
     marks = tuple((n, found[n].get("ttl", "5m")) for n in sorted(found))
     for (_, earlier), (n, later) in pairwise(marks):

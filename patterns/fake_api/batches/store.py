@@ -167,7 +167,7 @@ class Batches:
         """
         batch = self._batches.get(batch_id)
         if batch is None or batch.workspace != workspace:
-            raise APIError(404, f"there is no message batch {batch_id!r}")
+            raise APIError(404, f"Message batch {batch_id!r} not found")
         return batch
 
     def list(self, query: Mapping[str, str], workspace: str, now: float, base_url: str) -> Any:

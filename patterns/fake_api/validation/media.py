@@ -6,6 +6,7 @@ details of `image_dimensions_too_large` from anthropic 2.14.0.
 
 import base64
 import binascii
+import math
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,10 @@ MOST_BYTES: Final = 10 * 1024 * 1024
 """Of one image, as base64."""
 LONGEST_SIDE: Final = 8_000
 MANY: Final = 20
+PATCH: Final = 28
+"""Side of the square of pixels that is one visual token."""
+PATCHES: Final[Mapping[int, int]] = {1_568: 1_568, 2_576: 4_784}
+"""Visual tokens that an image may have, by the longest side that a model sees."""
 LONGEST_OF_MANY: Final = 2_000
 """Longest side where a request holds more than `MANY` images."""
 PDF_PAGE: Final = re.compile(rb"/Type\s*/Page\b(?!s)")
@@ -43,15 +48,22 @@ def check_media(body: Mapping[str, Any], facts: ModelFacts) -> None:
 
 def media_of(body: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every image, document and search result, with its path; those in tool results too."""
+    kinds = ("image", "document", "search_result")
     for n, message in enumerate(body["messages"]):
         for m, block in enumerate(blocks_of(message)):
             path = f"messages.{n}.content.{m}"
             inner = block.get("content") if block["type"] == "tool_result" else None
-            if block["type"] in ("image", "document", "search_result"):
+            if block["type"] in kinds:
                 yield path, block
             for k, part in enumerate(inner if isinstance(inner, list) else ()):
-                if part["type"] in ("image", "document", "search_result"):
-                    yield f"{path}.content.{k}", part
+                if part["type"] in kinds:
+                    shown = _of_toolset(part) if block.get("toolset_name") else part
+                    yield f"{path}.content.{k}", shown
+
+
+def _of_toolset(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A screenshot is never made smaller: the model clicks on what it sees."""
+    return {**part, "transformations": {"oversized_image": "error"}}
 
 
 def _decoded(path: str, data: str) -> bytes:
@@ -162,12 +174,19 @@ def _check_sides(
     for path, block in images:
         size = sizes[path]
         wish = (block.get("transformations") or {}).get("oversized_image")
-        if wish == "error" and size is not None and max(size) > facts.image_edge:
+        if wish == "error" and size is not None and not _is_seen_whole(size, facts):
             raise bad(
                 f"{path}.image",
-                f"the image has {size[0]}x{size[1]} pixels and {facts.id} sees at most "
-                f"{facts.image_edge} on a side; oversized_image is 'error'",
+                f"the image has {size[0]}x{size[1]} pixels; {facts.id} sees at most "
+                f"{facts.image_edge} on a side and {PATCHES[facts.image_edge]} visual tokens of "
+                f"{PATCH}x{PATCH} pixels, and oversized_image is 'error'",
             )
+
+
+def _is_seen_whole(size: tuple[int, int], facts: ModelFacts) -> bool:
+    """Whether a model takes an image as it is, not made smaller."""
+    patches = math.prod(math.ceil(side / PATCH) for side in size)
+    return max(size) <= facts.image_edge and patches <= PATCHES[facts.image_edge]
 
 
 def _check_document(path: str, block: Mapping[str, Any]) -> int:

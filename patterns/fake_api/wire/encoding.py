@@ -43,7 +43,7 @@ def decoded(request: Request, most: int) -> Request:
     if len(body) > most:
         raise APIError(
             413,
-            f"the request is larger than {most // 2**20} MB once decoded",
+            f"Request exceeds the maximum size of {most // 2**20} MB once decoded",
             error_code="request_body_too_large_after_decoding",
         )
     if not unpack.eof:

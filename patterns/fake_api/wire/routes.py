@@ -112,7 +112,7 @@ def route(request: Request) -> tuple[str, str]:
                     headers={"allow": allowed},
                 )
             return methods[request.method], match[1] if pattern.groups else ""
-    raise APIError(404, f"there is no {request.path!r} here")
+    raise APIError(404, f"Not found: there is no {request.path!r} here")
 
 
 def identify(request: Request, keys: Collection[str] | None) -> str:
@@ -148,7 +148,7 @@ def most_bytes(path: str) -> int:
 
 def _check_size(request: Request) -> None:
     if len(request.body) > (most := most_bytes(request.path)):
-        raise APIError(413, f"the request is larger than {most // 2**20} MB")
+        raise APIError(413, f"Request exceeds the maximum size of {most // 2**20} MB")
 
 
 def parse(request: Request) -> Any:
