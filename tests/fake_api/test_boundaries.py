@@ -70,7 +70,7 @@ LIMITS: list[tuple[Any, int, str]] = [
     (unions, 16, "union"),
     (strict_tools, 20, "strict"),
     (skills, 20, "at most 20 skills"),
-    (breakpoints, 4, "at most 4 cache breakpoints"),
+    (breakpoints, 4, "maximum of 4 blocks"),
     (budget, 1_024, "budget_tokens"),
 ]
 

@@ -196,8 +196,8 @@ def test_story_reads_and_writes(story: Story, expected: list[tuple[int, int, int
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("five breakpoints", ask(system=[block(1, "5m")] * 5), "at most 4"),
-    ("four and automatic", ask(system=[block(1, "5m")] * 4, **AUTO), "at most 4"),
+    ("five breakpoints", ask(system=[block(1, "5m")] * 5), "maximum of 4"),
+    ("four and automatic", ask(system=[block(1, "5m")] * 4, **AUTO), "maximum of 4"),
     ("5m before 1h", ask(system=[block(1, "5m"), block(1, "1h")]), "system.1.cache_control.ttl"),
     ("5m tool, 1h system", ask(tools=[tool(ttl="5m")], system=S1), "put the longer ones first"),
     ("another ttl", ask(system=[block(1, "2h")]), "Input should be '5m' or '1h'"),
