@@ -174,7 +174,6 @@ class Connection:
 
     async def close(self) -> None:
         """Leave now; a handshake, or what holds on after `CLOSE_TIMEOUT` seconds, is cancelled."""
-        self.retired = True
         self._leave.set()
         if self._opened.is_set():
             await asyncio.wait([self.owner], timeout=CLOSE_TIMEOUT)

@@ -12,6 +12,7 @@ from typing import Final
 LARGEST_IMAGE: Final = 10_000_000
 LARGEST_PDF: Final = 20_000_000
 LONGEST_SIDE: Final = 8_000
+JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def bare(data: str) -> str:
@@ -93,7 +94,7 @@ def _jpeg(data: bytes) -> tuple[int, ...] | None:
     at = 2
     while data[at] == 0xFF:
         marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if marker in JPEG_FRAMES:
             return struct.unpack(">HH", data[at + 5 : at + 9])
         at += 1 if marker == 0xFF else 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
     return None

@@ -71,7 +71,7 @@ def claude_input(raw: Any) -> ToolInput:
         root = _modern(deepcopy(dict(raw)))
         notes: list[str] = []
         flat = _flattened(root, root, (), notes)
-        flat = _repaired(_in_order({**flat, **_definitions(root)}, root))
+        flat = _repaired(_in_order(flat, root))
         names = _legal(flat["properties"])
         flat = _without_self_reference(_renamed(flat, names), root)
         json.dumps(flat, allow_nan=False, ensure_ascii=False).encode()
@@ -171,10 +171,6 @@ def _resolved(node: Any, root: Schema, seen: tuple[str, ...]) -> Schema:
 
 
 # -- references ----------------------------------------------------------------------------------
-
-
-def _definitions(root: Schema) -> Schema:
-    return {key: _mapping(root[key]) for key in ("$defs", "definitions") if root.get(key)}
 
 
 def _without_self_reference(flat: Schema, root: Schema) -> Schema:

@@ -229,6 +229,24 @@ def test_nothing_of_a_closed_session_stays_in_its_loop() -> None:
     asyncio.run(run())
 
 
+def test_a_session_that_is_opened_in_a_new_loop_has_lost_nothing() -> None:
+    """The old loop took its connection along, and nobody waits for what the server knew of it."""
+    told: list[int] = []
+    session = ToolSession(Server("s"), on_reconnect=told.append)
+
+    async def opened() -> None:
+        await session.open()
+
+    async def used() -> None:
+        async with session:
+            with pytest.raises(MCPError, match="Method not found"):
+                await session.call_tool("t")
+
+    asyncio.run(opened())
+    asyncio.run(used())
+    assert told == []
+
+
 @by_era
 def test_a_status_500_may_pass(mode: str) -> None:
     """A tool that may repeat is sent again, over the same connection."""
@@ -256,6 +274,24 @@ def test_an_answer_that_nobody_can_read_costs_no_connection(fault: str, mode: st
 
     with misbehaving(fault, heal_after=1) as state:
         asyncio.run(run())
+
+
+@by_era
+def test_a_server_that_hung_up_is_connected_to_anew(mode: str) -> None:
+    """It may have restarted, and what it knew be gone: `on_reconnect` is told."""
+    told: list[int] = []
+
+    async def run() -> None:
+        options: Any = {"retry": QUICK, "on_reconnect": told.append}
+        async with ToolSession(state.url, mode=mode, **options) as session:
+            with pytest.raises(ServerUnavailable):
+                await session.call_tool("sell")
+            await session.call_tool("sell")
+            assert [call.connection for call in session.history] == [1, 2]
+
+    with misbehaving("disconnect", heal_after=1) as state:
+        asyncio.run(run())
+    assert told == [2]
 
 
 @by_era

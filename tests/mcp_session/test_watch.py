@@ -26,6 +26,7 @@ from servers.shop import Shop, build_shop
 from patterns.fake_api import VirtualClock
 from patterns.mcp_session import (
     CallTimeout,
+    RetryPolicy,
     ServerUnavailable,
     ToolSession,
     declared_safe,
@@ -163,7 +164,7 @@ Listen = Callable[[Any, Any], Awaitable[SubscriptionsListenResult]]
 def _server(listen: Listen, notes: list[str]) -> Server[Any]:
     async def read(context: Any, params: Any) -> ReadResourceResult:
         content = TextResourceContents(uri=params.uri, text=notes.pop(0))
-        return ReadResourceResult(contents=[content])
+        return ReadResourceResult(contents=[content], ttl_ms=len(notes), cache_scope="private")
 
     return Server("odd", on_subscriptions_listen=listen, on_read_resource=read)
 
@@ -190,7 +191,8 @@ def test_a_subscription_that_ends_is_opened_again() -> None:
 
     async def run() -> None:
         server = _server(ends_at_once, ["one", "two", "three", "four", "five"])
-        async with ToolSession(server, retry=QUICK) as session:
+        patience = RetryPolicy(attempts=2, delay=0.001)  # in a row: each reading starts anew
+        async with ToolSession(server, retry=patience) as session:
             watching = asyncio.create_task(
                 session.watch(["note://board"], lambda _, now: seen.append(content_text(now)))
             )
@@ -206,13 +208,19 @@ def test_a_subscription_that_ends_is_opened_again() -> None:
 )
 def test_a_subscription_that_cannot_be_opened_is_a_typed_error(listen: Listen, said: str) -> None:
     """After as many tries as the retry policy allows."""
+    tries: list[str] = []
+
+    async def counted(context: Any, params: Any) -> SubscriptionsListenResult:
+        tries.append(said)
+        return await listen(context, params)
 
     async def run() -> None:
-        async with ToolSession(_server(listen, []), retry=QUICK, timeout=0.5) as session:
+        async with ToolSession(_server(counted, []), retry=QUICK, timeout=0.5) as session:
             with pytest.raises(ServerUnavailable, match=said):
                 await session.watch(["note://board"], print)
 
     asyncio.run(run())
+    assert len(tries) == QUICK.attempts
 
 
 def test_an_unknown_resource_ends_the_watch_with_the_servers_words() -> None:
@@ -289,7 +297,7 @@ def test_closing_while_a_silent_server_is_pinged_ends_the_ping_too() -> None:
 
 
 def test_what_is_read_again_without_a_change_is_not_told() -> None:
-    """A server without cues, read five times."""
+    """A server without cues, read five times; for how long it may be kept is no news."""
     seen: list[str] = []
     notes = ["same"] * 5
 
@@ -322,6 +330,23 @@ def test_a_hung_handshake_in_memory_costs_hardly_more_than_its_limit(mode: str) 
             await ToolSession(slow, mode=mode, connect_timeout=5).open()
         assert len(asyncio.all_tasks()) == 1
         return asyncio.get_running_loop().time() - started
+
+    assert 5 <= VirtualClock().run(run()) <= 5.2
+
+
+def test_a_new_connection_has_a_limit_of_its_own() -> None:
+    """`connect_timeout`, within a call that may take longer: virtual time."""
+    servers: list[Any] = [Server("first"), MCPServer("slow", log_level="ERROR", lifespan=_hung)]
+    options: Any = {"connect_timeout": 5, "timeout": 500, "retry": RetryPolicy(attempts=1)}
+
+    async def run() -> float:
+        async with ToolSession(lambda: servers.pop(0), **options) as session:
+            (await session.connection()).retire()
+            started = asyncio.get_running_loop().time()
+            with pytest.raises(ServerUnavailable, match="no handshake within 5 s") as caught:
+                await session.call_tool("anything")
+            assert not caught.value.maybe_done
+            return asyncio.get_running_loop().time() - started
 
     assert 5 <= VirtualClock().run(run()) <= 5.2
 
