@@ -1,7 +1,7 @@
 """The time limits of the requests that are running, which may stand still and start anew.
 
-A timer for each request would be the dearest part of a call that is answered at once, so one alarm
-serves them all: it rings at the earliest limit, if any request still runs then.
+`asyncio.timeout` for each request would be the dearest part of a call that is answered at once. So
+one alarm serves them all: it rings at the earliest limit, if any request still runs then.
 """
 
 import asyncio
@@ -9,27 +9,51 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from math import inf
+from typing import Final
 
-current: ContextVar[asyncio.Timeout | None] = ContextVar("limit of this request", default=None)
+
+class Limit:
+    """The end of one request, in the loop's time; `token` is what was the limit outside of it."""
+
+    __slots__ = ("before", "end", "late", "task", "token")
+
+    def __init__(self, task: "asyncio.Task[object]", end: float) -> None:
+        self.task, self.end, self.late = task, end, False
+        self.before = task.cancelling()
+        self.token: Token[Limit | None] = current.set(self)
+
+    @property
+    def expired(self) -> bool:
+        """Whether it is this limit, and nothing else, that has cancelled its task."""
+        return self.late and self.task.cancelling() - 1 <= self.before
+
+
+current: Final[ContextVar[Limit | None]] = ContextVar("limit of this request", default=None)
 
 
 class Limits:
     """The limits that are running in one event loop."""
 
     def __init__(self) -> None:
-        self._ends: dict[asyncio.Timeout, float] = {}
+        self._running: set[Limit] = set()
         self._alarm: asyncio.TimerHandle | None = None
 
-    def start(self, seconds: float) -> tuple[asyncio.Timeout, Token[asyncio.Timeout | None]]:
-        """A limit for `async with`, which raises `TimeoutError`, and what `end` needs."""
-        limit = asyncio.timeout(None)
-        self._let_end(limit, asyncio.get_running_loop().time() + seconds)
-        return limit, current.set(limit)
+    def start(self, seconds: float) -> Limit:
+        """From now on the running task is cancelled after so many seconds, until `stop`."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None  # a coroutine runs in a task
+        limit = Limit(task, loop.time() + seconds)
+        self._running.add(limit)
+        self._ring_at(limit.end)
+        return limit
 
-    def end(self, limit: asyncio.Timeout, token: Token[asyncio.Timeout | None]) -> None:
-        """The request is over."""
-        self._ends.pop(limit, None)
-        current.reset(token)
+    def stop(self, limit: Limit) -> None:
+        """The request is over; a cancellation by its limit is taken back."""
+        self._running.discard(limit)
+        if limit.late:
+            limit.task.uncancel()
+        current.reset(limit.token)
 
     def silence(self) -> None:
         """No alarm any more: nothing of a session that is closed stays in its loop."""
@@ -37,10 +61,11 @@ class Limits:
             self._alarm.cancel()
             self._alarm = None
 
-    def extend(self, limit: asyncio.Timeout | None, seconds: float, last: float) -> None:
+    def extend(self, limit: Limit | None, seconds: float, last: float) -> None:
         """Let a limit end in so many seconds, but at the loop's time `last` at the latest."""
-        if limit is not None and (end := self._ends.get(limit, inf)) < inf:
-            self._ends[limit] = max(end, min(asyncio.get_running_loop().time() + seconds, last))
+        if limit is not None:
+            soonest = min(asyncio.get_running_loop().time() + seconds, last)
+            limit.end = max(limit.end, soonest)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -50,28 +75,27 @@ class Limits:
         question of the 2025 era does not say which request it belongs to.
         """
         asking = current.get()
-        known = asking in self._ends
-        ends = {e: when for e, when in self._ends.items() if e is asking or not known}
+        limits = {asking} if asking in self._running else self._running
+        ends = {limit: limit.end for limit in limits if limit and limit.end < inf}
         now = asyncio.get_running_loop().time
         started = now()
-        self._ends.update(dict.fromkeys(ends, inf))
+        for limit in ends:
+            limit.end = inf
         try:
             yield
         finally:
-            for limit, end in ends.items():
-                if limit in self._ends and end < inf:
-                    self._let_end(limit, end + now() - started)
+            for limit in ends.keys() & self._running:
+                limit.end = ends[limit] + now() - started
+                self._ring_at(limit.end)
 
-    def _let_end(self, limit: asyncio.Timeout, end: float) -> None:
-        self._ends[limit] = end
-        if self._alarm is None or end < self._alarm.when():
+    def _ring_at(self, end: float) -> None:
+        if end < inf and (self._alarm is None or end < self._alarm.when()):
             self.silence()
             self._alarm = asyncio.get_running_loop().call_at(end, self._ring)
 
     def _ring(self) -> None:
         now, self._alarm = asyncio.get_running_loop().time(), None
-        for limit, end in list(self._ends.items()):
-            if end <= now:
-                limit.reschedule(self._ends.pop(limit))
-            elif end < inf:
-                self._let_end(limit, end)
+        for limit in [limit for limit in self._running if limit.end <= now]:
+            self._running.discard(limit)
+            limit.late = limit.task.cancel()
+        self._ring_at(min((limit.end for limit in self._running), default=inf))

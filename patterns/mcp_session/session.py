@@ -47,7 +47,7 @@ from patterns.mcp_session.errors import (
     no_answer,
 )
 from patterns.mcp_session.history import CORRELATION_KEY, Outcome, ToolCall
-from patterns.mcp_session.limits import Limits
+from patterns.mcp_session.limits import Limit, Limits
 from patterns.mcp_session.listings import all_pages
 from patterns.mcp_session.reconnect import OnReconnect, Reconnector
 from patterns.mcp_session.retry import RetryPolicy, RetryTools, never_started
@@ -71,7 +71,7 @@ class Trace:
     connection: int = 0
     waiting_on: Connection | None = None
     maybe_done: bool = False
-    limit: asyncio.Timeout | None = None
+    limit: Limit | None = None
 
 
 class Session:
@@ -236,25 +236,23 @@ class Session:
         """All attempts of a request, under one limit."""
         self._in_this_loop()
         seconds = self.timeout if seconds is None else seconds
-        limit, token = self._limits.start(seconds)
-        trace.limit = limit
+        trace.limit = limit = self._limits.start(seconds)
         try:
-            async with limit:
-                while True:
-                    trace.attempts += 1
-                    try:
-                        return await self._attempt(send, what, trace)
-                    except MCPError as error:
-                        if not await self._may_repeat(error, repeat, trace):
-                            raise self._as_done_as(trace, error) from error.__cause__
-                        failure = error
-                    await self.pause(trace.attempts, failure)
-        except TimeoutError:
-            if not limit.expired():
+            while True:
+                trace.attempts += 1
+                try:
+                    return await self._attempt(send, what, trace)
+                except MCPError as error:
+                    if not await self._may_repeat(error, repeat, trace):
+                        raise self._as_done_as(trace, error) from error.__cause__
+                    failure = error
+                await self.pause(trace.attempts, failure)
+        except asyncio.CancelledError:
+            if not limit.expired:
                 raise
             raise self._late(what, seconds, trace) from None
         finally:
-            self._limits.end(limit, token)
+            self._limits.stop(limit)
 
     def _late(self, what: str, seconds: float, trace: Trace) -> ServerUnavailable:
         """The error of a limit: a call that got no answer, or one that was never sent."""

@@ -16,12 +16,15 @@ T = TypeVar("T")
 
 async def _within(limits: Limits, seconds: float, work: Awaitable[T]) -> T:
     """Do the work as a session does."""
-    limit, token = limits.start(seconds)
+    limit = limits.start(seconds)
     try:
-        async with limit:
-            return await work
+        return await work
+    except asyncio.CancelledError:
+        if not limit.expired:
+            raise
+        raise TimeoutError from None
     finally:
-        limits.end(limit, token)
+        limits.stop(limit)
 
 
 async def _late(limits: Limits, seconds: float, work: float) -> bool:
@@ -138,8 +141,8 @@ def test_progress_changes_nothing_outside_of_a_request_or_after_it_or_while_it_i
     async def run() -> float:
         limits, loop = Limits(), asyncio.get_running_loop()
         limits.extend(None, 5, 20)
-        limit, token = limits.start(1)
-        limits.end(limit, token)
+        limit = limits.start(1)
+        limits.stop(limit)
         limits.extend(limit, 5, 20)
 
         async def ask() -> None:
@@ -179,3 +182,47 @@ def test_one_alarm_serves_every_limit_and_none_is_left_when_it_is_silenced() -> 
         late[0].cancel()
 
     VirtualClock().run(run())
+
+
+def test_a_limit_that_rings_leaves_no_cancellation_behind() -> None:
+    """The task may go on, and be cancelled again."""
+
+    async def run() -> tuple[bool, int]:
+        late = await _late(Limits(), 1, 5)
+        task = asyncio.current_task()
+        assert task is not None
+        return late, task.cancelling()
+
+    assert VirtualClock().run(run()) == (True, 0)
+
+
+@pytest.mark.parametrize("first", ["the limit", "the caller"])
+def test_who_is_cancelled_as_the_limit_rings_is_cancelled(first: str) -> None:
+    """A caller's stop is never taken for a timeout, whichever comes first in the same moment."""
+
+    async def run() -> bool:
+        limits, loop = Limits(), asyncio.get_running_loop()
+        now = loop.time()
+        working = asyncio.create_task(_late(limits, 5, 100))
+        if first == "the limit":
+            await asyncio.sleep(0)
+        loop.call_at(now + 5, working.cancel)
+        await asyncio.wait([working])
+        assert loop.time() - now == pytest.approx(5)
+        return working.cancelled()
+
+    assert VirtualClock().run(run())
+
+
+def test_a_request_that_ends_as_its_question_is_answered_sets_no_alarm() -> None:
+    """Nothing of it stays in the loop."""
+
+    async def run() -> list[object]:
+        limits, loop = Limits(), asyncio.get_running_loop()
+        limit = limits.start(3)
+        with limits.held():
+            limits.stop(limit)
+            limits.silence()
+        return [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+
+    assert VirtualClock().run(run()) == []
