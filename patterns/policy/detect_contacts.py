@@ -114,7 +114,7 @@ def _is_phone(
     if others:
         return near > others
     return (
-        near > 0
+        bool(near)
         or _written_as_phone(shown, digits)
         or context.near(*span, _PHONE_WORDS)
         or _PHONE_KIND.match(context.text, span[1]) is not None

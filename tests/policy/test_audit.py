@@ -113,6 +113,7 @@ def test_a_denial_is_recorded_with_its_rule_and_not_retried(log: AuditLog) -> No
     with pytest.raises(Exception, match="no principal"):
         api.client.messages.create(**ASK)
     assert [row["rule"] for row in api.rows("denied")] == ["not-authorized", "no-principal"]
+    assert api.rows("denied")[0]["reason"] == "no rule allows messages.create to ["
     assert "user" not in api.rows("request")[1]["detail"]
     assert api.fake.journal == []
 
@@ -295,6 +296,13 @@ def test_a_prompt_is_recorded_as_a_keyed_fingerprint_or_redacted(
     api.client.messages.create(**ASK)
     one, two = (row["detail"]["prompt"] for row in api.rows("request"))
     assert one == two
+    for other_prompt in (
+        {"messages": [{"role": "user", "content": "Hallo"}]},
+        {"system": "Be brief."},
+        {"tools": [{"name": "x", "input_schema": {"type": "object"}}]},
+    ):
+        api.client.messages.create(**{**ASK, **other_prompt})
+    assert len({row["detail"]["prompt"] for row in api.rows("request")}) == 4
     with AuditLog(tmp_path / "other.db", b"x" * 32) as other:
         assert other.hash("Hello") != log.hash("Hello")
     readable = Api(log, text=lambda text: redact(text).text)
