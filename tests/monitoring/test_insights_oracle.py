@@ -78,7 +78,7 @@ plain = st.builds(Tokens, counts, st.integers(1, 3_000))
 @st.composite
 def calls(draw: st.DrawFn) -> CallRecord:
     """A call of any kind in the random week, with the cost that a monitor would have logged."""
-    parts = tuple(draw(st.lists(tokens | plain, min_size=1, max_size=2)))
+    parts = tuple(draw(st.lists(tokens | plain, min_size=1, max_size=3)))
     batch, fast = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
     model = draw(st.sampled_from(sorted(PLAIN)))
     at = START + timedelta(seconds=draw(st.integers(0, 7 * 86_400 - 1)))
