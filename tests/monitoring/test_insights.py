@@ -176,6 +176,7 @@ def test_small_change_is_not_worth_a_sentence() -> None:
     """The least amount is a parameter."""
     log = logged(a_record(outcome="truncated"))
     assert insights(log, minimum_usd_per_day=Decimal("0.02")) == []
+    assert len(insights(log, minimum_usd_per_day=Decimal("0.01"))) == 1
 
 
 def test_savings_are_per_day() -> None:

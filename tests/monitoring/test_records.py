@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from anthropic.types.messages import MessageBatchIndividualResponse
 from monitoring_support import NOW
-from opentelemetry.trace import SpanContext, Status, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from patterns.core.models import SONNET
 from patterns.core.usage import Tokens
-from patterns.monitoring.call_span import OpenCall
+from patterns.monitoring.call_span import CALL_SPAN, CallSpan, CallTracer, OpenCall
 from patterns.monitoring.outcomes import Outcome, outcome_of
 from patterns.monitoring.record import CallContext, CallRecord
 from patterns.monitoring.spans import record_of_result, record_of_span
@@ -34,6 +34,7 @@ TOLD = {
     "http.request.resend_count": 2,
     "http.response.status_code": 200,
 }
+FREE = Decimal(0)
 USD = (1_000 * Decimal(2) + 50 * 10 + 6_000 * Decimal("0.1") + 1_000 * Decimal("2.5") + 8_000) / (
     10**6
 )
@@ -86,6 +87,26 @@ def test_counts_that_a_span_lacks_are_zero() -> None:
     assert (bare.tokens, bare.retries) == (Tokens(10_000), 0)
     assert record("gen_ai.response.model").model == "claude-asked"
     assert record("gen_ai.response.model", "gen_ai.request.model").model == "unknown"
+
+
+def test_unpriced_call_has_no_fees_either() -> None:
+    """None is the cost that nobody knows; no part of it is known."""
+    unlisted = record(gen_ai__response__model="claude-quartz-9")
+    assert unlisted.cost_usd is None
+    assert (unlisted.fees_usd, unlisted.cost_is_lower_bound) == (FREE, False)
+
+
+def test_span_of_a_call_is_sampled_and_of_this_process() -> None:
+    """What the application traces inside a call hangs on it; other spans are not kept."""
+    started: list[CallSpan] = []
+    tracer = CallTracer(started.append, lambda _: None)
+    span = tracer.get_tracer("any").start_span(CALL_SPAN, kind=SpanKind.CLIENT)
+    context = span.get_span_context()
+    assert started == [span]
+    assert (context.is_valid, context.is_remote, context.trace_flags.sampled) == (True, False, True)
+    for name, kind in ((CALL_SPAN, SpanKind.INTERNAL), ("another", SpanKind.CLIENT)):
+        assert not tracer.start_span(name, kind=kind).is_recording()
+    assert started == [span]
 
 
 def test_usage_beyond_any_context_window_is_no_bill() -> None:
