@@ -675,6 +675,8 @@ def test_a_row_survives_a_power_cut_where_that_is_asked_for(tmp_path: Path) -> N
     """One flush per row."""
     with AuditLog(tmp_path / "audit.db", KEY, survive="power") as log:
         assert log._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    with AuditLog(tmp_path / "audit.db", KEY) as log:
+        assert log._db.execute("PRAGMA synchronous").fetchone() == (1,)
 
 
 def _write(path: str, rows: int, number: int) -> None:

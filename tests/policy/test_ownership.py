@@ -43,6 +43,20 @@ def test_an_agent_is_its_owners_however_it_is_named(agent: Any) -> None:
     assert api.journal == []
 
 
+NAMES = ("agent", "agent_id", "environment_id", "session_id", "vault_ids", "deployment_id")
+
+
+@pytest.mark.parametrize("named", NAMES)
+def test_every_field_that_holds_an_id_is_looked_at(named: str) -> None:
+    """Alone or in a list, in whatever call it stands."""
+    api = FakeAPI()
+    client = api.client(middleware=[Ownership(MemoryStore())])
+    for body in ({named: "id_1"}, {named: ["id_1"]}):
+        with acting_as(BOB), pytest.raises(NotOwner, match="id_1"):
+            client.post("/v1/sessions", cast_to=object, body=body)
+    assert api.journal == []
+
+
 def streamed(store: MemoryStore, how: str) -> None:
     """An async stream of ADA's that is read to its end, closed early, or dropped unread."""
     body = b'data: {"type": "message_start", "message": {"id": "msg_1"}}\n\ndata: {}\n\n'
