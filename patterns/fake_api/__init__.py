@@ -14,7 +14,7 @@ What is simplified, so that you do not rely on it:
 - with no latency, an answer begins at once, so a cold call in parallel finds the cache warm: give
   a `Latency` where that matters (`cache`)
 - a batch's requests finish evenly over its time (`batches`)
-- context edits and fallbacks are checked and never triggered, tools of the API are never run, and
+- context edits are checked and never triggered, tools of the API are never run, and
   a replayed thinking block is compared with itself, not with the conversation around it
 - skills are an empty list; organisations, agents and the like are not there (404)
 

@@ -47,8 +47,8 @@ def _container_id(container: Any) -> str:
     return name or "container_011FakeContainerOfTheFakeA"
 
 
-def iterations_of(usage: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """`usage.iterations` of an answer that took one go."""
+def iterations_of(usage: Mapping[str, Any], **named: str) -> list[dict[str, Any]]:
+    """`usage.iterations` of an answer that took one go, with further fields by name."""
     keys = (
         "input_tokens",
         "output_tokens",
@@ -56,7 +56,7 @@ def iterations_of(usage: Mapping[str, Any]) -> list[dict[str, Any]]:
         "cache_creation_input_tokens",
         "cache_creation",
     )
-    return [{"type": "message", **{key: usage[key] for key in keys}}]
+    return [{"type": "message", **named, **{key: usage[key] for key in keys}}]
 
 
 def server_tools_of(blocks: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -134,8 +134,10 @@ class Limiter:
             return
         self._of(model, now)[2].take(tokens, now)
 
-    def headers(self, model: str, now: float) -> dict[str, str]:
+    def headers(self, model: str, now: float) -> Mapping[str, str]:
         """The `anthropic-ratelimit-*` headers; `tokens` is input and output together."""
+        if not self._enforced:
+            return full_allowances(math.ceil(now))
         buckets = self._of(model, now)
         rows = [
             (name, bucket.limit, bucket.level(now), bucket.full_in(now))
@@ -166,6 +168,12 @@ class Limiter:
             sizes = (limits.rpm, limits.itpm, limits.otpm)
             self._lines[line] = tuple(_Bucket(size, now) for size in sizes)
         return self._lines[line]
+
+
+@lru_cache(maxsize=64)
+def full_allowances(second: int) -> Mapping[str, str]:
+    """The headers of limits that nothing was taken from."""
+    return Limiter(RateLimits()).headers("", second)
 
 
 def _too_many(limit: int, unit: str, wait: float, headers: Mapping[str, str]) -> APIError:

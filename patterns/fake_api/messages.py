@@ -9,6 +9,7 @@ from patterns.fake_api.binding import CONTROLS, bound
 from patterns.fake_api.build import Built, Input, build, make_id
 from patterns.fake_api.cache import Plan, PromptCache
 from patterns.fake_api.extras import COMPACTING, extras_of, iterations_of
+from patterns.fake_api.fallbacks import Declined, attempts, mark
 from patterns.fake_api.files import Files
 from patterns.fake_api.latency import NO_TIME, Latency, Timing
 from patterns.fake_api.limits import Limiter
@@ -81,7 +82,18 @@ class Messages:
         reply, name = self._chooser.choose(see(call.request.path, body, call.digest))
         if isinstance(reply, Error):
             return self._scripted_error(reply, name, call)
+        declined: list[Declined] = []
+        for other in attempts(body, facts):
+            if reply.refusal is None:
+                break
+            after, of = self._chooser.choose(see(call.request.path, other, call.digest))
+            if isinstance(after, Error):
+                break  # and the refusal before it is the answer
+            declined.append(Declined(body["model"], reply))
+            body, reply, name = other, after, of
         built = self._build(call, sent, body, reply, tokens, plan)
+        if declined:
+            mark(built.message, declined)
         if CONTROLS in call.betas:
             built.message["input_transformations"] = dropped
         timing = self._timing(call, reply, tokens, built)
