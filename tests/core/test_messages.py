@@ -298,3 +298,12 @@ def test_a_tagged_text_comes_back_whole(before: str, text: str) -> None:
     found = extract_tag(html.escape(before) + tag("t", text), "t")
     assert found is not None
     assert html.unescape(found).strip() == html.unescape(html.escape(text)).strip()
+
+
+@pytest.mark.parametrize("marks", ["``", '""', "''", "“”", "‘’", "«»", "„“"])
+def test_tag_in_quotes_is_spoken_of(marks: str) -> None:
+    """Whatever the marks, it does not open the answer."""
+    said = f"{marks[0]}<answer>{marks[1]} begins it. <answer>4</answer>"
+    assert extract_tag(said, "answer") == "4"
+    ended = f"<answer>4 and {marks[0]}</answer>{marks[1]}</answer>"
+    assert extract_tag(ended, "answer") == f"4 and {marks[0]}</answer>{marks[1]}"

@@ -466,3 +466,11 @@ def test_standard_said_aloud_is_the_list_price(said: dict[str, str]) -> None:
     """Of the tier and of the speed."""
     counts = {"input_tokens": 1_000_000, "output_tokens": 0}
     assert cost_usd(SONNET, {**counts, **said}) == Decimal(2)
+
+
+@pytest.mark.parametrize("end", [datetime.min, datetime.max])  # noqa: DTZ901 (it gets one)
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_ends_of_the_calendar_are_days(end: datetime, hours: int) -> None:
+    """In another zone they would lie outside of it."""
+    at = end.replace(tzinfo=timezone(timedelta(hours=hours)))
+    assert rates("claude-9", at=at) is None
