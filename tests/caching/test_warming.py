@@ -63,6 +63,7 @@ def test_call_after_warming_reads() -> None:
         ({"thinking": {"type": "enabled", "budget_tokens": 2_000}}, "a thinking budget"),
         ({"output_config": {"format": {"type": "json_schema"}}}, "structured output"),
         ({"tool_choice": {"type": "any"}}, "tool_choice any"),
+        ({"tool_choice": {"type": "tool", "name": "add"}}, "tool_choice tool"),
         ({"system": "No breakpoint here."}, "no cache_control"),
     ],
 )
