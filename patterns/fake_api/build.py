@@ -13,7 +13,7 @@ from patterns.core.models import MODELS, ModelFacts
 from patterns.fake_api.binding import bonds
 from patterns.fake_api.catalogue import snapshot_of
 from patterns.fake_api.clock import day_of
-from patterns.fake_api.extras import server_tools_of
+from patterns.fake_api.extras import caller_of, server_tools_of
 from patterns.fake_api.scripting.replies import Reply, ToolUse
 from patterns.fake_api.tokens import block_tokens, cut_to_tokens
 from patterns.fake_api.validation.settings import shows_thinking, speed_of, thinks
@@ -165,7 +165,8 @@ def _blocks(
     text = compact(reply.json) if reply.json is not None else reply.text
     if text:
         blocks.append({"type": "text", "text": text})
-    blocks += [_call(call, message_id, n) for n, call in enumerate(reply.calls)]
+    caller = caller_of(body) if reply.calls else {}
+    blocks += [{**_call(call, message_id, n), **caller} for n, call in enumerate(reply.calls)]
     return blocks
 
 

@@ -59,6 +59,13 @@ def iterations_of(usage: Mapping[str, Any], **named: str) -> list[dict[str, Any]
     return [{"type": "message", **named, **{key: usage[key] for key in keys}}]
 
 
+def caller_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Who calls a tool, said where code could have called it too: here it is always the model."""
+    kinds = [str(tool.get("type")) for tool in body.get("tools") or ()]
+    by_code = any(kind.startswith("code_execution_2026") for kind in kinds)
+    return {"caller": {"type": "direct"}} if by_code else {}
+
+
 def server_tools_of(blocks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """How often tools that are paid by the call were used; nothing where none was."""
     names = [block["name"] for block in blocks if block["type"] == "server_tool_use"]
