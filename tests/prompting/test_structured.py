@@ -119,16 +119,16 @@ def test_a_broken_bound_is_asked_again_once_with_the_error(ask: Ask) -> None:
 
 
 def test_the_invalid_answer_is_replayed_unchanged_thinking_included() -> None:
-    """A thinking block is signed, so it goes back exactly as it came."""
-    thinking = {"type": "thinking", "thinking": "Weigh it.", "signature": "c2lnbmF0dXJl"}
-    blocks = [thinking, {"type": "text", "text": TOO_HIGH}]
-    api = answering(Reply(content=blocks), GOOD)
+    """A thinking block is signed, so it goes back exactly as it came; else the fake refuses it."""
+    thinking = {"type": "thinking", "thinking": "Weigh it."}
+    text = {"type": "text", "text": TOO_HIGH}
+    api = answering(Reply(content=[thinking, text]), GOOD)
     structured(api.client(), "Sort this.", Ticket)
     first, second = sent(api)
-    assert second["messages"][:-1] == [
-        *first["messages"],
-        {"role": "assistant", "content": blocks},
-    ]
+    *before, answer, _ = second["messages"]
+    signature = answer["content"][0]["signature"]
+    assert before == first["messages"]
+    assert answer == {"role": "assistant", "content": [{**thinking, "signature": signature}, text]}
     assert {**second, "messages": []} == {**first, "messages": []}
 
 
