@@ -142,7 +142,7 @@ class Session:
         """Connect; raises `ServerUnavailable` or `AccessDenied` if that fails."""
         if self._loop is None or self._loop.is_closed():
             self._connections.forget()
-            self._loop = asyncio.get_running_loop()
+            self._loop, self._limits = asyncio.get_running_loop(), Limits()
         self._in_this_loop()
         self._connections.open()
         try:

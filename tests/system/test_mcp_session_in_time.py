@@ -220,6 +220,21 @@ async def _reopened(session: ToolSession) -> None:
         assert text(await session.call_tool("echo", {"text": "hi"})) == "hi"
 
 
+def test_a_limit_holds_in_a_new_loop_too() -> None:
+    """The timer of the loop before is gone with it, and must not be counted on."""
+    session = ToolSession(build_shop(), timeout=1)
+
+    async def late() -> None:
+        async with session:
+            with pytest.raises(CallTimeout):
+                await session.call_tool(
+                    "order_by_phone", {"tea": "assam", "grams": 1, "seconds": 100}
+                )
+
+    asyncio.run(_opened(session))
+    asyncio.run(asyncio.wait_for(late(), 60))
+
+
 def test_a_session_is_not_used_from_another_threads_loop() -> None:
     """Neither called, opened nor closed there: no timer of this loop would wake that one."""
     errors: queue.Queue[type] = queue.Queue()
