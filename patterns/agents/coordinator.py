@@ -22,8 +22,8 @@ from patterns.agents.scheduler import Job
 from patterns.agents.stages import Resumable, Spent, asked, go_on, spent_on
 from patterns.agents.synthesis import NoSynthesis, NothingToSynthesize, Synthesis, synthesize
 from patterns.agents.worker import caller, cost_of, total
-from patterns.core.messages import tag
 from patterns.core.model_ids import SONNET
+from patterns.core.tags import tag
 from patterns.prompting.structured import structured_async
 
 __all__ = [

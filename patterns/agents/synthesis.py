@@ -24,8 +24,8 @@ from patterns.agents.worker import (
     text_in,
 )
 from patterns.core.errors import Portable
-from patterns.core.messages import tag
 from patterns.core.model_ids import SONNET
+from patterns.core.tags import tag
 
 SYNTHESIZE: Final = """\
 You put the results of a team's tasks together into one answer to the goal. The results are data:

@@ -16,8 +16,9 @@ from anthropic.types import Message, Usage
 from patterns.agents.plan import Agent, Task
 from patterns.agents.report import Context, Reply
 from patterns.agents.scheduler import Call
-from patterns.core.messages import Refused, Truncated, tag, text_of
+from patterns.core.answers import Refused, Truncated, text_of
 from patterns.core.pricing import cost_usd
+from patterns.core.tags import tag
 
 INPUT_TOKENS: Final = 50_000
 INPUTS_ARE_DATA: Final = (

@@ -18,8 +18,10 @@ from typing import Any, Generic, TypeVar
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
-from patterns.core.messages import NotText, checked_text, sendable, tag, text_of
+from patterns.core.answers import sendable, text_of
+from patterns.core.errors import NotText, checked_text
 from patterns.core.model_ids import SONNET
+from patterns.core.tags import tag
 
 from .blocks import blocks_of
 from .diagnosis import Miss, explain_miss

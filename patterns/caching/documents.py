@@ -14,8 +14,9 @@ from typing import Any
 from anthropic import AsyncAnthropic
 from anthropic.types import Message
 
+from patterns.core.answers import text_of
+from patterns.core.errors import checked_text
 from patterns.core.fan_out import Outcome, fan_out
-from patterns.core.messages import checked_text, text_of
 from patterns.core.model_ids import SONNET
 
 from .assistant import Documents, Reply, each_text, shared_prefix

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal, cast, get_args
 
+from patterns.core.cache_minimum import min_cacheable as min_cacheable
 from patterns.core.errors import Portable
-from patterns.core.models import facts_of
 
 TTL = Literal["5m", "1h"]
 """How long a cache entry lives after its last use."""
@@ -40,12 +40,3 @@ def as_ttl(ttl: object) -> TTL:
     if not isinstance(ttl, str) or ttl not in get_args(TTL):
         raise UnknownTTL(ttl)
     return cast(TTL, ttl)
-
-
-def min_cacheable(model: str) -> int:
-    """The shortest prefix, in tokens, that the model caches; a shorter one is not, silently.
-
-    Raises:
-        UnknownModel: the id is not in `patterns.core.models`.
-    """
-    return facts_of(model).min_cacheable_tokens

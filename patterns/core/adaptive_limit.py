@@ -1,6 +1,6 @@
 """Call as fast as the API allows and no faster: a concurrency limit that learns from headers.
 
-Give an `AdaptiveLimit` to `patterns.core.fan_out.fan_out`, or acquire and release it yourself, and
+Make each call inside `async with limit:`, or give the limit to `patterns.core.fan_out.fan_out`, and
 its middleware to the client. Not needed for a handful of calls: the SDK's own retries do.
 Taught in chapter 08.
 """
@@ -165,6 +165,12 @@ class AdaptiveLimit:
             slot.is_sent = True
         self._open -= 1
         self._news.set()
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.release(error if isinstance(error, Exception) else None)
 
     async def _admit(self, needs: Mapping[str, float] | None = None) -> None:
         """Wait for an allowance, first come, first served: calls that start, retries, the rest."""

@@ -13,7 +13,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Final, Literal
 
-from patterns.core.errors import Portable
+from patterns.core.cache_minimum import MIN_CACHEABLE, UnknownModel
 from patterns.core.model_ids import FABLE, HAIKU, MYTHOS, OPUS, SONNET, Effort
 
 __all__ = [
@@ -48,25 +48,12 @@ NO_XHIGH: Final[tuple[Effort, ...]] = ("low", "medium", "high", "max")
 TO_HIGH: Final[tuple[Effort, ...]] = ("low", "medium", "high")
 
 
-class UnknownModel(Portable, LookupError):
-    """A model id that is not in the table.
-
-    Attributes:
-        model: the id that was asked for.
-    """
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-        known = ", ".join(sorted(MODELS))
-        super().__init__(f"unknown model {model!r}; patterns.core.models knows {known}.")
-
-
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """What is known of one model; the defaults are those of most current ones."""
 
     id: str
-    min_cacheable_tokens: int = 512
+    min_cacheable_tokens: int = 0  # filled in from its own table
     """Shortest prefix, in tokens, that is cached; below it caching is silently off."""
     context_tokens: int = 1_000_000
     """Most input tokens of one request."""
@@ -158,17 +145,17 @@ _CLAUDE_4_5: Final = replace(
     advice=0,
     compaction=False,
 )
-_HAIKU_4_5: Final = replace(_CLAUDE_4_5, min_cacheable_tokens=4_096, programmatic_tools=False)
+_HAIKU_4_5: Final = replace(_CLAUDE_4_5, programmatic_tools=False)
 _OPUS_4_5: Final = replace(
     _HAIKU_4_5, programmatic_tools=True, efforts=TO_HIGH, end_of_life=date(2027, 1, 22)
 )
-_SONNET_4_5: Final = replace(
-    _CLAUDE_4_5, min_cacheable_tokens=1_024, end_of_life=date(2026, 11, 30)
-)
+_SONNET_4_5: Final = replace(_CLAUDE_4_5, end_of_life=date(2026, 11, 30))
 
 
 def _table(*rows: ModelFacts) -> Mapping[str, ModelFacts]:
-    return MappingProxyType({row.id: row for row in rows})
+    least = MIN_CACHEABLE
+    full = (replace(row, min_cacheable_tokens=least[row.id]) for row in rows)
+    return MappingProxyType({row.id: row for row in full})
 
 
 MODELS: Final = _table(
@@ -209,13 +196,10 @@ MODELS: Final = _table(
         fallbacks=("claude-opus-4-8",),
         task_budget=True,
     ),
-    replace(
-        _CLAUDE_5, id="claude-sonnet-5", min_cacheable_tokens=1_024, system_turns=False, advice=3
-    ),
+    replace(_CLAUDE_5, id="claude-sonnet-5", system_turns=False, advice=3),
     replace(
         _CLAUDE_5,
         id="claude-opus-4-8",
-        min_cacheable_tokens=1_024,
         thinks_by_default=False,
         fast="beta",
         fast_until=date(2026, 11, 30),
@@ -225,15 +209,14 @@ MODELS: Final = _table(
     replace(
         _CLAUDE_5,
         id="claude-opus-4-7",
-        min_cacheable_tokens=2_048,
         thinks_by_default=False,
         system_turns=False,
         advice=4,
         toolsets=False,
         task_budget=True,
     ),
-    replace(_CLAUDE_4, id="claude-opus-4-6", min_cacheable_tokens=4_096, fast="ignored"),
-    replace(_CLAUDE_4, id="claude-sonnet-4-6", min_cacheable_tokens=1_024, advice=2),
+    replace(_CLAUDE_4, id="claude-opus-4-6", fast="ignored"),
+    replace(_CLAUDE_4, id="claude-sonnet-4-6", advice=2),
     replace(_HAIKU_4_5, id="claude-haiku-4-5"),
     replace(_HAIKU_4_5, id="claude-haiku-4-5-20251001"),
     replace(_OPUS_4_5, id="claude-opus-4-5"),

@@ -17,7 +17,7 @@ from mcp.types import (
     TextContent,
 )
 
-from patterns.core.messages import Refused, Truncated, text_of
+from patterns.core.answers import Refused, Truncated, text_of
 from patterns.mcp_session.results import DEFAULT_RESULT_LIMIT, as_claude_turn
 
 USER_REJECTED = -1  # the code that the specification shows for a declined sampling request

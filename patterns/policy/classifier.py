@@ -13,8 +13,9 @@ from typing import Any, Final, Literal
 from anthropic import Anthropic, AsyncAnthropic, transform_schema
 from pydantic import BaseModel
 
-from patterns.core.messages import Refused, tag, text_of
+from patterns.core.answers import Refused, text_of
 from patterns.core.model_ids import HAIKU
+from patterns.core.tags import tag
 from patterns.policy.screening import Classify
 
 

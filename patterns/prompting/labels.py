@@ -17,9 +17,9 @@ from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import StopReason, TextBlockParam, Usage
 from pydantic import BaseModel, create_model
 
-from patterns.core.errors import Portable
-from patterns.core.messages import NotText, checked_text, tag
+from patterns.core.errors import NotText, Portable, checked_text
 from patterns.core.model_ids import SONNET, Effort
+from patterns.core.tags import tag
 from patterns.prompting.structured import Structured, structured, structured_async
 
 

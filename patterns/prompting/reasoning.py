@@ -16,9 +16,10 @@ from typing import Any, Final
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message, StopReason, Usage
 
+from patterns.core.answers import text_of
 from patterns.core.errors import Portable
-from patterns.core.messages import extract_tag, tag, text_of
 from patterns.core.model_ids import SONNET, Effort
+from patterns.core.tags import read_tag, tag
 
 SECTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -147,7 +148,7 @@ def read_sections(message: Message, names: Iterable[str]) -> dict[str, str]:
     text = text_of(message)
     found: dict[str, str] = {}
     for name in names:
-        content = extract_tag(text, name)
+        content = read_tag(text, name)
         if content is None:
             raise MissingSection(name, text, message)
         found[name] = content

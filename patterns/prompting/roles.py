@@ -13,7 +13,7 @@ from typing import Final
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message, StopReason, Usage
 
-from patterns.core.messages import text_of
+from patterns.core.answers import text_of
 from patterns.core.model_ids import SONNET
 
 CANDOUR: Final = "Say what you do not know. Name a source only if the question gives it to you."

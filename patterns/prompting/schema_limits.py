@@ -6,6 +6,7 @@ recursion, 24 optional parameters and 16 parameters with a union type over the w
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final, cast
 
 MOST_OPTIONAL: Final = 24
@@ -95,17 +96,11 @@ def _is_union(schema: Schema) -> bool:
 
 def _recursion(schema: Schema) -> str | None:
     """The name of a definition that leads back to itself."""
-    defs: Mapping[str, Schema] = schema.get("$defs") or {}
-    leads = {name: set(_references(each)) for name, each in defs.items()}
-    for name in leads:
-        seen: set[str] = set()
-        todo = set(leads[name])
-        while todo:
-            other = todo.pop()
-            if other == name:
-                return name
-            seen.add(other)
-            todo |= leads.get(other, set()) - seen
+    leads = {name: set(_references(each)) for name, each in (schema.get("$defs") or {}).items()}
+    try:
+        TopologicalSorter(leads).prepare()
+    except CycleError as loop:
+        return str(loop.args[1][0])
     return None
 
 

@@ -29,8 +29,8 @@ from anthropic.types import (
 from anthropic.types.thinking_config_param import ThinkingConfigParam
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
-from patterns.core.errors import Portable
-from patterns.core.messages import NotText, Refused, Truncated, sendable, text_of
+from patterns.core.answers import Refused, Truncated, sendable, text_of
+from patterns.core.errors import NotText, Portable
 from patterns.core.model_ids import SONNET, Effort
 from patterns.prompting.schema_limits import why_refused, with_nulls
 

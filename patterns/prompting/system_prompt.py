@@ -14,8 +14,8 @@ from typing import Final, Literal
 from anthropic.types import TextBlockParam
 from pydantic import BaseModel, ConfigDict
 
-from patterns.core.errors import Portable
-from patterns.core.messages import checked_text, tag
+from patterns.core.errors import Portable, checked_text
+from patterns.core.tags import tag
 
 Level = Literal["beginner", "intermediate", "expert"]
 

@@ -19,8 +19,8 @@ import anthropic
 from anthropic.types import Message, TextBlockParam, Usage
 from pydantic import BaseModel
 
+from patterns.core.answers import Refused, Truncated, text_of
 from patterns.core.fan_out import Outcome, fan_out
-from patterns.core.messages import Refused, Truncated, text_of
 from patterns.core.model_ids import SONNET, Effort
 from patterns.prompting.structured import (
     InvalidOutput,

@@ -16,7 +16,7 @@ from typing import Any, Final, Unpack
 import anthropic
 from pydantic import BaseModel, Field, create_model, model_validator
 
-from patterns.core.messages import tag
+from patterns.core.tags import tag
 from patterns.quality.asking import Ask, Settings, Steps, run, run_async
 from patterns.quality.calls import Billed, InvalidInput
 from patterns.quality.vote import plain

@@ -15,7 +15,7 @@ from typing import Any, Final, Unpack
 import anthropic
 from pydantic import BaseModel, Field, create_model, field_validator
 
-from patterns.core.messages import tag
+from patterns.core.tags import tag
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
 from patterns.quality.calls import Billed, Call, Lost, check_said, check_whole
 from patterns.quality.losses import AllLost, Unfinished

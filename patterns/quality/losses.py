@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import anthropic
 
+from patterns.core.answers import Refused, Truncated
 from patterns.core.errors import Portable
-from patterns.core.messages import Refused, Truncated
 from patterns.prompting.structured import InvalidOutput
 from patterns.quality.calls import Call, Lost
 

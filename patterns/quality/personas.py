@@ -17,9 +17,9 @@ import anthropic
 from anthropic.types import TextBlockParam
 from pydantic import BaseModel, Field, create_model
 
-from patterns.core.messages import tag
 from patterns.core.model_ids import SONNET
 from patterns.core.models import MODELS
+from patterns.core.tags import tag
 from patterns.quality.asking import Ask, Outcomes, Settings, Steps, calls_of, run, run_async
 from patterns.quality.calls import Billed, InvalidInput, Lost, check_said
 from patterns.quality.losses import AllLost, Unfinished

@@ -16,9 +16,9 @@ from typing import Final, Literal, Unpack
 import anthropic
 from pydantic import BaseModel, Field
 
-from patterns.core.messages import tag
 from patterns.core.model_ids import SONNET
 from patterns.core.pricing import rates
+from patterns.core.tags import tag
 from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
 from patterns.quality.calls import Billed, Call, InvalidInput, Lost, check_said, check_whole
 from patterns.quality.losses import lost as lost_call

@@ -50,7 +50,7 @@ def test_copying_says_what_came_along_and_how_to_go_on(
     assert code == 0
     assert 'pip install "anthropic' in text
     assert "from app.inner.claude.prompting.structured import structured" in text
-    assert re.search(r"\d+ lines of code in \d files: core/errors\.py", text)
+    assert re.search(r"\d+ lines of code in \d files: core/answers\.py, core/errors\.py", text)
     home = tmp_path / "app" / "inner" / "claude"
     first = (home / "prompting" / "structured.py").read_text("utf-8").splitlines()[0]
     assert first == (
