@@ -205,6 +205,33 @@ def in_virtual_time(work: Work, **options: Any) -> tuple[Any, FakeAPI, VirtualCl
     return clock.run(main()), api, clock
 
 
+def test_a_limit_is_entered_like_a_semaphore() -> None:
+    """Without `fan_out`: calls of one's own, each inside the limit, and one that fails."""
+
+    async def work(client: AsyncAnthropic, _: AdaptiveLimit) -> list[str]:
+        three = AdaptiveLimit(start=3, most=3)
+
+        async def one(n: int) -> str:
+            async with three:
+                running.append(n)
+                most.append(len(running))
+                try:
+                    await ask(client, max_tokens=20 if n else -1)
+                finally:
+                    running.remove(n)
+            return "answered"
+
+        running: list[int] = []
+        most: list[int] = []
+        ended = await asyncio.gather(*map(one, range(30)), return_exceptions=True)
+        assert max(most) == 3
+        return [each if isinstance(each, str) else type(each).__name__ for each in ended]
+
+    ended, api, _ = in_virtual_time(work, latency=QUICK)
+    assert ended == ["BadRequestError", *["answered"] * 29]
+    assert all(entry.status != 429 for entry in api.journal)
+
+
 def test_adaptive_limit_starts_slowly_and_grows_where_no_limit_is_known() -> None:
     """A server without rate limit headers gets two calls, then four, ..."""
 
