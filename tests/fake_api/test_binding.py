@@ -214,7 +214,7 @@ def test_a_thread_and_a_summary_keep_their_thinking() -> None:
     talk = Talk()
     messages = talk.history(1)
     headers: Any = {"headers": {"anthropic-beta": "compact-2026-09-04"}}
-    request: Any = {"model": SONNET, "max_tokens": 9, "compaction": {"type": "summarize"}}
+    request: Any = {"model": SONNET, "max_tokens": 99, "compaction": {"type": "summarize"}}
     request["messages"] = messages
     short: Any = talk.client.post("/v1/messages", body=request, cast_to=object, options=headers)
     body = [{"role": "user", "content": [*short["content"], {"type": "text", "text": "go on"}]}]
