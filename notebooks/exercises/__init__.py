@@ -7,8 +7,10 @@ solution is shown to whoever asks: `check("name")`.
 """
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Final
 
 _NOTHING: Final = object()
@@ -32,6 +34,26 @@ SOLVED = Grade(passed=True)
 def not_yet(hint: str) -> Grade:
     """A failing grade."""
     return Grade(passed=False, hint=hint)
+
+
+def yes_or_no(value: Any) -> bool | None:
+    """What a yes-or-no answer means, as True, numpy's True, 1, or None for no; else None."""
+    known = value is None or isinstance(value, Real) or type(value).__name__ in ("bool", "bool_")
+    return bool(value) if known and value in (None, 0, 1) else None
+
+
+def number(value: Any) -> float | None:
+    """A number of whatever type, as a float; None for whatever else, truth values included."""
+    known = isinstance(value, Real | Decimal) and not isinstance(value, bool)
+    return float(value) if known else None
+
+
+def pair(value: Any) -> tuple[Any, Any] | None:
+    """Two values in order, whatever holds them; None for whatever else."""
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping | Set):
+        return None
+    found = tuple(value)
+    return (found[0], found[1]) if len(found) == 2 else None
 
 
 @dataclass(frozen=True)
@@ -115,10 +137,11 @@ class Checker:
     def __call__(self, name: str, answer: Any = _NOTHING) -> Grade | Solution:
         """The grade of an answer, or the solution where none is given.
 
-        Raises:
-            LookupError: there is no such exercise.
+        Where no exercise has that name, a hint says which names there are.
         """
-        exercise = self._exercises.get(name)
+        exercise = self._exercises.get(name) if isinstance(name, str) else None
         if exercise is None:
-            raise LookupError(f"no exercise {name!r}; there is {', '.join(self._exercises)}.")
+            said = repr(name) if isinstance(name, str) else f"this {type(name).__name__}"
+            names = ", ".join(map(repr, self._exercises))
+            return not_yet(f"{said} is no exercise's name; check takes one of {names}, in quotes")
         return Solution(exercise.solution) if answer is _NOTHING else exercise.check(answer)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from anthropic.types.messages import MessageBatchIndividualResponse
 
-from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
+from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet, yes_or_no
 from patterns.batching import RESUMABLE
 
 OUTCOMES: Final = ("succeeded", "errored", "canceled", "expired")
@@ -196,7 +196,9 @@ def fresh(answer: Any) -> Callable[[Any], Any]:
     }
     names = {**answer.__globals__, **state}
     defaults = copy.deepcopy(answer.__defaults__)
-    return FunctionType(answer.__code__, names, answer.__name__, defaults, answer.__closure__)
+    again = FunctionType(answer.__code__, names, answer.__name__, defaults, answer.__closure__)
+    again.__kwdefaults__ = copy.deepcopy(answer.__kwdefaults__)
+    return again
 
 
 JOB_ID: Final = Exercise(
@@ -318,9 +320,10 @@ def grade_again(answer: Any) -> Grade:
     for each, right in [*cases, (line("expired"), True)]:
         error = getattr(each.result, "error", None)
         name = each.result.type + (f" by {error.error.type}" if error else "")
-        given = answer(each)
-        if not isinstance(given, bool):
-            return not_yet(f"{name}: return True or False, not {given!r}")
+        said = answer(each)
+        given = yes_or_no(said)
+        if given is None:
+            return not_yet(f"{name}: return True or False, not {said!r}")
         if given != right:
             return not_yet(f"{name}: {_why(each.result.type, right)}")
     return SOLVED
@@ -402,7 +405,7 @@ def answer(line):
             f"[{_PASSING}, 'timeout_error']\n",
             "nobody worked on it",
         ),
-        Wrong("answer = lambda line: line.result.type == 'expired' or None\n", "True or False"),
+        Wrong("answer = lambda line: line.result.type\n", "True or False"),
         Wrong("answer = lambda line: line.result.error.type in ('error',)\n", "fail again"),
     ),
     grade=grade_again,

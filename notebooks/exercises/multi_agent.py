@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
 
-from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
+from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet, number
 from patterns.agents.balancer import Balancer
 from patterns.agents.plan import Agent, Plan, Task, lower_bound
 from patterns.agents.report import Context, RunReport, TaskResult
@@ -303,10 +303,11 @@ def _graphs() -> Iterator[tuple[dict[str, tuple[str, ...]], dict[str, float], st
 def grade_soonest(answer: Any) -> Grade:
     """`answer(waits, seconds)` is the length of the longest chain."""
     for waits, seconds, why in _graphs():
-        got, expected = answer({**waits}, {**seconds}), _soonest(waits, seconds)
-        if not isinstance(got, (int, float)) or abs(got - expected) > 1e-6:
+        said, expected = answer({**waits}, {**seconds}), _soonest(waits, seconds)
+        got = number(said)
+        if got is None or abs(got - expected) > 1e-6:
             given = f"waits {waits}, seconds {seconds}" if len(waits) < 5 else f"{len(waits)} tasks"
-            return not_yet(f"{why}: expected {expected:g}, got {got!r} ({given})")
+            return not_yet(f"{why}: expected {expected:g}, got {said!r} ({given})")
     return SOLVED
 
 

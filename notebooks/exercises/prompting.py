@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from pydantic import BaseModel, ValidationError
 
-from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
+from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet, yes_or_no
 from patterns.prompting import Example
 from patterns.prompting.measure import by_chance
 from patterns.prompting.schema_limits import why_refused
@@ -314,11 +314,12 @@ def grade_better(answer: Any) -> Grade:
         said = f"{split[0]} fixed and {split[1]} broken"
         if number < len(SPLITS):
             split, said = SPLITS[number]
-        found = answer(*runs_of(*split, draw))
-        if type(found).__name__ not in ("bool", "bool_"):
-            return not_yet(f"it gives {found!r}; give True or False.")
+        given = answer(*runs_of(*split, draw))
+        found = yes_or_no(given)
+        if found is None:
+            return not_yet(f"it gives {given!r}; give True or False.")
         p = by_chance(*split)
-        if bool(found) != (split[0] > split[1] and p < 0.05):
+        if found != (split[0] > split[1] and p < 0.05):
             return not_yet(f"{said} (chance gives that in {p:.1%} of cases), and you say {found}.")
     return SOLVED
 

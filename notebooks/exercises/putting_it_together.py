@@ -7,7 +7,7 @@ from typing import Any, Final
 import anthropic
 import httpx2
 
-from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
+from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet, pair
 from patterns.core.messages import Refused
 from patterns.policy.budgets import Throttled
 from patterns.policy.flow import PolicyDenied
@@ -371,9 +371,9 @@ def days() -> Iterator[tuple[list[str], list[tuple[str, str]], tuple[list[str], 
 def grade_books(answer: Callable[..., Any]) -> Grade:
     """`answer(arrived, ends)` names what was lost and what ended twice."""
     for arrived, ends, right in days():
-        said = answer(list(arrived), list(ends))
+        said = pair(answer(list(arrived), list(ends)))
         seen = f"for arrived {arrived[:4]} and ends {ends[:5]}: "
-        if not (isinstance(said, tuple) and len(said) == 2):
+        if said is None:
             return not_yet(seen + "return two lists as a tuple: lost, twice")
         for name, mine, theirs in zip(("lost", "twice"), said, right, strict=True):
             if list(mine) != theirs:

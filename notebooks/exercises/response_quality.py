@@ -11,7 +11,7 @@ from itertools import product
 from random import Random
 from typing import Any, Final
 
-from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
+from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet, pair
 from patterns.quality import Vote, vote
 from patterns.quality.calls import Lost
 from patterns.quality.odds import plurality_accuracy
@@ -283,9 +283,10 @@ def _grade_count(count: Any) -> Grade:
     drawn = [[random.choice((0, 1, 2, None)) for _ in range(7)] + [1] for _ in range(200)]
     generated: list[tuple[list[int | None], str]] = [(each, "count each vote") for each in drawn]
     for answers, hint in (*BALLOTS, *generated):
-        given = count(list(answers))
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            return not_yet(f"it returns {given!r}; return a pair: the winner and its share")
+        said = count(list(answers))
+        given = pair(said)
+        if given is None:
+            return not_yet(f"it returns {said!r}; return a pair: the winner and its share")
         right = vote(each for each in answers if each is not None)
         if given[0] != right.answer or abs(float(given[1]) - right.agreement) > 1e-9:
             wanted = (right.answer, round(right.agreement, 3))

@@ -1,7 +1,7 @@
 """Exercises of chapter 00: note an answer, know how it ended, ask again or not, add up a bill."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from itertools import product
 from typing import Any, Final
@@ -10,7 +10,7 @@ import httpx2
 from anthropic import Anthropic, APIError
 from anthropic.types import Message, Usage
 
-from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet
+from exercises import SOLVED, Checker, Exercise, Grade, Wrong, not_yet, pair, yes_or_no
 from patterns.core.messages import Refused, Truncated
 from patterns.core.models import HAIKU, OPUS, SONNET
 from patterns.core.pricing import cost_usd
@@ -60,7 +60,7 @@ def grade_log_line(answer: Any) -> Grade:
     """`answer(message)` notes types, ending and tokens, cached ones included, and no text."""
     for message in _noted():
         usage, got = message.usage, answer(message)
-        if not isinstance(got, dict):
+        if not isinstance(got, Mapping):
             return not_yet(f"return a dict; yours is a {type(got).__name__}")
         if missing := [key for key in KEYS if key not in got]:
             return not_yet(f"the dict lacks {', '.join(missing)}")
@@ -193,9 +193,10 @@ CONTENTS: Final = (
 def grade_reply(answer: Any) -> Grade:
     """`answer(message)` gives `whole`, `cut` or `refused`, and all of the text."""
     for (content, text, said), (stop_reason, (status, why)) in product(CONTENTS, ENDINGS.items()):
-        got = answer(_message(*content, stop_reason=stop_reason))
-        if not isinstance(got, (tuple, list)) or len(got) != 2:
-            return not_yet(f"return two values, status and text; yours gives {got!r}")
+        given = answer(_message(*content, stop_reason=stop_reason))
+        got = pair(given)
+        if got is None:
+            return not_yet(f"return two values, status and text; yours gives {given!r}")
         if got[0] != status:
             return not_yet(f"{why} ({stop_reason}: expected {status!r}, got {got[0]!r})")
         expected = "" if status == "refused" else text
@@ -353,9 +354,10 @@ def _failures() -> Iterator[tuple[Exception, bool, str]]:
 def grade_again(answer: Any) -> Grade:
     """`answer(error)` says whether the same request may succeed a little later."""
     for error, expected, why in _failures():
-        got = answer(error)
-        if not isinstance(got, bool):
-            return not_yet(f"return True or False; yours gives {got!r}")
+        said = answer(error)
+        got = yes_or_no(said)
+        if got is None:
+            return not_yet(f"return True or False; yours gives {said!r}")
         if got != expected:
             code = getattr(error, "status_code", "")
             name = " ".join(filter(None, (type(error).__name__, str(code))))
@@ -471,9 +473,10 @@ def grade_bill(answer: Any) -> Grade:
         prices = [cost_usd(model, usage) for model, usage in calls]
         total = sum((price for price in prices if price is not None), Decimal(0))
         models = ", ".join(model for model, _ in calls) or "no calls"
-        got = answer([*calls])
-        if not isinstance(got, (tuple, list)) or len(got) != 2:
-            return not_yet(f"return two values, total and unpriced; yours gives {got!r}")
+        given = answer([*calls])
+        got = pair(given)
+        if got is None:
+            return not_yet(f"return two values, total and unpriced; yours gives {given!r}")
         if isinstance(got[0], float):
             return not_yet("keep to Decimal: floats lose fractions of a cent")
         if got[0] != total:

@@ -1,6 +1,7 @@
 """patterns.course.views: what the chapters share to show things."""
 
 import base64
+import inspect
 import math
 from collections.abc import Iterator
 from decimal import Decimal
@@ -112,6 +113,29 @@ def test_source_is_shown_as_it_stands() -> None:
     listing = show_source(one_line)
     assert repr(listing).startswith("def one_line(")
     assert listing._repr_markdown_().startswith("```python\ndef one_line(")
+
+
+def test_of_a_long_docstring_the_first_paragraph_is_shown() -> None:
+    """The code is whole; arguments and errors stand in the file."""
+    source = repr(show_source(knobs))
+    assert '"""A widget: controls on top' in source
+    assert "Args:" not in source
+    compile(source, "shown", "exec")
+    assert source.endswith(inspect.getsource(knobs).rstrip().splitlines()[-1])
+
+
+def test_a_short_cell_stays_on_one_line() -> None:
+    """An id keeps its hyphens together; a sentence wraps."""
+    html = Table(("a", "b"), [("claude-haiku-5-5", "a sentence that is long")])._repr_html_()
+    assert '<td style="text-align:left;white-space:nowrap">claude-haiku-5-5</td>' in html
+    assert '<td style="text-align:left">a sentence that is long</td>' in html
+
+
+def test_the_banner_lets_plain_output_break_between_words() -> None:
+    """One rule of style for the whole notebook, and the text as it is."""
+    page = banner(connect("00_start_here"))._repr_html_()
+    assert page.startswith("<style>.jp-OutputArea-output pre{word-break:normal")
+    assert "no key, nothing is sent" in page
 
 
 def test_a_table_aligns_figures_to_the_right() -> None:

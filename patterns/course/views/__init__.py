@@ -8,6 +8,7 @@ authored replies are never mistaken for a measurement. Not for production dashbo
 Used in every chapter.
 """
 
+import ast
 import base64
 import html
 import inspect
@@ -51,11 +52,22 @@ class Shown:
         return self.text
 
 
-def banner(client: Anthropic | AsyncAnthropic) -> Shown:
+class Banner(Shown):
+    """The first output of a chapter; it brings the one rule of style for all that follow.
+
+    JupyterLab breaks long lines of plain output in the middle of a word.
+    """
+
+    def _repr_html_(self) -> str:
+        rule = ".jp-OutputArea-output pre{word-break:normal;overflow-wrap:anywhere}"
+        return f"<style>{rule}</style><pre>{html.escape(self.text)}</pre>"
+
+
+def banner(client: Anthropic | AsyncAnthropic) -> Banner:
     """One or two lines for a chapter's set-up cell: mode, source, cost or budget, models."""
     connection = connection_of(client)
     models = ", ".join(connection.models)
-    return Shown(f"{connection}\nmodels: {models}" if models else str(connection))
+    return Banner(f"{connection}\nmodels: {models}" if models else str(connection))
 
 
 def one_line(error: BaseException) -> Shown:
@@ -87,8 +99,16 @@ class Listing(Shown):
 
 
 def show_source(thing: Any) -> Listing:
-    """The source of a function or class of `patterns`, as it stands in the file."""
-    return Listing(textwrap.dedent(inspect.getsource(thing)).rstrip())
+    """The source of a function or class of `patterns`; of its docstring the first paragraph."""
+    source = textwrap.dedent(inspect.getsource(thing)).rstrip()
+    doc = ast.parse(source).body[0].body[0]  # type: ignore[attr-defined]  # a def or a class
+    told, _, details = (inspect.getdoc(thing) or "").partition("\n\n")
+    if not details:
+        return Listing(source)
+    lines = source.splitlines()
+    brief = textwrap.indent(f'"""{told}"""', " " * doc.col_offset)
+    lines[doc.lineno - 1 : doc.end_lineno] = brief.splitlines()
+    return Listing("\n".join(lines))
 
 
 class Table:
@@ -128,7 +148,7 @@ class Table:
         def row(cells: Sequence[str], kind: str) -> str:
             sides = ["right" if right else "left" for right in self._right]
             aligned = (
-                f'<{kind} style="text-align:{side}">{html.escape(cell)}</{kind}>'
+                f'<{kind} style="text-align:{side}{_whole(cell)}">{html.escape(cell)}</{kind}>'
                 for cell, side in zip(cells, sides, strict=True)
             )
             return f"<tr>{''.join(aligned)}</tr>"
@@ -136,6 +156,12 @@ class Table:
         body = "".join(row(cells, "td") for cells in self.rows)
         note = f"<caption>{html.escape(self.note)}</caption>" if self.note else ""
         return f"<table>{note}<thead>{row(self.columns, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def _whole(text: str) -> str:
+    """Style that keeps a short cell on one line, such as an id with hyphens or two words."""
+    breaks = "-" in text.strip("-") or " " in text
+    return ";white-space:nowrap" if breaks and len(text) <= (12 if " " in text else 24) else ""
 
 
 def _is_figure(text: str) -> bool:

@@ -38,7 +38,11 @@ WHY: Final[Mapping[str, Mapping[str, Any]]] = {
         "why": "In an order of their own; the mistake does nothing to the others.",
     },
     "outcomes": {
-        "why": "You pay for what succeeded, and nothing else.",
+        "wrong": {
+            130: "What expired costs nothing: nobody worked on it.",
+            200: "Four outcomes, and one of them is billed.",
+        },
+        "why": "You pay for what succeeded, and nothing else: that is what has a usage.",
     },
     "crash": {
         "wrong": {

@@ -33,10 +33,6 @@ WHY: Final[Mapping[str, Mapping[str, Any]]] = {
         },
         "why": ("input_tokens is only what stands behind the last breakpoint that was found."),
     },
-    "behind": {
-        "wrong": {"writes": "The question is new, but it stands behind the breakpoint."},
-        "why": "The bytes up to the breakpoint are those of the first call by hand.",
-    },
     "automatic": {
         "wrong": {
             "less": (

@@ -51,8 +51,8 @@ WHY: Final[Mapping[str, Mapping[str, Any]]] = {
         "why": "Inference in the US costs a tenth more; Sonnet has no fast mode, 'next' no price.",
     },
     "sink": {
-        "wrong": {"an error": "That would break what it watches."},
-        "why": "What a sink raises is caught and counted; an alert can watch the count.",
+        "wrong": {"an error": "Then the log of a call could lose the call."},
+        "why": "A monitor must never break what it watches: what a sink raises is counted.",
     },
     "dearest": {
         "wrong": {

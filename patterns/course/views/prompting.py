@@ -55,10 +55,6 @@ WHY: Final[Mapping[str, Mapping[str, Any]]] = {
         "why": "Forty messages are few once most of them are easy. Label more of those on which "
         "the two prompts differ.",
     },
-    "prefix": {
-        "wrong": {"nothing": "What differs stands behind the breakpoint, where no cache looks."},
-        "why": "What the first user wrote to the cache, the second one can read.",
-    },
 }
 """What a prediction is told, kept away from the cell that asks for it."""
 
