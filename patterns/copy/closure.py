@@ -27,6 +27,7 @@ BROUGHT: Final = {
 DISTRIBUTIONS: Final = {
     "dbos": "dbos",
     "genai_prices": "genai-prices",
+    "PIL": "pillow",
     "jwt": "pyjwt",
     "opentelemetry": "opentelemetry-sdk",
     "prometheus_client": "prometheus-client",

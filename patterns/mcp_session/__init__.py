@@ -25,8 +25,6 @@ from patterns.mcp_session.registry import Conversations
 from patterns.mcp_session.results import as_claude_content
 from patterns.mcp_session.retry import RetryPolicy, declared_safe
 from patterns.mcp_session.sampling import sampling_with
-from patterns.mcp_session.serve import serve_http
-from patterns.mcp_session.serve import serving as serving
 
 __all__ = [
     "AccessDenied",
@@ -41,6 +39,5 @@ __all__ = [
     "http_server",
     "offer",
     "sampling_with",
-    "serve_http",
     "stdio_server",
 ]

@@ -16,7 +16,7 @@ from anthropic.types.beta import BetaCacheControlEphemeralParam, BetaToolParam
 from mcp.types import Tool
 
 from patterns.mcp_session.schemas import ToolInput, UnusableSchema, claude_input, unique
-from patterns.mcp_session.visible import shown, shown_everywhere
+from patterns.mcp_session.visible import shown
 
 NAME_LIMIT: Final = 128
 LONGEST_DESCRIPTION: Final = 10_000
@@ -108,7 +108,7 @@ def offer(tools: Iterable[Tool], prefix: str = "", *, taken: Collection[str] = (
         try:
             if tool.name in listed:
                 raise UnusableSchema("the server lists this name twice; the first one is offered")
-            given = claude_input(shown_everywhere(tool.input_schema))
+            given = claude_input(_shown(tool.input_schema))
         except UnusableSchema as unusable:
             rejected.append(RejectedTool(tool.name, str(unusable)))
             continue
@@ -126,3 +126,16 @@ def claude_name(name: str) -> str:
         return name
     mark = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{clean[: NAME_LIMIT - 9]}_{mark}"
+
+
+def _shown(schema: Any) -> Any:
+    """A JSON schema whose descriptions, titles and comments are `shown`."""
+    if isinstance(schema, list):
+        return [_shown(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    words = ("description", "title", "$comment")
+    return {
+        key: shown(value) if key in words and isinstance(value, str) else _shown(value)
+        for key, value in schema.items()
+    }

@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer, Server
 
 from patterns.mcp_session.http import CurrentToken, ExplainingClient, Token, direct
-from patterns.mcp_session.naming import command_name, url_name
+from patterns.mcp_session.naming import url_name
 
 Target = MCPServer | Server[Any] | str | StdioServerParameters | Transport
 """What a bare `mcp.Client` accepts."""
@@ -37,7 +37,7 @@ def way_to(connect: Connect) -> Connect:
     if isinstance(connect, str):
         return http_server(connect)
     if isinstance(connect, StdioServerParameters):
-        return StdioServer(connect, command_name([connect.command, *connect.args]))
+        return StdioServer(connect, Path(connect.command).name)
     return connect
 
 
@@ -154,12 +154,12 @@ def stdio_server(
         args: Its arguments.
         env: Variables to add to the few that are inherited (PATH, HOME, ...; no keys).
         cwd: Its working directory.
-        name: How errors call it; `command_name` of the command if None.
+        name: How errors call it; the program alone if None, because arguments may hold keys.
     """
     parameters = StdioServerParameters(
         command=command, args=list(args), env=dict(env) if env else None, cwd=cwd
     )
-    return StdioServer(parameters, name or command_name([command, *args]))
+    return StdioServer(parameters, name or Path(command).name)
 
 
 @dataclass(frozen=True)

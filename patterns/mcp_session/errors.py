@@ -6,8 +6,7 @@
     └── AccessDenied             HTTP 401 or 403
     RuntimeError
     ├── ResultValidationError    the answer breaks the tool's own schema, or the protocol
-    └── SessionClosed            the session is used before `open` or after `aclose`
-        └── WrongEventLoop       the session was opened in another event loop
+    └── SessionClosed            the session is not open, or was opened in another event loop
 
 Each one subclasses what a bare `mcp.Client` raises, so existing `except` clauses keep working.
 """
@@ -113,21 +112,16 @@ class ResultValidationError(Portable, RuntimeError):
 
 
 class SessionClosed(Portable, RuntimeError):
-    """The session is not open."""
+    """The session is not open in the running event loop."""
 
-    def __init__(self, server: str) -> None:
-        super().__init__(f"the session with {server} is not open; call open() or use async with")
-
-
-class WrongEventLoop(SessionClosed):
-    """The session was opened in an event loop that is not the running one."""
-
-    def __init__(self, server: str) -> None:
-        RuntimeError.__init__(
-            self,
-            f"the session with {server} was opened in another event loop; "
-            "open one session per loop, and use and close it there",
-        )
+    def __init__(self, server: str, *, elsewhere: bool = False) -> None:
+        what = "is not open; call open() or use async with"
+        if elsewhere:
+            what = (
+                "was opened in another event loop; open one session per loop, "
+                "and use and close it there"
+            )
+        super().__init__(f"the session with {server} {what}")
 
 
 def leaves(error: BaseException | None) -> list[BaseException]:

@@ -63,16 +63,6 @@ def direct(url: str) -> httpx2.AsyncHTTPTransport | None:
     return httpx2.AsyncHTTPTransport() if here else None
 
 
-def direct_client(
-    headers: dict[str, str] | None = None,
-    timeout: httpx2.Timeout | None = None,
-    auth: httpx2.Auth | None = None,
-) -> httpx2.AsyncClient:
-    """What the older transport asks a server of this process with."""
-    transport = httpx2.AsyncHTTPTransport()
-    return httpx2.AsyncClient(transport=transport, headers=headers, timeout=timeout, auth=auth)
-
-
 class ExplainingClient(httpx2.AsyncClient):
     """An `httpx2.AsyncClient` whose failed POSTs carry their reason as a JSON-RPC error."""
 

@@ -20,9 +20,7 @@ logger = logging.getLogger(__name__)
 PAGE_CAP = 1_000
 
 
-async def all_pages(
-    fetch: Callable[[Client, str | None], Awaitable[Any]], field: str, client: Client
-) -> list[Any]:
+async def all_pages(fetch: Callable[..., Awaitable[Any]], field: str, client: Client) -> list[Any]:
     """The items of every page.
 
     Raises:
@@ -32,7 +30,7 @@ async def all_pages(
     cursor: str | None = None
     seen: set[str | None] = set()
     for _ in range(PAGE_CAP):
-        page = await fetch(client, cursor)
+        page = await fetch(client, cursor=cursor)
         items += getattr(page, field)
         cursor = page.next_cursor
         if cursor is None:

@@ -1,6 +1,7 @@
 """What a server returns, as content that the Messages API takes and Claude can read.
 
-For: tool results, resources and prompts of any MCP server, with or without a session. Nothing is
+For: tool results of any MCP server, with or without a session; `prompts` has the same for resources
+and prompts. Nothing is
 lost in silence: what does not fit or cannot be shown is said in a sentence. One budget holds for a
 whole result, whatever it is made of.
 """
@@ -9,16 +10,13 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final, cast
 
-from anthropic.types.beta import BetaMessageParam
 from anthropic.types.beta.beta_tool_result_block_param import Content
 from mcp.types import (
     AudioContent,
     BlobResourceContents,
     CallToolResult,
     EmbeddedResource,
-    GetPromptResult,
     ImageContent,
-    ReadResourceResult,
     ResourceLink,
     TextContent,
     TextResourceContents,
@@ -54,49 +52,30 @@ def as_claude_content(
         result: What the tool returned.
         limit: Most characters of all blocks together; what is cut off is said to be.
     """
-    budget = _Budget(limit, files=0 if result.is_error else MOST_FILES)
-    blocks = budget.blocks(result.content)
+    items: list[Any] = list(result.content)
     if result.structured_content is not None and not _says_the_same(result):
         told = json.dumps(result.structured_content, ensure_ascii=False, default=str)
-        blocks += budget.text(told, "ask for fewer fields or a page")
-    blocks += budget.notice()
-    if not result.is_error:
-        return blocks
+        items.append(TextContent(type="text", text=told))
     # The API takes nothing but text in an error, and no error without any.
-    return _only_text(blocks) or [_text("The tool failed and did not say why.")]
+    blocks = claude_blocks(items, limit=limit, only_text=bool(result.is_error))
+    return blocks or ([_text("The tool failed and did not say why.")] if result.is_error else [])
 
 
-def as_claude_resource(
-    result: ReadResourceResult, *, limit: int = DEFAULT_RESULT_LIMIT
+def claude_blocks(
+    items: Iterable[Any], *, limit: int = DEFAULT_RESULT_LIMIT, only_text: bool = False
 ) -> list[Content]:
-    """Every content of a resource that was read, as `as_claude_content` has it."""
-    budget = _Budget(limit)
-    items = [EmbeddedResource(type="resource", resource=content) for content in result.contents]
-    return [*budget.blocks(items), *budget.notice()]
-
-
-def as_claude_messages(
-    prompt: GetPromptResult, *, limit: int = DEFAULT_RESULT_LIMIT
-) -> list[BetaMessageParam]:
-    """The messages of a prompt; empty ones are left out, and an assistant's files described."""
-    turns = ((m.role, as_claude_turn([m.content], m.role, limit=limit)) for m in prompt.messages)
-    return [cast(BetaMessageParam, {"role": r, "content": blocks}) for r, blocks in turns if blocks]
-
-
-def as_claude_turn(items: Iterable[Any], role: str, *, limit: int) -> list[Content]:
-    """The contents of one message; only a user's may hold files."""
-    budget = _Budget(limit, files=MOST_FILES if role == "user" else 0)
+    """Any contents of MCP as blocks, under one budget; files are described if `only_text`."""
+    budget = _Budget(limit, files=0 if only_text else MOST_FILES)
     blocks = [*budget.blocks(items), *budget.notice()]
-    return blocks if role == "user" else _only_text(blocks)
+    return [_as_text(block) for block in blocks] if only_text else blocks
 
 
 class _Budget:
     """What is left for one result."""
 
-    def __init__(self, limit: int, files: int = MOST_FILES) -> None:
+    def __init__(self, limit: int, files: int) -> None:
         self.limit = self.left = limit
-        self.files = files
-        self.bytes = MOST_BYTES
+        self.files, self.bytes = files, MOST_BYTES
         self.dropped = 0
 
     def blocks(self, items: Iterable[Any]) -> list[Content]:
@@ -207,14 +186,11 @@ def _label(text: str | None) -> str:
     return line if len(line) <= LONGEST_LABEL else f"{line[:LONGEST_LABEL]}…"
 
 
-def _only_text(blocks: list[Any]) -> list[Content]:
-    """Documents as text, where the API takes no documents."""
-    return [
-        _text(f"[resource at {block['title']}]\n{block['source']['data']}")
-        if block["type"] == "document"
-        else block
-        for block in blocks
-    ]
+def _as_text(block: Any) -> Content:
+    """A document as text, where the API takes no documents."""
+    if block["type"] != "document":
+        return cast(Content, block)
+    return _text(f"[resource at {block['title']}]\n{block['source']['data']}")
 
 
 def _text(text: str) -> Content:

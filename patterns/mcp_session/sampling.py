@@ -18,7 +18,7 @@ from mcp.types import (
 )
 
 from patterns.core.answers import Refused, Truncated, text_of
-from patterns.mcp_session.results import DEFAULT_RESULT_LIMIT, as_claude_turn
+from patterns.mcp_session.results import claude_blocks
 
 USER_REJECTED = -1  # the code that the specification shows for a declined sampling request
 STOP_REASONS = {"stop_sequence": "stopSequence", "max_tokens": "maxTokens"}
@@ -81,7 +81,7 @@ def _request(params: CreateMessageRequestParams, model: str) -> dict[str, Any]:
 
 def _turn(message: Any) -> list[dict[str, Any]]:
     parts = message.content if isinstance(message.content, list) else [message.content]
-    blocks = as_claude_turn(parts, message.role, limit=DEFAULT_RESULT_LIMIT)
+    blocks = claude_blocks(parts, only_text=message.role != "user")
     return [{"role": message.role, "content": blocks}] if blocks else []
 
 

@@ -40,7 +40,6 @@ from patterns.mcp_session.errors import (
     CallTimeout,
     ServerUnavailable,
     SessionClosed,
-    WrongEventLoop,
     access_denied,
     invalid_result,
     leaves,
@@ -82,8 +81,8 @@ class Session:
     behind.
 
     Args:
-        connect: What to connect to: `stdio_server(...)`, `http_server(...)`, `serve_http(...)`,
-            an `MCPServer` of this process, a URL, or a function that returns a transport.
+        connect: What to connect to: `stdio_server(...)`, `http_server(...)`, an
+            `MCPServer` of this process, a URL, or a function that returns a transport.
         retry: How often and after how long a request is tried again.
         timeout: Seconds for one request in all: its attempts, the waits between them, a new
             connection if it needs one. A person's answer to an elicitation does not count.
@@ -194,7 +193,7 @@ class Session:
         if self._loop is None:
             raise SessionClosed(self.name)
         if self._loop is not asyncio.get_running_loop():
-            raise WrongEventLoop(self.name)
+            raise SessionClosed(self.name, elsewhere=True)
 
     def _off_the_clock(self, ask: ElicitationFnT) -> ElicitationFnT:
         """A person may think for as long as they like."""
@@ -409,27 +408,21 @@ class Session:
 
     async def list_tools(self, *, cache_mode: CacheMode = "use") -> list[Tool]:
         """All tools, page after page; `cache_mode` as in `mcp.Client.list_tools`."""
-        return await self._all(
-            "tools", lambda client, at: client.list_tools(cursor=at, cache_mode=cache_mode)
-        )
+        return await self._all("tools", partial(Client.list_tools, cache_mode=cache_mode))
 
     async def list_resources(self) -> list[Resource]:
         """All resources, page after page."""
-        return await self._all("resources", lambda client, at: client.list_resources(cursor=at))
+        return await self._all("resources", Client.list_resources)
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """All resource templates, page after page."""
-        return await self._all(
-            "resource_templates", lambda client, at: client.list_resource_templates(cursor=at)
-        )
+        return await self._all("resource_templates", Client.list_resource_templates)
 
     async def list_prompts(self) -> list[Prompt]:
         """All prompts, page after page."""
-        return await self._all("prompts", lambda client, at: client.list_prompts(cursor=at))
+        return await self._all("prompts", Client.list_prompts)
 
-    async def _all(
-        self, field: str, fetch: Callable[[Client, str | None], Awaitable[Any]]
-    ) -> list[Any]:
+    async def _all(self, field: str, fetch: Callable[..., Awaitable[Any]]) -> list[Any]:
         """A whole listing under one limit, on one connection: a cursor is good for no other."""
         return await self.request(partial(all_pages, fetch, field), what=field, repeat=True)
 

@@ -5,7 +5,6 @@ harmless in every editor. They are shown as `<U+200B>`, so that neither side is 
 """
 
 import re
-from typing import Any
 
 _INVISIBLE = re.compile(
     "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5"
@@ -23,19 +22,6 @@ def shown(text: str) -> str:
 def data(text: str) -> str:
     """A result: only what hides text or turns it round is written out, the rest may matter."""
     return _HIDDEN_TEXT.sub(_name, _encodable(text))
-
-
-def shown_everywhere(schema: Any) -> Any:
-    """A JSON schema whose descriptions, titles and comments are `shown`."""
-    if isinstance(schema, list):
-        return [shown_everywhere(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    words = ("description", "title", "$comment")
-    return {
-        key: shown(value) if key in words and isinstance(value, str) else shown_everywhere(value)
-        for key, value in schema.items()
-    }
 
 
 def _name(found: re.Match[str]) -> str:

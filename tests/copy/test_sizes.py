@@ -20,11 +20,11 @@ def test_half_of_the_patterns_are_at_most_350_lines_in_5_files() -> None:
 
 
 def test_every_chapter_has_a_pattern_of_a_page_or_two() -> None:
-    """200 code lines at most, with all that comes along; a little more for chapter 02."""
+    """200 code lines at most, with all that comes along."""
     smallest: dict[str, list[int]] = defaultdict(list)
     for each in patterns().values():
         smallest[each.chapter].append(each.lines)
-    assert all(min(sizes) <= 250 for sizes in smallest.values()), smallest
+    assert all(min(sizes) <= 200 for sizes in smallest.values()), smallest
 
 
 def test_the_package_stays_a_small_one() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from mcp.types import (
 )
 from mcp_session_misbehaving import misbehaving
 from mcp_session_strangers import PDF, PNG, RESULTS, TOOLS, Returned, Shape, b64, obj, png
+from PIL import Image
 
 from patterns.core.models import SONNET
 from patterns.fake_api import FakeAPI, Reply, ToolUse
@@ -33,7 +35,7 @@ from patterns.mcp_session import ResultValidationError, ToolSession, as_claude_c
 from patterns.mcp_session.boundary import NAME_LIMIT, WHOSE_WORDS, claude_name, offer
 from patterns.mcp_session.claude import MARK
 from patterns.mcp_session.media import as_text, decoded, image_type, is_pdf
-from patterns.mcp_session.results import as_claude_messages, as_claude_resource
+from patterns.mcp_session.prompts import as_claude_messages, as_claude_resource
 from patterns.mcp_session.schemas import UnusableSchema, claude_input
 from patterns.mcp_session.visible import data, shown
 
@@ -517,29 +519,30 @@ def test_files_are_counted_and_weighed() -> None:
     assert "too many or too large" in text_of_blocks(blocks)
 
 
-JPEG = (
-    b"\xff\xd8\xff\xe0\x00\x04ab\xff\xff\xc0\x00\x0b\x08\x00\x10\x00\x20\x01\x01\x11\x00"
-    + b"\xff\xd9"
-)
-GIF = b"GIF89a\x10\x00\x20\x00\x00\x00\x00;"
-VP8X = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x0f\0\0\x1f\0\0"
-VP8L = b"RIFF\x12\0\0\0WEBPVP8L\x06\0\0\0\x2f\x0f\xc0\x07\0\0"
-VP8 = b"RIFF\x16\0\0\0WEBPVP8 \x0a\0\0\0\0\0\0\x9d\x01\x2a\x10\0\x20\0"
+def image(kind: str, width: int = 16, height: int = 32, **options: Any) -> bytes:
+    """A file as Pillow writes it."""
+    file = BytesIO()
+    Image.new("RGB", (width, height), "teal").save(file, kind, **options)
+    return file.getvalue()
+
+
+JPEG, GIF, WEBP = image("JPEG"), image("GIF"), image("WEBP")
 
 
 @pytest.mark.parametrize(
     ("raw", "kind"),
     [
         (png(), "image/png"),
+        (image("PNG"), "image/png"),
         (JPEG, "image/jpeg"),
+        (image("JPEG", progressive=True), "image/jpeg"),
         (GIF, "image/gif"),
-        (VP8X, "image/webp"),
-        (VP8L, "image/webp"),
-        (VP8, "image/webp"),
-        (VP8[:-6] + b"XXXX", None),
-        (VP8.replace(b"VP8 ", b"VPX "), None),
-        (b"RIFF\xff\xff\0\0WEBPVP8 ", None),
-        (png(8_001, 1), None),
+        (WEBP, "image/webp"),
+        (image("WEBP", lossless=True), "image/webp"),
+        (image("PNG", 8_000, 1), "image/png"),
+        (image("PNG", 8_001, 1), None),
+        (image("JPEG", 1, 8_001), None),
+        (image("PNG", 12_000, 12_000), None),
         (png(0, 1), None),
         (png()[:-30], None),
         (JPEG[:-2], None),
@@ -547,7 +550,10 @@ VP8 = b"RIFF\x16\0\0\0WEBPVP8 \x0a\0\0\0\0\0\0\x9d\x01\x2a\x10\0\x20\0"
         (b"\xff\xd8\xff\xd9\x00\x02\xff\xd9\x00\x00", None),
         (b"\x89PNG\r\n\x1a\n IEND", None),
         (GIF[:-1], None),
-        (b"BM" + b"\0" * 100, None),
+        (WEBP[:-6], None),
+        (WEBP[:20], None),
+        (image("BMP"), None),
+        (image("TIFF"), None),
         (b"", None),
         (png() + b"\0" * 10_000_000, None),
     ],

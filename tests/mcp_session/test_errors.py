@@ -57,7 +57,7 @@ LOST = "no answer from 's' to a request (gone); it may have run: check, then ask
         (
             ServerUnavailable("'s'", "see http://u:secret@h/x?key=1"),
             CONNECTION_CLOSED,
-            "cannot reach 's': see http://h/x?…; start it, then call again",
+            "cannot reach 's': see http://h/…; start it, then call again",
         ),
         (
             ServerUnavailable("'s'", "gone", stderr="no licence"),

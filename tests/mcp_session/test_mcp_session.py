@@ -34,6 +34,7 @@ from mcp_session_support import (
     until,
 )
 from servers import bare as bare_server
+from servers.loopback import serve_http, serving
 from servers.shop import RestockParams, RestockRequest, RestockResult, Shop, build_shop
 from servers.shop import main as shop_main
 
@@ -44,8 +45,6 @@ from patterns.mcp_session import (
     SessionClosed,
     ToolSession,
     http_server,
-    serve_http,
-    serving,
 )
 from patterns.mcp_session import listings as pages_module
 from patterns.mcp_session.http import direct

@@ -15,6 +15,7 @@ from mcp.client.auth import OAuthFlowError
 from mcp.server.auth.provider import AccessToken
 from mcp.types import INTERNAL_ERROR, Tool, ToolAnnotations
 from mcp_session_support import ERAS, QUICK, bare, text
+from servers.loopback import serve_http, serving
 from servers.shop import ListedTokens, Shop, SignedTokens, build_shop
 
 from patterns.mcp_session import (
@@ -26,8 +27,6 @@ from patterns.mcp_session import (
     ToolSession,
     declared_safe,
     http_server,
-    serve_http,
-    serving,
     stdio_server,
 )
 from patterns.policy.bearer import verify_token

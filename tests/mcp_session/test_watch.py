@@ -21,6 +21,7 @@ from mcp.types import (
     ToolAnnotations,
 )
 from mcp_session_support import ERAS, QUICK, content_text, until
+from servers.loopback import serve_http
 from servers.shop import Shop, build_shop
 
 from patterns.fake_api import VirtualClock
@@ -30,7 +31,6 @@ from patterns.mcp_session import (
     ServerUnavailable,
     ToolSession,
     declared_safe,
-    serve_http,
 )
 from patterns.mcp_session import connection as connection_module
 

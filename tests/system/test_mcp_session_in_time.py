@@ -28,6 +28,7 @@ from mcp_session_support import (
     text,
     until,
 )
+from servers.loopback import serve_http
 from servers.shop import build_shop
 
 from patterns.mcp_session import (
@@ -38,10 +39,8 @@ from patterns.mcp_session import (
     ToolSession,
     connect,
     http_server,
-    serve_http,
     stdio_server,
 )
-from patterns.mcp_session.errors import WrongEventLoop
 
 pytestmark = pytest.mark.slow
 
@@ -199,7 +198,7 @@ def test_one_session_per_event_loop() -> None:
     asyncio.run(_opened(session))
     assert children() == before  # a loop that ends takes its children along
     for use in (session.list_tools, session.connection):
-        with pytest.raises(WrongEventLoop, match="opened in another event loop"):
+        with pytest.raises(SessionClosed, match="opened in another event loop"):
             asyncio.run(_started(use))
     asyncio.run(_reopened(session))
     asyncio.run(_opened(session))
@@ -254,7 +253,7 @@ def test_a_session_is_not_used_from_another_threads_loop() -> None:
             assert await session.list_tools()
 
     asyncio.run(run())
-    assert [errors.get_nowait() for _ in range(3)] == [WrongEventLoop] * 3
+    assert [errors.get_nowait() for _ in range(3)] == [SessionClosed] * 3
 
 
 @by_era

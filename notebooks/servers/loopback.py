@@ -1,4 +1,7 @@
-"""A server of this process behind a real loopback port, as long as somebody is connected."""
+"""A server of this process behind a real loopback port, as long as somebody is connected.
+
+For lessons and tests, which reach their own servers over real HTTP.
+"""
 
 import asyncio
 import socket
@@ -6,12 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
+import httpx2
 import uvicorn
 from mcp.client.sse import sse_client
 from mcp.server import MCPServer
 
 from patterns.mcp_session.connect import Streams, http_server
-from patterns.mcp_session.http import Token, direct_client
+from patterns.mcp_session.http import Token
 
 
 class QuietServer(uvicorn.Server):
@@ -63,6 +67,16 @@ class LoopbackServer:
                 reach = http_server(url, token=self.token)()
             async with reach as streams:
                 yield streams
+
+
+def direct_client(
+    headers: dict[str, str] | None = None,
+    timeout: httpx2.Timeout | None = None,
+    auth: httpx2.Auth | None = None,
+) -> httpx2.AsyncClient:
+    """What the older transport asks a server of this process with: no proxy is in between."""
+    transport = httpx2.AsyncHTTPTransport()
+    return httpx2.AsyncClient(transport=transport, headers=headers, timeout=timeout, auth=auth)
 
 
 def serve_http(
