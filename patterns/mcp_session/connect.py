@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -41,12 +41,14 @@ def way_to(connect: Connect) -> Connect:
     return connect
 
 
-def target_of(connect: Connect) -> Any:
-    """What one more connection enters: a server of this process, or a transport."""
+def target_of(connect: Connect) -> tuple[Any, Connect]:
+    """What one more connection enters, and what knows its name, its URL and its last words."""
     if isinstance(connect, MCPServer | Server) or not callable(connect):
-        return connect
+        return connect, connect
     target = connect()
-    return target_of(way_to(target)) if isinstance(target, str | StdioServerParameters) else target
+    if isinstance(target, str | StdioServerParameters):
+        return target_of(way_to(target))
+    return target, connect
 
 
 def url_of(connect: Connect) -> str | None:
@@ -164,9 +166,21 @@ def stdio_server(
 
 @dataclass(frozen=True)
 class HTTPServer:
-    """A server at a URL, over Streamable HTTP."""
+    """A server at a URL, over Streamable HTTP; `http_server(url, ...)` makes one.
+
+    Args:
+        url: The endpoint, usually ending in `/mcp`.
+        token: Bearer token to send, or a plain or async function that is asked for it before each
+            request, so that it may rotate; never shown in an error or a repr.
+        headers: Further headers for every request.
+        auth: An OAuth flow instead of a token, such as `mcp.client.auth.OAuthClientProvider`.
+        read_timeout: Seconds of silence after which an open stream counts as broken.
+        max_event_bytes: Largest single answer; None for no limit.
+    """
 
     url: str = field(repr=False)
+    _: KW_ONLY
+    token: Token | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     auth: httpx2.Auth | None = field(default=None, repr=False)
     read_timeout: float = 300.0
@@ -179,11 +193,10 @@ class HTTPServer:
 
     @asynccontextmanager
     async def __call__(self) -> Streams:
-        timeout = httpx2.Timeout(30.0, read=self.read_timeout)
         client = ExplainingClient(
             headers=dict(self.headers),
-            auth=self.auth,
-            timeout=timeout,
+            auth=self.auth if self.token is None else CurrentToken(self.token),
+            timeout=httpx2.Timeout(30.0, read=self.read_timeout),
             transport=direct(self.url),
         )
         async with (
@@ -195,27 +208,4 @@ class HTTPServer:
             yield streams
 
 
-def http_server(
-    url: str,
-    *,
-    token: Token | None = None,
-    headers: Mapping[str, str] | None = None,
-    auth: httpx2.Auth | None = None,
-    read_timeout: float = 300.0,
-    max_event_bytes: int | None = MAX_EVENT_BYTES,
-) -> HTTPServer:
-    """Reach a server over Streamable HTTP.
-
-    Args:
-        url: The endpoint, usually ending in `/mcp`.
-        token: Bearer token to send, or a plain or async function that is asked for it before each
-            request, so that it may rotate; never shown in an error or a repr.
-        headers: Further headers for every request.
-        auth: An OAuth flow instead of a token, such as `mcp.client.auth.OAuthClientProvider`.
-        read_timeout: Seconds of silence after which an open stream counts as broken.
-        max_event_bytes: Largest single answer; None for no limit.
-    """
-    bearer = {"Authorization": f"Bearer {token}"} if isinstance(token, str) else {}
-    if callable(token):
-        auth = CurrentToken(token)
-    return HTTPServer(url, {**(headers or {}), **bearer}, auth, read_timeout, max_event_bytes)
+http_server = HTTPServer

@@ -30,7 +30,13 @@ from mcp.types import (
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 
 from patterns.mcp_session.connect import Connect, name_of, stderr_of, target_of, url_of
-from patterns.mcp_session.errors import ServerUnavailable, access_denied, leaves, no_answer
+from patterns.mcp_session.errors import (
+    NoAnswer,
+    ServerUnavailable,
+    access_denied,
+    leaves,
+    no_answer,
+)
 from patterns.mcp_session.listings import mend_listing
 
 CLOSE_TIMEOUT = 10.0
@@ -48,17 +54,16 @@ class Connection:
         self.calls = 0
         self.retired = False
         self.cues: set[asyncio.Event] = set()
-        self._connect = connect
         self._user_handler = options.get("message_handler")
         self._failure: BaseException | None = None
         self._opened = asyncio.Event()
         self._leave = asyncio.Event()
         self._ping: asyncio.Task[None] | None = None
-        target = target_of(connect)
+        target, self._connect = target_of(connect)
         self._in_process = isinstance(target, MCPServer | Server)
         if not isinstance(target, MCPServer | Server):
             target = _observed(target, self._receive, self.retire)
-        cache = _with_target(options.get("cache", CacheConfig()), connect)
+        cache = _with_target(options.get("cache", CacheConfig()), self._connect)
         ours = {"message_handler": self._on_message, "cache": cache}
         self.client = Client(target, **{**options, **ours})
         self.owner = asyncio.create_task(self._own(), name=f"mcp owner {number}")
@@ -90,24 +95,19 @@ class Connection:
         Then it has restarted, and the request before was not executed. A proxy that answers 404
         after delivery does not know the ping to be part of the same lie.
         """
-        try:
-            await _ping(self.client)
-        except MCPError as error:
-            known = no_answer(error)
-            return known is not None and known.forgotten
-        return False
+        known = await _ping(self.client)
+        return known is not None and known.forgotten
 
     async def _prove_life(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await _ping(self.client)
+                alive = await _ping(self.client) is None
         except TimeoutError:
-            self.retire()
-        except MCPError as error:
-            if no_answer(error):  # pragma: no branch  # a server that refuses pings is alive
-                self.retire()
+            alive = False
         finally:
             self._ping = None
+        if not alive:
+            self.retire()
 
     def _receive(self, message: Any) -> None:
         """Look at what arrives, before the client refuses a listing for one bad tool in it."""
@@ -184,12 +184,16 @@ class Connection:
                 await asyncio.wait([self.owner], timeout=patience)
 
 
-async def _ping(client: Client) -> None:
-    """The cheapest request of either protocol era."""
-    if client.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        await client.session.send_discover(client.protocol_version)
-    else:
-        await client.session.send_request(PingRequest(), EmptyResult)
+async def _ping(client: Client) -> NoAnswer | None:
+    """The cheapest request of either protocol era; None if the server said anything to it."""
+    try:
+        if client.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            await client.session.send_discover(client.protocol_version)
+        else:
+            await client.session.send_request(PingRequest(), EmptyResult)
+    except MCPError as error:
+        return no_answer(error)
+    return None
 
 
 def _with_target(cache: CacheConfig | None, connect: Connect) -> CacheConfig | None:

@@ -22,6 +22,7 @@ from patterns.core.retrying import TRANSIENT, retry_after
 from patterns.mcp_session.errors import DENIED, EXPLAINED, NoAnswer
 from patterns.mcp_session.naming import HideSecrets, without_secrets
 
+CALL = b'"tools/call"'
 NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 Token = str | Callable[[], str | Awaitable[str]]
@@ -35,13 +36,13 @@ for _name in ("httpx2", "mcp.client.streamable_http", "mcp.client.sse"):
 class CurrentToken(httpx2.Auth):
     """Asks for the token before every request, so that a rotated one is used at once."""
 
-    def __init__(self, token: Callable[[], str | Awaitable[str]]) -> None:
+    def __init__(self, token: Token) -> None:
         self._token = token
 
     async def async_auth_flow(
         self, request: httpx2.Request
     ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        token = self._token()
+        token = self._token if isinstance(self._token, str) else self._token()
         if isawaitable(token):
             token = await token
         request.headers["Authorization"] = f"Bearer {token}"
@@ -64,18 +65,29 @@ def direct(url: str) -> httpx2.AsyncHTTPTransport | None:
 
 
 class ExplainingClient(httpx2.AsyncClient):
-    """An `httpx2.AsyncClient` whose failed POSTs carry their reason as a JSON-RPC error."""
+    """An `httpx2.AsyncClient` whose failed POSTs carry their reason as a JSON-RPC error.
+
+    A call goes to where the requests before it were redirected to. If it is redirected itself, it
+    is not sent once more: what it called may have run.
+    """
+
+    _endpoint: httpx2.URL | None = None
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        is_call = request.method == "POST" and CALL in await request.aread()
+        if is_call:
+            request.url = self._endpoint or request.url
         try:
             response = await super().send(request, **options)
         except (httpx2.TransportError, OAuthFlowError) as error:
             if not _explainable(request):
                 raise
             return _failed(request, error)
-        if request.method == "POST" and response.status_code >= 400:
+        if request.method == "POST" and response.status_code >= (300 if is_call else 400):
             await response.aread()
             return _refused(request, response) or response
+        if request.method == "POST" and response.is_success:
+            self._endpoint = request.url
         return response
 
 
@@ -102,12 +114,12 @@ def _refused(request: httpx2.Request, response: httpx2.Response) -> httpx2.Respo
     in_session = "mcp-session-id" in request.headers
     refused = own is not None and own.error.code == CONNECTION_CLOSED
     forgotten = in_session and (status == 404 or refused)
-    no_such_method = status == 404 and b'"tools/call"' not in request.content
+    no_such_method = status == 404 and CALL not in request.content
     if not forgotten and (own or no_such_method):
         return None
     known = NoAnswer(
         sent=True,
-        lost=forgotten or status in DENIED,
+        lost=forgotten or status in DENIED or status < 400,
         status=status,
         retry_after=retry_after(response.headers, now=time.time()),
         challenge=response.headers.get("www-authenticate", ""),
@@ -134,4 +146,4 @@ def _explained(
 ) -> httpx2.Response:
     error = {"code": code, "message": message, "data": {EXPLAINED: asdict(known)}}
     body = {"jsonrpc": "2.0", "id": None, "error": error}
-    return httpx2.Response(known.status or 503, json=body, request=request)
+    return httpx2.Response(max(known.status or 503, 400), json=body, request=request)

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -273,7 +275,7 @@ def test_a_function_that_returns_a_transport_a_url_or_parameters_will_do() -> No
                     assert result.structured_content["grams"] == 200
         parameters = bare().parameters
         async with ToolSession(parameters) as session:
-            assert session.name.endswith("-S -E bare.py'")
+            assert session.name == repr(Path(sys.executable).name)
             assert text(await session.call_tool("echo", {"text": "hi"})) == "hi"
 
     asyncio.run(run())

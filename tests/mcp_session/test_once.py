@@ -99,6 +99,40 @@ def test_the_owner_of_a_server_may_say_that_a_status_means_not_executed(
 
 
 @by_era
+def test_an_endpoint_that_has_moved_is_learnt_before_the_first_call(mode: str) -> None:
+    """As when a web framework adds a slash: each call is sent once, to where it is executed."""
+
+    async def run() -> None:
+        async with ToolSession(state.url, mode=mode) as session:
+            for _ in range(2):
+                await session.call_tool("sell")
+
+    with misbehaving("none", moved=True) as state:
+        asyncio.run(run())
+    assert (state.executed, state.handshakes) == (2, 1)
+
+
+@by_era
+def test_an_endpoint_that_moves_in_mid_session_costs_one_call_and_a_new_handshake(
+    mode: str,
+) -> None:
+    """The call that was redirected may have run; the next one goes to the new place."""
+
+    async def run() -> None:
+        async with ToolSession(state.url, mode=mode, retry=QUICK) as session:
+            await session.call_tool("sell")
+            state.moved = True
+            with pytest.raises(ServerUnavailable) as caught:
+                await session.call_tool("sell")
+            assert (caught.value.maybe_done, caught.value.status) == (True, 307)
+            await session.call_tool("sell")
+
+    with misbehaving("none") as state:
+        asyncio.run(run())
+    assert (state.executed, state.handshakes) == (2, 2)
+
+
+@by_era
 def test_a_busy_server_is_asked_again_after_the_time_it_names_on_the_same_connection(
     mode: str,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 import httpx2
 import jwt
 import pytest
-from mcp import Client, MCPError
+from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.auth import OAuthFlowError
 from mcp.server.auth.provider import AccessToken
 from mcp.types import INTERNAL_ERROR, Tool, ToolAnnotations
@@ -21,6 +22,7 @@ from servers.shop import ListedTokens, Shop, SignedTokens, build_shop
 from patterns.mcp_session import (
     AccessDenied,
     CallTimeout,
+    Connect,
     ResultValidationError,
     RetryPolicy,
     ServerUnavailable,
@@ -175,15 +177,38 @@ async def _ping(client: Client) -> bool:
     return bool(client.protocol_version)
 
 
-def test_a_server_that_cannot_start_is_quoted() -> None:
-    """Its last words on stderr are in the error, not in the notebook."""
+DIES = StdioServerParameters(
+    command=sys.executable, args=["-S", "-c", "import sys; sys.exit('no licence')"]
+)
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize(
+    "connect",
+    [bare("--die", "no licence"), DIES, lambda: DIES],
+    ids=["stdio_server", "parameters", "function"],
+)
+def test_a_server_that_dies_at_its_start_is_quoted(connect: Connect, mode: str) -> None:
+    """The end of its stderr is in the error, not in the notebook, however it was given."""
 
     async def run() -> None:
-        session = ToolSession(bare("--die", "no licence"), retry=QUICK)
+        session = ToolSession(connect, retry=QUICK, mode=mode)
         with pytest.raises(ServerUnavailable, match="its stderr ends with: no licence") as caught:
             await session.open()
-        assert caught.value.stderr == "no licence"
-        await session.aclose()
+        assert (caught.value.stderr, caught.value.maybe_done) == ("no licence", False)
+
+    asyncio.run(run())
+
+
+def test_the_end_of_a_long_stderr_is_quoted() -> None:
+    """The last two thousand bytes of a bare command's."""
+    words = "import sys; sys.stderr.write('x' * 100_000 + ' no licence'); sys.exit(3)"
+
+    async def run() -> None:
+        dies = StdioServerParameters(command=sys.executable, args=["-S", "-c", words])
+        with pytest.raises(ServerUnavailable, match=r"x no licence$") as caught:
+            await ToolSession(dies, retry=QUICK).open()
+        assert len(caught.value.stderr) == 2_000
 
     asyncio.run(run())
 
@@ -394,7 +419,7 @@ def test_a_token_is_in_no_repr_and_no_error() -> None:
     server = http_server("http://127.0.0.1:9/mcp", token="s3cret", headers={"x-team": "tea"})
     assert "s3cret" not in repr(server)
     assert "s3cret" not in repr(serve_http(build_shop(), token="s3cret"))
-    assert server.headers == {"x-team": "tea", "Authorization": "Bearer s3cret"}
+    assert (server.headers, server.token) == ({"x-team": "tea"}, "s3cret")
 
 
 def test_the_guarded_server_publishes_where_tokens_come_from() -> None:

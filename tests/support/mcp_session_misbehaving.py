@@ -27,6 +27,7 @@ HTTP_FAULTS = (
     "html",
     "half a JSON",
     "redirect",
+    "redirect to itself",
     "disconnect",
     "end of stream",
     "-32000",
@@ -93,6 +94,8 @@ class Misbehaving:
     listings: int = 0
     denied: bool = False
     refuses: int = 0
+    redirects_to: str = "http://elsewhere.example/mcp?key=s3cret"
+    moved: bool = False
     tokens: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -121,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
         if not self.headers.get("mcp-method") and status < 400:
             self.send_header("mcp-session-id", "s1")
         if status == 307:
-            self.send_header("location", "http://elsewhere.example/mcp?key=s3cret")
+            self.send_header("location", self.state.redirects_to)
         self.end_headers()
         self.wfile.write(body)
 
@@ -147,6 +150,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.state.moved and not self.path.endswith("/"):
+            self.state.redirects_to = f"{self.path}/"
+            return self.reply(307)
         self.state.tokens.append(self.headers.get("authorization", ""))
         if self.state.denied or self.state.refuses:
             return self.reply(self.state.refuses or 401)
@@ -186,6 +192,9 @@ class Handler(BaseHTTPRequestHandler):
             case "half a JSON":
                 self.reply(200, whole[:20])
             case "redirect":
+                self.reply(307)
+            case "redirect to itself":
+                self.state.redirects_to = self.path
                 self.reply(307)
             case "disconnect":
                 self.close_connection = True
