@@ -49,7 +49,9 @@ def test_plot_and_table_say_their_numbers(capsys: pytest.CaptureFixture[str]) ->
     slow = batching.Load("5", 120, 40, 0.2, 0.0, 40, 0, 0)
     loads = [slow, replace(slow, name="adaptive", answered=140, refused=0.008)]
     batching.plot_loads(loads)
-    assert "5 20, 0%, 0, adaptive 70, 1%, 0" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "5: 20 answers a minute, 0% refused, 0 lost" in said
+    assert "adaptive: 70 answers a minute, 1% refused, 0 lost" in said
     assert "0.8%" in repr(batching.load_table(loads))
 
 

@@ -250,11 +250,12 @@ def plot_loads(loads: Sequence[Load]) -> None:
         axis.set(xlim=(0, 1.25 * max(*values, 1)), xlabel=label)
         axis.grid(visible=False, axis="y")
     axes[0].invert_yaxis()
-    said = ", ".join(
-        f"{each.name} {60 * each.answered / each.seconds:.0f}, {each.refused:.0%}, {each.lost}"
+    said = "; ".join(
+        f"{each.name}: {60 * each.answered / each.seconds:.0f} answers a minute, "
+        f"{each.refused:.0%} refused, {each.lost} lost"
         for each in loads
     )
-    show(fig, f"Bars of answers a minute, attempts refused and calls lost: {said}.")
+    show(fig, f"Bars for each way. {said}.")
 
 
 def hours(seconds: float) -> str:
