@@ -20,23 +20,14 @@ from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task, match
 from patterns.agents.report import Context, Reply, RunReport
 from patterns.agents.scheduler import Job
 from patterns.agents.stages import Resumable, Spent, asked, go_on, spent_on
-from patterns.agents.synthesis import NoSynthesis, NothingToSynthesize, Synthesis, synthesize
+from patterns.agents.synthesis import NoSynthesis as NoSynthesis
+from patterns.agents.synthesis import NothingToSynthesize as NothingToSynthesize
+from patterns.agents.synthesis import Synthesis as Synthesis
+from patterns.agents.synthesis import synthesize as synthesize
 from patterns.agents.worker import caller, cost_of, total
 from patterns.core.model_ids import SONNET
 from patterns.core.tags import tag
 from patterns.prompting.structured import structured_async
-
-__all__ = [
-    "Coordinated",
-    "Decomposition",
-    "NoSynthesis",
-    "NothingToSynthesize",
-    "Synthesis",
-    "coordinate",
-    "decompose",
-    "plan_schema",
-    "synthesize",
-]
 
 MOST_TASKS = 12
 

@@ -73,8 +73,8 @@ class DBOSEngine(Durable):
         super().__init__(url, services=calls, **options)
         self.queue, self.patience_s, self.clock = queue, patience_s, clock
         self.balancer = Balancer()
-        self.passed: dict[str, tuple[Call, Balancer]] = {}
-        self.under_way: dict[str, asyncio.Task[Any] | None] = {}
+        self.passed: dict[Job, tuple[Call, Balancer]] = {}
+        self.under_way: dict[str, asyncio.Task[Any]] = {}
         self.reports: dict[str, RunReport] = {}
         self.awaited: dict[str, asyncio.Future[WorkflowStatus]] = {}
         self.poller: asyncio.Task[None] | None = None
@@ -98,7 +98,7 @@ class DBOSEngine(Durable):
 
     async def close(self) -> None:
         """Stop what is under way (another worker may go on with it) and leave the database."""
-        tasks = [task for task in self.under_way.values() if task]
+        tasks = [*self.under_way.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -114,7 +114,7 @@ class DBOSEngine(Durable):
             RunBroken: the engine failed; start it again to go on.
             Interrupted: this coroutine was cancelled; start it again to go on.
         """
-        with self._passing(job.run_id, call, balancer) as service:
+        with self._passing(job, call, balancer) as service:
             self.start()  # in the loop that its workflows will run on
             found = await to_thread(self.record, job.run_id)
             if found is None:
@@ -156,7 +156,7 @@ class DBOSEngine(Durable):
         self.start()
         found = await to_thread(self._known, run_id)
         job = replace(found.job, **changes)
-        with self._passing(run_id, call or found.service, balancer) as service:
+        with self._passing(job, call or found.service, balancer) as service:
             under_way = found.status.status in UNFINISHED and job == found.job
             if under_way and not retry_failed:  # pragma: no cover  # in another process
                 return await self._attend(job, found.status.workflow_id)
@@ -208,29 +208,36 @@ class DBOSEngine(Durable):
         raise UnknownRun(run_id, self.url)
 
     @contextmanager
-    def _passing(self, run_id: str, call: Call | str, balancer: Balancer | None) -> Iterator[str]:
+    def _passing(self, job: Job, call: Call | str, balancer: Balancer | None) -> Iterator[str]:
         """Have a run's call at hand while it is waited for; gives its name, "" if it has none."""
         name = next((n for n, each in self.services.items() if call in (n, each)), "")
         if not name and isinstance(call, str):
-            raise CallNotRegistered(run_id, call)
+            raise CallNotRegistered(job.run_id, call)
         function: Any = self.services[name] if name else call
-        self.passed[run_id] = mine = function, balancer or self.balancer
+        self.passed[job] = mine = function, balancer or self.balancer
         try:
             yield name
         finally:
-            if self.passed.get(run_id) is mine:
-                del self.passed[run_id]
+            if self.passed.get(job) is mine:
+                del self.passed[job]
 
     async def _begin(
         self, job: Job, service: str, begun: float, generation: int = 1, before: str = "[]"
     ) -> RunReport:
         name = records.workflow_id(job.run_id, generation)
-        self.under_way[name] = None
         with SetWorkflowID(name):
             handle = await DBOS.start_workflow_async(
                 _run, service, records.job_text(job), begun, before
             )
-        return await self._attend(job, name, handle.get_result(polling_interval_sec=POLL_S))
+
+        async def ending() -> str:
+            status: Any = await handle.get_status()
+            begun_with = records.job_of(status.input["args"][1])
+            if begun_with != job:  # somebody else was first
+                raise OtherPlan(job.run_id, records.differing(begun_with, job))
+            return await handle.get_result(polling_interval_sec=POLL_S)
+
+        return await self._attend(job, name, ending())
 
     async def _go_on(self, found: Record, job: Job, service: str, retry_failed: bool) -> RunReport:
         """Let go of the run as it stands, and start it again with all that is recorded."""
@@ -257,9 +264,9 @@ class DBOSEngine(Durable):
     async def _attend(
         self, job: Job, name: str, ending: Coroutine[Any, Any, str] | None = None
     ) -> RunReport:
-        """Wait for a run's end; look after it if it is not started here."""
+        """Wait for a run's end, and look after it."""
         ended = asyncio.create_task(ending or self._outcome(name))
-        watching = asyncio.create_task(self._watch(job.run_id, name, ending is None))
+        watching = asyncio.create_task(self._watch(job.run_id, name))
         try:
             await asyncio.wait({ended, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
@@ -271,7 +278,7 @@ class DBOSEngine(Durable):
             if report := self.reports.get(name):
                 raise Interrupted(report) from None
             raise  # it runs elsewhere, and goes on there
-        except (RunStalled, RunBroken):
+        except (RunStalled, RunBroken, OtherPlan):
             raise
         except Exception as error:  # the database's, or what a run has ended with
             report = self.reports.get(name) or report_of(job, {}, {})
@@ -281,13 +288,12 @@ class DBOSEngine(Durable):
                 task.cancel()
             self.reports.pop(name, None)
 
-    async def _watch(self, run_id: str, name: str, elsewhere: bool) -> None:
+    async def _watch(self, run_id: str, name: str) -> None:
         """Take the run over if its worker is gone; raise `RunStalled` if it records nothing."""
         clock = asyncio.get_running_loop().time
-        steps, since = -1, clock()
+        steps, since, idle = -1, clock(), False
         while True:
-            if elsewhere:
-                await to_thread(self._look_after, name)
+            idle = await to_thread(self._look_after, name, idle)
             await asyncio.sleep(min(LOOK_S, self.patience_s))
             if clock() - since < self.patience_s:
                 continue
@@ -296,11 +302,15 @@ class DBOSEngine(Durable):
                 raise RunStalled(found.report(), self._holders(found), self.patience_s)
             steps, since = len(found.results), clock()
 
-    def _look_after(self, name: str) -> None:
+    def _look_after(self, name: str, idle: bool) -> bool:
+        """Whether a run is held here and not worked on; one that was `idle` before starts again.
+
+        It was interrupted, or its end was not recorded. At the first look it may be about to begin.
+        """
         status = self.look(name, take=True, load=False)
-        if status and holder_of(status) == self.executor_id and name not in self.under_way:
-            self.under_way[name] = None  # it was interrupted here, or its end was not recorded
-            self.client.resume_workflows([name], queue_name=self.own_queue)
+        if not status or name in self.under_way or holder_of(status) != self.executor_id:
+            return False
+        return not (idle and self.requeue(status))
 
     def _queued_tasks(self, found: Record) -> list[WorkflowStatus]:
         """The tasks of a run that are queued, or under way at some worker."""
@@ -339,12 +349,12 @@ class DBOSEngine(Durable):
                 self.awaited.pop(status.workflow_id).set_result(status)
             await asyncio.sleep(POLL_S)
 
-    def call_of(self, run_id: str, service: str) -> tuple[Call, Balancer]:
+    def call_of(self, job: Job, service: str) -> tuple[Call, Balancer]:
         """What to call for a run: what was passed with it, or what has the name."""
-        if run_id in self.passed:
-            return self.passed[run_id]
+        if job in self.passed:
+            return self.passed[job]
         if service not in self.services:  # pragma: no cover  # in a worker of its own process
-            raise CallNotRegistered(run_id, service)
+            raise CallNotRegistered(job.run_id, service)
         return self.services[service], self.balancer
 
 
@@ -398,9 +408,9 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
 
         return records.result_of(await reserved[task.id].run_async({"name": task.id}, recorded))
 
-    engine.under_way[name] = asyncio.current_task()
+    engine.under_way[name] = cast("asyncio.Task[Any]", asyncio.current_task())
     try:
-        call, balancer = engine.call_of(job.run_id, service)
+        call, balancer = engine.call_of(job, service)
         if queued:  # the worker that takes a task balances it
             balancer = Unbalanced()
         ledger = LocalLedger(await to_thread(engine.spent, job) if job.budget != UNLIMITED else ())
@@ -421,7 +431,7 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
 async def _task(service: str, text: str, inputs: str, begun: float) -> str:
     """One task of a run, on whichever worker took it from the queue."""
     engine, job = cast(DBOSEngine, running()), records.job_of(text)
-    call, balancer = engine.call_of(job.run_id, service)
+    call, balancer = engine.call_of(job, service)
 
     async def call_with_inputs(agent: Agent, task: Task, context: Context) -> Any:
         return await call(agent, task, replace(context, inputs=json.loads(inputs)))

@@ -108,7 +108,7 @@ async def synthesize(
         Agent("digest", capabilities=DIGESTS, model=model, system=DIGEST),
     )
     try:
-        room = await room_for(client, model, tagged("result", given), input_tokens)
+        room = await room_for(client, model, given.values(), input_tokens)
         texts = {name: shortened(text, room) for name, text in given.items()}
         missing = [_missing(report, task_id) for task_id in report.missing]
         groups = grouped(tagged("result", texts), room)

@@ -210,8 +210,7 @@ class BatchJob:
         """
         if requests is not None:
             self.plan(requests)
-        if self._store.state == "planned":
-            self._store.set_state("running")
+        self._store.set_state("running", "planned")
         self._crew(self._api).submit()
         return self.shards
 

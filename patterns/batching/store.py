@@ -205,10 +205,12 @@ class JobStore:
         """None before it has requests; `stopped` after `cancel`."""
         return self._job()[1]
 
-    def set_state(self, state: JobState) -> None:
-        """Let it run, or send nothing more."""
+    def set_state(self, state: JobState, *before: JobState) -> None:
+        """Let it run, or send nothing more; with `before`, only if it is in one of those states."""
+        query = "UPDATE patterns_batch_jobs SET state = ? WHERE name = ?"
+        query += f" AND state IN ({', '.join('?' * len(before))})" if before else ""
         with self.step():
-            self._do("UPDATE patterns_batch_jobs SET state = ? WHERE name = ?", state, self.name)
+            self._do(query, state, self.name, *before)
 
     def begin(self, plan: "JobStore", nonce: str) -> bool:
         """Take over requests and shards of another store; False if the job has some already."""
@@ -284,49 +286,43 @@ class JobStore:
         return self.shards()[number - 1]
 
     def mark_sending(self, shard: BatchShard, after_id: str | None) -> bool:
-        """A create is about to go out; False if another worker has sent it, or it is cancelled."""
-        return self._update(shard, "state = 'sending', after_id = ?", after_id)
+        """A create is about to go out; False if another worker was first, or it is cancelled."""
+        return self._update(shard, shard.state, "state = 'sending', after_id = ?", after_id)
 
     def mark_planned(self, shard: BatchShard) -> None:
         """It was not created, for certain."""
-        self._update(shard, "state = 'planned'", states=("sending",))
+        self._update(shard, "sending", "state = 'planned'")
 
     def mark_submitted(
         self, shard: BatchShard, batch_id: str, created: float, expires: float
     ) -> None:
         """It was created, and this is its batch."""
         change = "state = 'submitted', batch_id = ?, created_at = ?, expires_at = ?"
-        self._update(shard, change, batch_id, created, expires, states=("sending",))
+        self._update(shard, "sending", change, batch_id, created, expires)
 
     def mark_collected(self, shard: BatchShard) -> None:
         """Every result is stored."""
-        self._update(shard, "state = 'collected'", states=("submitted",))
+        self._update(shard, "submitted", "state = 'collected'")
 
     def mark_unsent(self, shard: BatchShard) -> None:
         """It will not be sent: what is not answered counts as canceled."""
         query = f"INSERT INTO patterns_batch_results {_MISSING_AS}"
         with self.step():
-            if self._update(shard, "state = 'collected'"):
+            if self._update(shard, shard.state, "state = 'collected'"):
                 self._do(query, _UNSENT, self.nonce, shard.number)
 
     def release(self, shard: BatchShard) -> list[tuple[int, str, int]]:
         """Give a batch up; (n, id, bytes) of what it has no result for."""
-        self._update(shard, "state = 'collected'", states=("submitted",))
+        self.mark_collected(shard)
         query = f"SELECT r.n, custom_id, length(params) {_MISSING} ORDER BY r.n"
         return list(self._do(query, self.nonce, shard.number).fetchall())
 
-    def _update(
-        self,
-        shard: BatchShard,
-        change: str,
-        *values: Any,
-        states: tuple[State, ...] = ("planned", "sending"),
-    ) -> bool:
-        """Change a shard that is still in one of `states`: another worker may have been first."""
-        where = "WHERE nonce = ? AND number = ? AND state IN (" + ", ".join("?" * len(states)) + ")"
-        query = f"UPDATE patterns_batch_shards SET {change} {where}"
+    def _update(self, shard: BatchShard, was: State, change: str, *values: Any) -> bool:
+        """Change a shard that is still in that state: another process may have been first."""
+        query = f"UPDATE patterns_batch_shards SET {change} "
+        query += "WHERE nonce = ? AND number = ? AND state = ?"
         with self.step():
-            changed = self._do(query, *values, self.nonce, shard.number, *states)
+            changed = self._do(query, *values, self.nonce, shard.number, was)
             return int(changed.rowcount) == 1
 
     def known_batches(self) -> set[str]:

@@ -87,6 +87,8 @@ class Submission:
     def _keep(self, shard: BatchShard, batch: MessageBatch) -> None:
         created, expires = batch.created_at.timestamp(), batch.expires_at.timestamp()
         self._store.mark_submitted(shard, batch.id, created, expires)
+        if self._store.state == "stopped" and batch.processing_status != "ended":
+            self._api.cancel(batch.id)  # whoever cancelled the job did not know this batch yet
 
     def _found(self, shard: BatchShard) -> bool:
         """Whether an open create is settled, or may be once a batch ends; False if it is lost."""

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 if not (_logger := logging.getLogger("dbos")).handlers:  # pragma: no branch - runs once a process
     # Else DBOS prints every start and stop, and tracebacks of failures that it hands on anyway.
@@ -60,6 +60,13 @@ _workers = sa.Table(
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("beats", sa.Integer, nullable=False),
     sa.Column("services", sa.String, nullable=False),
+)
+
+_workflows = sa.Table(  # DBOS's own: docs.dbos.dev/explanations/system-tables
+    "workflow_status",
+    sa.MetaData(schema="dbos"),
+    *(sa.Column(name) for name in ("workflow_uuid", "status", "executor_id", "queue_name")),
+    *(sa.Column(name) for name in ("owner_xid", "recovery_attempts", "started_at_epoch_ms")),
 )
 
 
@@ -234,7 +241,8 @@ class Durable:
         if not found:
             return None
         holder = holder_of(found[0])
-        if found[0].status in UNFINISHED and holder and not self.living(holder):
+        others = found[0].status in UNFINISHED and holder and holder != self.executor_id
+        if holder and others and not self.living(holder):
             self.take_over(holder, {workflow_id} if take else frozenset())
         return found[0]
 
@@ -275,21 +283,38 @@ class Durable:
     def take_over(self, gone: str, also: frozenset[str] | set[str] = frozenset()) -> list[str]:
         """Go on with what a dead worker held, as far as its services are here, and `also` these.
 
-        Only one living worker at a time takes over from a dead one.
+        Each workflow goes to one worker, however many take over at once.
         """
-        if not self._inherit(gone, self._find(gone)):
-            return []
         held = [
             *self.client.list_workflows(status="PENDING", executor_id=gone),
             *self.client.list_workflows(status="ENQUEUED", queue_name=_OWN + gone),
         ]
         ours = [one for one in held if one.workflow_id in also or service_of(one) in self.services]
-        for one in ours:
-            shared = (one.queue_name or "").startswith(_SHARED)
-            queue = one.queue_name if shared else self.own_queue
-            self.client.resume_workflows([one.workflow_id], queue_name=queue)
+        moved = [one.workflow_id for one in ours if self.requeue(one)]
         self._sign_off(gone)
-        return [one.workflow_id for one in ours]
+        return moved
+
+    def requeue(self, seen: WorkflowStatus) -> bool:
+        """Queue what a worker held; False if it was cancelled, ended or moved since it was seen.
+
+        DBOS's own resume would bring a cancelled workflow back to life.
+        """
+        shared = (seen.queue_name or "").startswith(_SHARED)
+        now = {name: getattr(seen, name) for name in ("status", "executor_id", "queue_name")}
+        change = sa.update(_workflows).where(
+            _workflows.c.workflow_uuid == seen.workflow_id,
+            _workflows.c.status.in_(UNFINISHED),
+            *(_workflows.c[name].is_not_distinct_from(value) for name, value in now.items()),
+        )
+        values = {
+            "status": "ENQUEUED",
+            "queue_name": seen.queue_name if shared else self.own_queue,
+            "owner_xid": None,
+            "recovery_attempts": 0,
+            "started_at_epoch_ms": None,
+        }
+        with self.database.begin() as connection:
+            return connection.execute(change.values(values)).rowcount == 1
 
     def _keep(self) -> None:
         """Renew the lease, and look after what others have left."""
@@ -326,19 +351,6 @@ class Durable:
             this = sa.select(_workers).where(_workers.c.executor_id == executor_id)
             return connection.execute(this).first()
 
-    def _inherit(self, gone: str, row: Any) -> bool:
-        """Put this process in a dead worker's row, unless another did since it was read."""
-        if row is None:
-            try:
-                self._sign_on(gone)
-            except IntegrityError:
-                return False
-            return True
-        same = [_workers.c[name] == getattr(row, name) for name in ("executor_id", "pid", "beats")]
-        mine = {"place": _place(), "pid": os.getpid(), "beats": row.beats + 1}
-        with self.database.begin() as connection:
-            return connection.execute(sa.update(_workers).where(*same).values(**mine)).rowcount == 1
-
 
 _running: Durable | None = None  # the one that DBOS serves in this process
 
@@ -365,7 +377,8 @@ def service_of(status: WorkflowStatus) -> str:
 def _open(url: str) -> sa.Engine:
     """Connections for the tables that are ours, in the same database."""
     if url.startswith("sqlite"):
-        return sa.create_engine(url, connect_args={"timeout": 30})
+        engine = sa.create_engine(url, connect_args={"timeout": 30})
+        return engine.execution_options(schema_translate_map={"dbos": None})
     return sa.create_engine(url, pool_pre_ping=True)
 
 

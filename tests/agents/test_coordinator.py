@@ -145,6 +145,14 @@ def test_a_plan_that_stays_invalid_is_an_error(plan: str, fault: str) -> None:
     assert len(api.journal) == 2
 
 
+def test_a_plan_may_have_as_many_tasks_as_it_is_told() -> None:
+    """Twelve unless the caller says otherwise, and not one more."""
+    api = FakeAPI()
+    api.enqueue(drafted(*((str(n), "law", []) for n in range(12))))
+    made = asyncio.run(decompose("Buy?", TEAM, client=api.async_client()))
+    assert (len(made.plan), made.repaired) == (12, False)
+
+
 def test_zero_agents_are_noticed_before_any_call() -> None:
     """There is nobody to plan for."""
     api = FakeAPI()
@@ -362,8 +370,19 @@ def test_more_results_than_fit_become_a_tree() -> None:
     assert all(sum(f"END-{name}" in ask for ask in asks[:-1]) == 1 for name in names)
     assert all("<goal>\nBuy?\n</goal>" in ask for ask in asks)
     assert 'status="failed"' in asks[-1]
-    assert "a digest" in asks[-1]
     assert "much" not in asks[-1]
+    assert [ask.count("a digest") for ask in asks[-3:]] == [2, 1, 2]  # there is room for no more
+
+
+def test_what_a_tree_asks() -> None:
+    """The goal, then the results of a group; the answer is told of gaps, and reads the digests."""
+    plan = tree("Buy?", [["one", "two"], ["three"]], ["a gap"], 5)
+    goal = "<goal>\nBuy?\n</goal>\n\n"
+    assert [(task.id, task.prompt, task.depends_on) for task in plan] == [
+        ("digest-1", f"{goal}one\n\ntwo", ()),
+        ("digest-2", f"{goal}three", ()),
+        ("answer", f"{goal}a gap", ("digest-1", "digest-2")),
+    ]
 
 
 def test_one_result_that_does_not_fit_alone_is_said_to_be_read_in_part() -> None:

@@ -168,3 +168,12 @@ def test_the_bound_is_never_below_any_chain(data: st.DataObject) -> None:
     assert sum(plan[name].weight for name in path) == pytest.approx(max(ranks(plan).values()))
     assert all(early in plan[late].depends_on for early, late in pairwise(path))
     assert lower_bound(plan, size) >= max(ranks(plan).values())
+
+
+def test_one_name_that_is_given_alone_is_one_name() -> None:
+    """Of an agent's capabilities, of what a task needs, and of what it waits for."""
+    agent = Agent("scout", capabilities="web")  # type: ignore[arg-type]
+    task = Task("b", "", needs="web", depends_on="before")  # type: ignore[arg-type]
+    assert agent.capabilities == task.needs == frozenset(["web"])
+    assert task.depends_on == ("before",)
+    assert Agent("scout", capabilities=["web", "law"]).capabilities == frozenset(("law", "web"))  # type: ignore[arg-type]

@@ -88,6 +88,19 @@ def status_error(status: int, **headers: str) -> anthropic.APIStatusError:
     raise AssertionError(status)
 
 
+def test_a_runs_seconds_count_from_its_own_start() -> None:
+    """However long the event loop has been there."""
+
+    async def later() -> RunReport:
+        await asyncio.sleep(1_000)
+        options: Any = {"max_concurrency": 1, "deadline_s": 2.5}
+        return await run_plan(plan_of(a="", b="a", c="b"), [ANYONE], taking({}), **options)
+
+    report = VirtualClock().run(later())
+    times = [(each.started, each.ended) for each in report.results.values()]
+    assert times == [(0.0, 1.0), (1.0, 2.0), (2.0, 2.5)]
+
+
 def test_a_task_starts_when_its_own_dependencies_are_done() -> None:
     """c waits for a (1 s) and not for b (5 s), which a wave would have it do."""
     plan, seconds = plan_of(a="", b="", c="a"), {"a": 1.0, "b": 5.0, "c": 5.0}

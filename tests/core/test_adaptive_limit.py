@@ -205,14 +205,15 @@ def in_virtual_time(work: Work, **options: Any) -> tuple[Any, FakeAPI, VirtualCl
     return clock.run(main()), api, clock
 
 
-def test_a_limit_is_entered_like_a_semaphore() -> None:
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_limit_is_entered_like_a_semaphore(at_once: int) -> None:
     """Without `fan_out`: calls of one's own, each inside the limit, and one that fails."""
 
     async def work(client: AsyncAnthropic, _: AdaptiveLimit) -> list[str]:
-        three = AdaptiveLimit(start=3, most=3)
+        narrow = AdaptiveLimit(start=at_once, most=at_once)
 
         async def one(n: int) -> str:
-            async with three:
+            async with narrow:
                 running.append(n)
                 most.append(len(running))
                 try:
@@ -224,7 +225,7 @@ def test_a_limit_is_entered_like_a_semaphore() -> None:
         running: list[int] = []
         most: list[int] = []
         ended = await asyncio.gather(*map(one, range(30)), return_exceptions=True)
-        assert max(most) == 3
+        assert max(most) == at_once
         return [each if isinstance(each, str) else type(each).__name__ for each in ended]
 
     ended, api, _ = in_virtual_time(work, latency=QUICK)
@@ -243,6 +244,29 @@ def test_adaptive_limit_starts_slowly_and_grows_where_no_limit_is_known() -> Non
     _, api, clock = in_virtual_time(work, latency=latency)
     waves = [round(entry.at - clock.start, 3) for entry in api.journal]
     assert [waves.count(float(second)) for second in range(3)] == [2, 4, 8]
+
+
+def test_an_answer_is_charged_for_what_it_took_where_no_header_says_so() -> None:
+    """One that was longer than expected leaves less for the next, which waits for the refill."""
+
+    def silent(answer: Any) -> None:
+        for name in [name for name in answer.headers if "ratelimit" in name]:
+            del answer.headers[name]
+
+    clock = VirtualClock()
+    api = FakeAPI(clock=clock, limits=RateLimits(otpm=600), faults=[Fault(silent, requests={2, 3})])
+    api.enqueue("Short.", "word " * 400, "Short.")
+
+    async def main() -> None:
+        limit = AdaptiveLimit()
+        client = api.async_client(middleware=[limit.middleware])
+        for _ in range(3):
+            async with limit:
+                await ask(client, max_tokens=600)
+
+    clock.run(main())
+    ended = [entry.at - clock.start for entry in api.journal]
+    assert ended[2] - ended[1] > 10
 
 
 def test_adaptive_limit_is_still_until_a_429_has_passed() -> None:

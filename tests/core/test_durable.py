@@ -210,16 +210,22 @@ def test_a_worker_elsewhere_lives_while_it_gives_signs(url: str) -> None:
         engine.stop()
 
 
-def test_one_heir_at_a_time(engine: Durable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who finds that another one took over meanwhile leaves it to that one."""
-    before = engine._find("gone")
-    assert engine._inherit("gone", before)
-    assert not engine._inherit("gone", before)
-    before = engine._find("gone")
-    assert engine._inherit("gone", before)
-    assert not engine._inherit("gone", before)
-    monkeypatch.setattr(engine, "_find", lambda _: before)
-    assert engine.take_over("gone") == []
+def test_one_heir_for_each_workflow(
+    url: str, engine: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds that another took a workflow over, or cancelled it, leaves it alone."""
+    monkeypatch.setattr(engine, "living", lambda _: True)  # nobody takes over by itself
+    for name in ("x", "y"):
+        end(lost(url, "names", name))
+    seen = {name: engine.client.list_workflows(workflow_ids=[name])[0] for name in ("x", "y")}
+    engine.client.cancel_workflow("y")
+    assert [engine.requeue(seen["x"]), engine.requeue(seen["x"]), engine.requeue(seen["y"])] == [
+        True,
+        False,
+        False,
+    ]
+    assert engine.wait("x").status == "SUCCESS"
+    assert engine.wait("y").status == "CANCELLED"
 
 
 def test_a_worker_that_was_away_signs_on_again(engine: Durable) -> None:

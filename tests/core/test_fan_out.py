@@ -392,3 +392,33 @@ def test_a_reader_who_is_slow_holds_the_source_back() -> None:
         return seen
 
     assert asyncio.run(run()) == 100
+
+
+def test_in_order_what_waits_for_an_earlier_outcome_fills_the_buffer() -> None:
+    """A first call that is slow does not have the rest of an endless source in memory."""
+    taken = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    async def call(n: int) -> int:
+        if n == 1:
+            await gate.wait()
+        return n
+
+    async def main() -> list[int]:
+        outcomes = fan_out(endless(), call, limit=2, ordered=True, buffer=4)
+        reading = asyncio.ensure_future(anext(outcomes))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert taken <= 4 + 2 + 1
+        gate.set()
+        seen = [(await reading).item, *[(await anext(outcomes)).item for _ in range(9)]]
+        await outcomes.aclose()
+        return seen
+
+    gate = asyncio.Event()
+    assert asyncio.run(main()) == [*range(1, 11)]

@@ -292,6 +292,39 @@ def test_two_runs_of_one_process_never_exchange_their_calls(url: str) -> None:
     under(url, later, calls={"other": Script("other")})
 
 
+def test_of_two_runs_that_take_one_id_at_once_one_is_turned_down(url: str) -> None:
+    """The same for two that resume it, each with a plan of its own: no call is made for another."""
+
+    def asking(word: str) -> Plan:
+        return Plan(tuple(replace(task, prompt=word) for task in PLAN))
+
+    async def test(engine: DBOSEngine) -> None:
+        await engine.serve()
+
+        def begin(word: str, call: Call) -> Coroutine[Any, Any, RunReport]:
+            limits: Any = {"max_concurrency": 4, "engine": engine, "run_id": "r"}
+            return run_plan(asking(word), [A], call, **limits)
+
+        def resume(word: str, call: Call) -> Coroutine[Any, Any, RunReport]:
+            return engine.resume("r", call, plan=asking(word))
+
+        for go, words in ((begin, "ab"), (resume, "cd")):
+            calls = [Script(word) for word in words]
+            ended = await asyncio.gather(*map(go, words, calls), return_exceptions=True)
+            for word, call, report in zip(words, calls, ended, strict=True):
+                if isinstance(report, RunReport):
+                    assert (report.plan, by(report)) == (asking(word), {word})
+                elif isinstance(report, OtherPlan):
+                    assert not call.calls
+                else:  # it had begun when the other resumed it
+                    assert isinstance(report, RunBroken | Interrupted)
+            assert RunReport in map(type, ended)
+            if go is begin:
+                assert OtherPlan in map(type, ended)
+
+    under(url, test)
+
+
 def test_a_run_whose_call_is_not_here_is_reported_not_served(url: str) -> None:
     """With the name that is missing, whoever asks, and however."""
 
