@@ -28,9 +28,9 @@ from typing import Any, Self, cast
 from patterns.agents import records
 from patterns.agents.balancer import Balancer, Unbalanced
 from patterns.agents.budget import UNLIMITED, LocalLedger
-from patterns.agents.failures import one_line
+from patterns.agents.failures import OtherPlan, one_line
 from patterns.agents.plan import Agent, Plan, Task
-from patterns.agents.records import CallNotRegistered, OtherPlan, Record, RunStalled, UnknownRun
+from patterns.agents.records import CallNotRegistered, Record, RunStalled, UnknownRun
 from patterns.agents.report import Attempt, Context, RunReport, TaskResult
 from patterns.agents.scheduler import Call, Execute, Interrupted, Job, RunBroken, report_of, run_job
 from patterns.agents.shared_ledger import SharedLedger

@@ -5,12 +5,25 @@ answer or an invalid one comes back the same, so the task moves to an agent of a
 that one fails too, the task is the likelier culprit. Chapter 3 teaches it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from anthropic.types import Usage
 
 from patterns.agents.plan import Agent
 from patterns.agents.report import Attempt
+from patterns.core.errors import Portable
+
+
+class OtherPlan(Portable, ValueError):
+    """A run of that id exists with another plan, other agents or other limits."""
+
+    def __init__(self, run_id: str, fields: Iterable[str]) -> None:
+        self.run_id, self.fields = run_id, tuple(fields)
+        super().__init__(
+            f"run {run_id!r} is recorded with another plan, agents or limits "
+            f"({', '.join(self.fields)} differ); engine.resume(run_id, call, ...) goes on with "
+            "the change and keeps what was paid; a new run needs a new run_id"
+        )
 
 
 def next_agents(capable: Sequence[Agent], attempts: Sequence[Attempt]) -> tuple[Agent, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from patterns.agents.failures import OtherPlan as OtherPlan
 from patterns.agents.failures import one_line
 from patterns.agents.plan import Task, graph
 from patterns.agents.report import RunReport, TaskResult, escaped
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
 
 _JOB = TypeAdapter(Job)
 _RESULT = TypeAdapter(TaskResult)
-
-
-class OtherPlan(Portable, ValueError):
-    """A run of that id exists with another plan, other agents or other limits."""
-
-    def __init__(self, run_id: str, fields: Iterable[str]) -> None:
-        self.run_id, self.fields = run_id, tuple(fields)
-        super().__init__(
-            f"run {run_id!r} is recorded with another plan, agents or limits "
-            f"({', '.join(self.fields)} differ); engine.resume(run_id, call, ...) goes on with "
-            "the change and keeps what was paid; a new run needs a new run_id"
-        )
 
 
 class UnknownRun(Portable, LookupError):

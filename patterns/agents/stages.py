@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from anthropic.types import Usage
 
 from patterns.agents.balancer import Balancer
+from patterns.agents.failures import OtherPlan
 from patterns.agents.plan import Agent, Task
-from patterns.agents.records import OtherPlan
 from patterns.agents.report import Context, Reply, RunReport, TaskResult
 from patterns.agents.scheduler import Call, Engine, InProcess, Job
 from patterns.agents.worker import total

@@ -8,7 +8,8 @@
 
 The engine decides who works on which batch, and hands over what a dead worker held; where a batch
 stands is in the job's own tables, in the same database, so whoever takes over goes on from there.
-A workflow holds no requests: those would be 256 MB of argument.
+A workflow holds no requests: those would be 256 MB of argument. A worker looks after as many open
+batches as the engine's `at_once`; more of them wait to be sent.
 
 Needs: pip install dbos. Taught in chapter 08.
 """
