@@ -67,18 +67,18 @@ class Audit(Policy):
         self.log, self._user_key, self._text, self._timer = log, strong_key(user_key), text, timer
 
     def flow(self, request: APIRequest) -> Flow:
+        log, started, (facts, detail) = self.log, self._timer(), self._asked(request)
+
+        def closing(event: str, **told: Any) -> Row:
+            known = {key: value for key, value in told.items() if value is not None}
+            more = {**known, "notes": notes} if notes else known
+            return log.row(event, **facts, **more, ms=round((self._timer() - started) * 1e3, 3))
+
+        def close(row: Row) -> Do:
+            kept = {"keep": True}
+            return Do(partial(log.write, row, **kept), partial(log.write_async, row, **kept))
+
         with noting() as notes:
-            log, started, (facts, detail) = self.log, self._timer(), self._asked(request)
-
-            def closing(event: str, **told: Any) -> Row:
-                known = {key: value for key, value in told.items() if value is not None}
-                more = {**known, "notes": notes} if notes else known
-                return log.row(event, **facts, **more, ms=round((self._timer() - started) * 1e3, 3))
-
-            def close(row: Row) -> Do:
-                kept = {"keep": True}
-                return Do(partial(log.write, row, **kept), partial(log.write_async, row, **kept))
-
             if request.retries_taken == 0:
                 row = log.row("request", detail, **facts)
                 yield Do(partial(log.write, row), partial(log.write_async, row))
@@ -120,8 +120,7 @@ class Audit(Policy):
     def _prompt(self, view: View) -> str:
         if self._text is None:
             return self.log.hash(canonical([_prompt_of(one.body) for one in view.items]))
-        runs = (run for one in view.items for run in one.texts.runs)
-        return self._text("\n".join("".join(slot.text for slot in run) for run in runs))
+        return self._text("\n".join(text for one in view.items for text in one.texts.joined))
 
     def __repr__(self) -> str:
         return "Audit"
@@ -130,26 +129,22 @@ class Audit(Policy):
 def _asked(view: View) -> dict[str, Any]:
     """What was asked for: names and numbers, none of them free text."""
     actions = view.actions
-    caps = [one.max_tokens for one in actions if one.max_tokens is not None]
-    counts = {
-        "max_tokens": sum(caps) if caps else None,
-        "images": sum(one.images for one in actions),
-        "documents": sum(one.documents for one in actions),
+    models = _names([model for one in actions for model in one.models])
+    asked = {
+        "model": models[0] if models else None,
+        "models": models if len(models) > 1 else None,
+        "tools": _names([tool for one in actions for tool in one.tools]),
+        "max_tokens": sum([one.max_tokens or 0 for one in actions]),
+        "images": sum([one.images for one in actions]),
+        "documents": sum([one.documents for one in actions]),
         "items": actions[0].items if actions[0].item is not None else 0,
     }
-    models = _names(model for one in actions for model in one.models)
-    tools = _names(tool for one in actions for tool in one.tools)
-    return {
-        **({"model": models[0]} if models else {}),
-        **({"models": models} if len(models) > 1 else {}),
-        **({"tools": tools} if tools else {}),
-        **{key: count for key, count in counts.items() if count},
-    }
+    return {key: value for key, value in asked.items() if value}
 
 
-def _names(found: Any) -> list[str]:
+def _names(found: list[str]) -> list[str]:
     """Each once; what does not look like a name may be a prompt, and is not written down."""
-    names = dict.fromkeys(name if _NAME.match(name) else "not a name" for name in found)
+    names = dict.fromkeys([name if _NAME.match(name) else "not a name" for name in found])
     return list(names)[:_MOST_NAMES]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from patterns.policy.detectors import Match
 from patterns.policy.flow import notes, observed
 from patterns.policy.redaction import Finder, PIIFound, Replace, Strategy, cut, replacer
-from patterns.policy.texts import Path, Run
+from patterns.policy.texts import Path, Run, joined
 from patterns.policy.vault import Conversation, literals
 
 Choose = Callable[[str, str], Strategy]
@@ -73,13 +73,15 @@ def seam_matches(text: str, seams: list[int], find: Finder) -> list[Match]:
 
 def run_matches(run: Run, find: Finder) -> list[Match]:
     """Matches in the joined text of a run; what a value is called in its data is context."""
+    text = joined(run)
     if len(run) > 1:
-        seams = list(accumulate(len(slot.text) for slot in run))[:-1]
-        return seam_matches("".join(slot.text for slot in run), seams, find)
-    label = f"{run[0].label}: " if run[0].label else ""
+        return seam_matches(text, list(accumulate(len(slot.text) for slot in run))[:-1], find)
+    if not run[0].label:
+        return find(text)
+    label = f"{run[0].label}: "
     return [
         Match(one.start - len(label), one.end - len(label), one.type)
-        for one in find(label + run[0].text)
+        for one in find(label + text)
         if one.start >= len(label)
     ]
 
@@ -131,7 +133,7 @@ class Cleaner:
         """The new value of every string, number and key that holds an identifier."""
         found: dict[Path, Any] = {}
         for run in runs:
-            text, matches = "".join(slot.text for slot in run), run_matches(run, self.find)
+            text, matches = joined(run), run_matches(run, self.find)
             if conversation is not None:
                 matches = _with_literals(matches, text)
             if matches:

@@ -70,6 +70,8 @@ class Guard(Middleware):
         return await call_next(self._relative(request))
 
     def _relative(self, request: APIRequest) -> APIRequest:
+        if request.url[:1] == "/":
+            return request
         url, own = urlsplit(request.url), self._base
         if not own.netloc or (url.scheme, url.netloc) != (own.scheme, own.netloc):
             return request

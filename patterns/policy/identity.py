@@ -146,7 +146,7 @@ class Identify(Policy):
         metadata = {"user_id": current_principal().pseudonym(self._key)}
         edits: dict[Path, object] = {(*one.path, "metadata"): metadata for one in view.items}
         body = edited(request.json, edits)  # type: ignore[arg-type]  # the view has checked it
-        return (yield with_body(request, body, same_texts=True))
+        return (yield with_body(request, body, same_action=True))
 
     def __repr__(self) -> str:
         return "Identify"

@@ -75,7 +75,12 @@ def _phrases(text: str) -> Iterator[tuple[str, float, int, int]]:
 
 def injection_score(text: str) -> float:
     """How much of the known tricks is in `text`: 0 nothing, from 1 on it is blocked."""
+    return score_of(hits(text))
+
+
+def score_of(found: list[Hit]) -> float:
+    """The score of what was found: each trick counts once."""
     best: dict[str, float] = {}
-    for hit in hits(text):
+    for hit in found:
         best[hit.trick] = max(hit.weight, best.get(hit.trick, 0))
     return sum(best.values())

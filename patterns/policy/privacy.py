@@ -30,7 +30,7 @@ from patterns.policy.responses import (
     whole,
     with_json,
 )
-from patterns.policy.texts import NotReadable, Path, edited
+from patterns.policy.texts import NotReadable, Path, Remembered, edited
 from patterns.policy.threads import Threads
 from patterns.policy.vault import Vault
 from patterns.policy.view import (
@@ -93,8 +93,9 @@ class PIIMiddleware(Policy):
             replacer(strategy, key)  # type: ignore[arg-type]  # a wrong one is refused here
         options: Any = {"allowed": allows(allow), "observe": mode == "observe"}
         finder = find or by_patterns
+        seen_before = find or Remembered(by_patterns)
         incoming = chooser(on_input or "allow", exceptions)
-        self._input = Cleaner(finder, incoming, key, **options) if on_input else None
+        self._input = Cleaner(seen_before, incoming, key, **options) if on_input else None
         outgoing = chooser(on_output or "allow", {})
         self._output = Cleaner(finder, outgoing, key, "output", **options) if on_output else None
         self._restores = on_output == "vault" and mode == "enforce"
@@ -132,7 +133,7 @@ class PIIMiddleware(Policy):
         if not edits:
             return request
         assert isinstance(request.json, Mapping)  # the view has refused anything else
-        return with_body(request, edited(request.json, edits))
+        return with_body(request, edited(request.json, edits), same_action=True)
 
     def _name(self, view: View) -> str:
         """What names a conversation: its principal and its first turn, or the thread it goes on.

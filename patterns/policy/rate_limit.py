@@ -89,7 +89,7 @@ def estimate_tokens(item: Item) -> int:
     A high guess is settled a second later; a low one lets too many in.
     """
     texts = item.texts
-    size = sum(len(slot.text.encode("utf-8", "replace")) for run in texts.runs for slot in run)
+    size = sum([len(text.encode("utf-8", "replace")) for text in texts.joined])
     return 8 + int(size / 3.5) + 1_600 * (texts.images + texts.documents)
 
 
@@ -192,9 +192,10 @@ class RateLimit(Policy):
         if view.endpoint == COUNT:
             return cost
         for item in view.items:
-            taken, most = estimate_tokens(item), item.action.max_tokens or 0
-            usage = {"input_tokens": taken, "output_tokens": most}
-            usd = self._usd(item.action.models, usage, batch=view.endpoint == BATCH)
+            taken, most, usd = estimate_tokens(item), item.action.max_tokens or 0, 0.0
+            if self._in_dollars:
+                usage = {"input_tokens": taken, "output_tokens": most}
+                usd = self._usd(item.action.models, usage, batch=view.endpoint == BATCH)
             cost = Cost(cost[0], cost[1] + taken, cost[2] + most, cost[3] + usd)
         return cost
 
@@ -279,16 +280,16 @@ def _noting() -> Iterator[None]:
 def _told(response: AnyResponse) -> tuple[Cost | None, float]:
     """What the API says itself: the most that is left, and how long to stay away."""
     told = headers_of(response)
-    most = [_number(told.get(name)) for name in _REMAINING]
+    most = [_number(told[name]) if name in told else inf for name in _REMAINING]
     hold = 0.0
     if response.status_code == 429:
         hold = retry_after(http_of(response).headers) or 0.0
     return (None if min(most) == inf else Cost(*most)), hold
 
 
-def _number(text: bytes | None) -> float:
+def _number(text: bytes) -> float:
     try:
-        value = float(text or b"")
+        value = float(text)
     except ValueError:
         return inf
     return value if 0 <= value < inf else inf

@@ -196,7 +196,8 @@ def ended(
         dropped: called instead for a stream that nobody closed, maybe by garbage collection.
         judge: called when the answer is complete, before the caller sees its end; may raise.
     """
-    yield from whole(response)
+    if not http_of(response).is_closed:
+        yield from whole(response)
     if is_open(response):
         return (yield from through(response, Watch(done, dropped, judge)))
     ending = Ending(message=json_of(response) or {})
@@ -273,9 +274,8 @@ class _EitherStream(_Stream, _AsyncStream):
 
 def http_of(response: AnyResponse | httpx2.Response) -> httpx2.Response:
     """The HTTP response; the SDK gives middleware nothing else where a caller asked for that."""
-    if isinstance(response, httpx2.Response):
-        return response
-    return response.http_response
+    found: httpx2.Response = getattr(response, "http_response", response)  # type: ignore[arg-type]
+    return found
 
 
 def _with_http(response: AnyResponse, http: httpx2.Response) -> AnyResponse:
@@ -333,7 +333,6 @@ def whole(response: AnyResponse) -> Flow:
     http = http_of(response)
     if not http.is_closed and kind_of(response) in ("failed", "json"):
         yield Do(http.read, http.aread)
-    return response
 
 
 def is_open(response: AnyResponse) -> bool:

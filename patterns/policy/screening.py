@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 from anthropic import APIRequest
 
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, note, notes, observed
-from patterns.policy.phrases import hits, injection_score
-from patterns.policy.texts import ORIGINS, Origin, Path, Run, edited
+from patterns.policy.phrases import Hit, hits, score_of
+from patterns.policy.texts import ORIGINS, Origin, Path, Remembered, Run, edited
 from patterns.policy.view import view_of, with_body
 
 THRESHOLD: Final = 1.0
@@ -95,6 +95,7 @@ class ContentPolicy(Policy):
         self.on_hit: dict[Origin, OnHit] = {**TRUST, **on_hit}
         self.max_characters = max_characters
         self._observe, self._classifier = mode == "observe", classifier
+        self._hits: Remembered[Hit] = Remembered(hits)
         self.on_error, self.on_review = on_error, on_review
 
     def flow(self, request: APIRequest) -> Flow:
@@ -112,29 +113,33 @@ class ContentPolicy(Policy):
         """The texts of each body that are not ours, after the phrases were looked for in them."""
         texts, left, found = [], self.max_characters, dict[str, str]()
         for item in view_of(request).items:
-            left -= sum(len(slot.text) for run in item.texts.runs for slot in run)
+            left -= sum(map(len, item.texts.joined))
             if left < 0:
                 raise ContentBlocked("oversize")
-            foreign = [run for run in item.texts.runs if self._action(run) != "allow"]
-            for run in foreign:
-                for path, notice in self._trip(run, found):
-                    edits[(*item.path, *path)] = notice
-            texts.append("\n".join("".join(slot.text for slot in run) for run in foreign))
+            foreign = []
+            for run, text in zip(item.texts.runs, item.texts.joined, strict=True):
+                action = self._action(run)
+                if action != "allow":
+                    foreign.append(text)
+                    for path, notice in self._trip(run, text, action, found):
+                        edits[(*item.path, *path)] = notice
+            texts.append("\n".join(foreign))
         if found:
             note("phrases", found)
         return texts
 
     def _action(self, run: Run) -> OnHit:
         """What to do on a hit in a run: the strictest that its origins ask for."""
-        actions = {self.on_hit.get(slot.origin, "block") for slot in run}
-        return next(action for action in _STRICTEST if action in actions)
+        return min([self.on_hit.get(one.origin, "block") for one in run], key=_STRICTEST.index)
 
-    def _trip(self, run: Run, found: dict[str, str]) -> Iterator[tuple[Path, str]]:
-        text = "".join(slot.text for slot in run)
-        score = injection_score(text)
+    def _trip(
+        self, run: Run, text: str, action: OnHit, found: dict[str, str]
+    ) -> Iterator[tuple[Path, str]]:
+        tricks = self._hits(text)
+        score = score_of(tricks)
         if score < THRESHOLD:
             return
-        trick, action = max(hits(text), key=lambda hit: hit.weight).trick, self._action(run)
+        trick = max(tricks, key=lambda hit: hit.weight).trick
         if self._observe:
             observed(notes(), "phrases", {f"{run[0].origin} {action} {trick}": 1})
             return

@@ -9,12 +9,16 @@ Taught in chapter 01.
 """
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, get_args
+from functools import cached_property
+from hashlib import blake2b
+from secrets import token_bytes
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from patterns.policy.flow import PolicyDenied
 
+T = TypeVar("T")
 Json = Mapping[str, Any]
 Origin = Literal["system", "user", "assistant", "tool", "document", "answer"]
 ORIGINS: Final[tuple[Origin, ...]] = get_args(Origin)
@@ -95,6 +99,11 @@ class Texts:
         last = sorted(body, key=lambda key: (key == "messages", key == "system"))
         self._mapping({key: body[key] for key in last}, (), origin)
         self.runs = [run for run in self.runs if run]
+
+    @cached_property
+    def joined(self) -> list[str]:
+        """The text of each run."""
+        return [joined(run) for run in self.runs]
 
     def _new_run(self) -> Run:
         self.runs.append([])
@@ -211,6 +220,40 @@ def named(value: Any, *keys: str) -> Iterator[tuple[str, Any]]:
 def _tools(addition: Any) -> Iterator[str]:
     for key, name in named(addition, "name", "mcp_server_name", "server_name"):
         yield f"{name}" if key == "name" else f"mcp:{name}"
+
+
+def joined(run: Run) -> str:
+    """The text of a run."""
+    return run[0].text if len(run) == 1 else "".join([slot.text for slot in run])
+
+
+class Remembered(Generic[T]):
+    """What was found in a text, kept for the next turn, which sends the history again.
+
+    Of the text itself only a keyed digest is kept.
+
+    Args:
+        find: what finds it; equal texts must give equal results.
+        most: texts and findings kept, together.
+    """
+
+    def __init__(self, find: Callable[[str], list[T]], most: int = 50_000) -> None:
+        self._find, self._most, self._key = find, most, token_bytes(16)
+        self._known: dict[bytes, list[T]] = {}
+        self._left = most
+
+    def __call__(self, text: str) -> list[T]:
+        """What is found in `text`; not to be changed."""
+        raw = text.encode("utf-8", "surrogatepass")
+        key = blake2b(raw, key=self._key, digest_size=16).digest()
+        found = self._known.get(key)
+        if found is None:
+            found = self._find(text)
+            self._left -= 1 + len(found)
+            if self._left < 0:
+                self._known, self._left = {}, self._most
+            self._known[key] = found
+        return found
 
 
 def texts_of(body: Json, origin: Origin = "system") -> list[Run]:

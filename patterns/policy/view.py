@@ -10,7 +10,7 @@ Taught in chapter 01.
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from copy import copy
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -83,8 +83,7 @@ class Action(NamedTuple):
     unbounded: bool = False
 
 
-@dataclass
-class Item:
+class Item(NamedTuple):
     """One message body of a request: the call itself, or an item of a batch."""
 
     path: Path
@@ -193,8 +192,12 @@ def view_of(request: APIRequest) -> View:
     return view
 
 
-def with_body(request: APIRequest, body: Json, *, same_texts: bool = False) -> APIRequest:
-    """The same request with another body; `request.copy` would copy the old one in depth first."""
+def with_body(request: APIRequest, body: Json, *, same_action: bool = False) -> APIRequest:
+    """The same request with another body; `request.copy` would copy the old one in depth first.
+
+    `same_action` spares a second look at a body that wants the same in other words; its view
+    keeps the texts that were read at first.
+    """
     fresh = APIRequest(
         options=request.options.model_copy(update={"json_data": body}),
         cast_to=request.cast_to,
@@ -202,9 +205,18 @@ def with_body(request: APIRequest, body: Json, *, same_texts: bool = False) -> A
         stream_cls=request.stream_cls,
         retries_taken=request.retries_taken,
     )
-    if same_texts:
-        fresh.__dict__[_KEPT] = (body, view_of(request))
+    if same_action:
+        view = copy(view_of(request))
+        view.items = [one._replace(body=_at(body, one.path)) for one in view.items]
+        fresh.__dict__[_KEPT] = (body, view)
     return fresh
+
+
+def _at(body: Any, path: Path) -> Json:
+    for step in path:
+        body = body[step]
+    found: Json = body
+    return found
 
 
 def call_id(request: APIRequest) -> str:

@@ -450,17 +450,19 @@ def test_retention_keeps_a_checkpoint_that_cannot_be_forged(log: AuditLog) -> No
 
 
 def test_a_log_that_is_empty_after_retention_goes_on(log: AuditLog) -> None:
-    """The next row follows the checkpoint."""
+    """The next row follows the checkpoint, and one that a live writer remembers leaves a gap."""
     log.append("request")
     log.retain(since=START + timedelta(days=1))
     with AuditLog(log.path, KEY) as again:
         again.append("request")
         assert again.verify().intact
     log._db.execute("DELETE FROM audit")
-    assert log.append("request") == 2
-    log._db.execute("DELETE FROM audit")
     with AuditLog(log.path, KEY) as emptied:
         assert emptied.append("request") == 2
+        assert emptied.verify().intact
+        emptied._db.execute("DELETE FROM audit")
+        assert emptied.append("request") == 3
+        assert emptied.verify().problem == "row 2 is missing"
 
 
 def test_the_wrong_key_writes_nothing(tmp_path: Path) -> None:
