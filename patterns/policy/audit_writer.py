@@ -216,9 +216,13 @@ class AuditWriter:
     def _append(self, row: Row) -> int:
         self._same_files()
         if self._newest is not None and self._later.empty():
-            with self.errors(), suppress(sqlite3.IntegrityError):  # another process was faster
+            try:
                 self._newest = self._insert(row, *self._newest)  # one statement, one transaction
                 return self._newest[0]
+            except sqlite3.IntegrityError:
+                pass  # another process was faster
+            except sqlite3.Error as error:
+                raise AuditUnavailable(self.path, str(error)) from None
         with self.writing():
             return self.insert(row)
 
@@ -293,8 +297,7 @@ class AuditWriter:
             except BaseException:
                 for row in taken:
                     self._later.put(row)
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                self._db.rollback()
                 raise
             self._newest = newest
             self._remember()

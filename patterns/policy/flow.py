@@ -11,9 +11,8 @@ Taught in chapter 01.
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from inspect import isawaitable, iscoroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from anthropic import APIRequest, APIResponse, AsyncAPIResponse, AsyncCallNext, CallNext, Middleware
 
@@ -36,8 +35,7 @@ class PolicyDenied(Portable, Exception):
     why = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Do:
+class Do(NamedTuple):
     """Work that waits: `sync` blocks the thread, `other` gives the event loop back.
 
     Without `other`, async clients call `sync` as well, and wait for what it returns if that has
@@ -97,6 +95,46 @@ class Policy(Middleware):
                     step = flow.send(result)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+
+class Joined(Policy):
+    """Several policies as one flow, outermost first: a call has one driver, not one for each."""
+
+    def __init__(self, *policies: Policy) -> None:
+        self._policies = policies
+
+    def flow(self, request: APIRequest) -> Flow:
+        begun: list[Flow] = []
+        step: Any = request
+        result, error = None, None
+        while True:
+            if type(step) is not Do and len(begun) < len(self._policies):
+                begun.append(self._policies[len(begun)].flow(step))
+            else:
+                try:
+                    result = yield step
+                except BaseException as raised:
+                    error = raised
+            step, result, error = _outward(begun, result, error)
+            if not begun:
+                return result
+
+
+def _outward(begun: list[Flow], result: Any, error: BaseException | None) -> Any:
+    """Hand a result or an error to the innermost flow, and what becomes of it to the next one."""
+    while begun:
+        try:
+            if error is not None:
+                return begun[-1].throw(error), None, None
+            return begun[-1].send(result), None, None
+        except StopIteration as end:
+            result, error = end.value, None
+        except BaseException as raised:
+            error = raised
+        begun.pop()
+    if error is not None:
+        raise error
+    return None, result, None
 
 
 _notes: ContextVar[dict[str, Any] | None] = ContextVar("notes", default=None)

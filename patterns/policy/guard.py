@@ -9,6 +9,7 @@ Taught in chapter 01.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,6 +28,7 @@ from patterns.core.errors import Portable
 from patterns.policy.audit import Audit
 from patterns.policy.audit_writer import AuditWriter
 from patterns.policy.authorization import Authorize, Decide, Rule
+from patterns.policy.flow import Joined, Policy
 from patterns.policy.identity import Identify, current_principal
 from patterns.policy.rate_limit import Limits, RateLimit, Store
 from patterns.policy.response_check import ResponsePolicy
@@ -56,22 +58,24 @@ class Guard(Middleware):
 
     def __init__(self, *chain: Middleware, base_url: str = "") -> None:
         self.chain, self._base = chain, urlsplit(base_url)
+        self._parts: list[Middleware] = []
+        for kind, some in groupby(chain, lambda one: isinstance(one, Policy)):
+            part: Any = list(some)
+            self._parts += [Joined(*part)] if kind else part
 
     def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
-        for middleware in reversed(self.chain):
+        for middleware in reversed(self._parts):
             call_next = partial(_then, middleware.handle, call_next)
         return call_next(self._relative(request))
 
     async def handle_async(
         self, request: APIRequest, call_next: AsyncCallNext
     ) -> AsyncAPIResponse[Any]:
-        for middleware in reversed(self.chain):
+        for middleware in reversed(self._parts):
             call_next = partial(_then, middleware.handle_async, call_next)
         return await call_next(self._relative(request))
 
     def _relative(self, request: APIRequest) -> APIRequest:
-        if request.url[:1] == "/":
-            return request
         url, own = urlsplit(request.url), self._base
         if not own.netloc or (url.scheme, url.netloc) != (own.scheme, own.netloc):
             return request

@@ -40,7 +40,7 @@ from patterns.policy.responses import (
     kind_of,
     whole,
 )
-from patterns.policy.view import BATCH, COUNT, CREATE, Item, view_of
+from patterns.policy.view import BATCH, COUNT, CREATE, Item, View, view_of
 
 _REMAINING: Final = (
     b"anthropic-ratelimit-requests-remaining",
@@ -137,19 +137,20 @@ class RateLimit(Policy):
         self.budgets, self.limits = nested, nested[-1].limits
         self.store: Store = MemoryStore() if store is None else store
         self.max_wait, self.on_store_error = max_wait, on_store_error
-        self._sleep, self._sleep_async, self._price = sleep, sleep_async, price
-        self._in_dollars = any(
+        self._sleep, self._sleep_async = sleep, sleep_async
+        in_dollars = any(
             one.limits.usd_per_day is not None or one.limits.usd_per_month is not None
             for one in nested
         )
-        if self._in_dollars and price is None:
+        self._price = price if in_dollars else None
+        if in_dollars and price is None:
             raise ValueError("limits in dollars need prices; pass price=cost_usd of core.pricing.")
 
     def flow(self, request: APIRequest) -> Flow:
         view = view_of(request)
         if view.endpoint not in (CREATE, COUNT, BATCH):
             return (yield request)
-        cost, model = self._cost(request), view.actions[0].models[0]
+        cost, model = self._cost(view, request.retries_taken), view.items[0].action.models[0]
         keys = [budget.key(request) for budget in self.budgets]
         for budget in self.budgets:
             check_capacity(budget.limits, cost)
@@ -186,16 +187,14 @@ class RateLimit(Policy):
         ]
         return [*nested, _EVERYBODY]
 
-    def _cost(self, request: APIRequest) -> Cost:
-        view = view_of(request)
-        cost = Cost(requests=0 if request.retries_taken else len(view.items))
+    def _cost(self, view: View, retries: int) -> Cost:
+        cost = Cost(requests=0 if retries else len(view.items))
         if view.endpoint == COUNT:
             return cost
         for item in view.items:
-            taken, most, usd = estimate_tokens(item), item.action.max_tokens or 0, 0.0
-            if self._in_dollars:
-                usage = {"input_tokens": taken, "output_tokens": most}
-                usd = self._usd(item.action.models, usage, batch=view.endpoint == BATCH)
+            taken, most = estimate_tokens(item), item.action.max_tokens or 0
+            usage = {"input_tokens": taken, "output_tokens": most}
+            usd = self._usd(item.action.models, usage, batch=view.endpoint == BATCH)
             cost = Cost(cost[0], cost[1] + taken, cost[2] + most, cost[3] + usd)
         return cost
 
@@ -203,7 +202,7 @@ class RateLimit(Policy):
         self, models: Sequence[str], usage: Mapping[str, Any], *, batch: bool = False
     ) -> float:
         """Dollars, of the dearest model that may answer."""
-        if not self._in_dollars or self._price is None:
+        if self._price is None:
             return 0.0
         full = {**usage, "service_tier": "batch"} if batch else usage
         prices = [(model, self._price(model, full)) for model in models]

@@ -296,10 +296,10 @@ def _once(
     @wraps(read)
     def known(response: AnyResponse | httpx2.Response) -> Known:
         http = http_of(response)
-        if name not in http.__dict__:
-            http.__dict__[name] = read(http)
-        found: Known = http.__dict__[name]
-        return found
+        kept: dict[str, Known] = http.__dict__
+        if name not in kept:
+            kept[name] = read(http)
+        return kept[name]
 
     return known
 

@@ -249,10 +249,10 @@ class Remembered(Generic[T]):
         found = self._known.get(key)
         if found is None:
             found = self._find(text)
-            self._left -= 1 + len(found)
             if self._left < 0:
                 self._known, self._left = {}, self._most
             self._known[key] = found
+            self._left -= 1 + len(found)
         return found
 
 

@@ -29,8 +29,10 @@ class Threads(Generic[T]):
         """What is known of the thread that this request continues; None if nothing is."""
         thread = body.get("thread")
         name = thread.get("previous_message_id") if isinstance(thread, Mapping) else None
+        if not isinstance(name, str):
+            return None
         with self._lock:
-            return self._known.get(name) if isinstance(name, str) else None
+            return self._known.get(name)
 
     def keep(self, body: Json, response: AnyResponse, known: T) -> Flow:
         """A step of a flow: remember it for the next turn, if the request uses threads."""

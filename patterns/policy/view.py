@@ -10,7 +10,6 @@ Taught in chapter 01.
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from copy import copy
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -131,9 +130,8 @@ class View:
         items: the message bodies with what they would do; empty for calls without a body.
     """
 
-    def __init__(self, request: APIRequest) -> None:
-        self.endpoint = endpoint_of(request)
-        self.items = self._items(request)
+    def __init__(self, endpoint: str, items: list[Item]) -> None:
+        self.endpoint, self.items = endpoint, items
 
     @property
     def body(self) -> Json:
@@ -145,20 +143,21 @@ class View:
         """What the request would do: one action, or one per batch item."""
         return [one.action for one in self.items] or [_other(self.endpoint, {})]
 
-    def _items(self, request: APIRequest) -> list[Item]:
-        body = request.json
-        if request.options.content is not None or request.options.files is not None:
-            raise NotReadable(f"{self.endpoint} carries raw bytes or files; send it as JSON.")
-        if body is None:
-            if self.endpoint in (CREATE, COUNT, BATCH):
-                raise NotReadable(f"{self.endpoint} has no body; give it one.")
-            return []
-        if not isinstance(body, Mapping):
-            raise NotReadable(f"the body of {self.endpoint} is no JSON object; fix it.")
-        if self.endpoint == BATCH:
-            return _batch(body)
-        texts = Texts(body)
-        return [Item((), body, _action(self.endpoint, body, texts), texts)]
+
+def _items(request: APIRequest, endpoint: str) -> list[Item]:
+    body = request.json
+    if request.options.content is not None or request.options.files is not None:
+        raise NotReadable(f"{endpoint} carries raw bytes or files; send it as JSON.")
+    if body is None:
+        if endpoint in (CREATE, COUNT, BATCH):
+            raise NotReadable(f"{endpoint} has no body; give it one.")
+        return []
+    if not isinstance(body, Mapping):
+        raise NotReadable(f"the body of {endpoint} is no JSON object; fix it.")
+    if endpoint == BATCH:
+        return _batch(body)
+    texts = Texts(body)
+    return [Item((), body, _action(endpoint, body, texts), texts)]
 
 
 _OURS: Final = re.compile(
@@ -187,7 +186,9 @@ def view_of(request: APIRequest) -> View:
     """
     kept = request.__dict__.get(_KEPT)
     if kept is None or kept[0] is not request.json:
-        kept = request.__dict__[_KEPT] = (request.json, View(request))
+        endpoint = endpoint_of(request)
+        kept = request.json, View(endpoint, _items(request, endpoint))
+        request.__dict__[_KEPT] = kept
     view: View = kept[1]
     return view
 
@@ -206,9 +207,9 @@ def with_body(request: APIRequest, body: Json, *, same_action: bool = False) -> 
         retries_taken=request.retries_taken,
     )
     if same_action:
-        view = copy(view_of(request))
-        view.items = [one._replace(body=_at(body, one.path)) for one in view.items]
-        fresh.__dict__[_KEPT] = (body, view)
+        view = view_of(request)
+        items = [one._replace(body=_at(body, one.path)) for one in view.items]
+        fresh.__dict__[_KEPT] = (body, View(view.endpoint, items))
     return fresh
 
 

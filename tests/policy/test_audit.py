@@ -710,6 +710,28 @@ def _write_until_killed(path: str, told: Any) -> None:
         told.send(log.append("request"))
 
 
+def test_writers_that_take_turns_follow_each_other(tmp_path: Path) -> None:
+    """Each remembers its own last row, and notices that another one has written since."""
+    path = tmp_path / "audit.db"
+    with AuditLog(path, KEY) as one, AuditLog(path, KEY) as other:
+        numbers = [log.append("request") for log in (one, one, other, other, one, other)]
+        assert numbers == [1, 2, 3, 4, 5, 6]
+        assert (one.verify().intact, one.verify().rows) == (True, 6)
+
+
+def test_a_kept_row_outlives_a_transaction_that_fails(log: AuditLog) -> None:
+    """It is written with the next one, before what comes after it."""
+    blocker = sqlite3.connect(log.path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    log.write(log.row("response"), keep=True)
+    blocker.close()
+    with pytest.raises(ZeroDivisionError), log.writing():
+        raise ZeroDivisionError
+    assert log.kept == 1
+    log.append("request")
+    assert [row["event"] for row in log.rows()] == ["response", "request"]
+
+
 @pytest.mark.parametrize("trials", [1, pytest.param(20, marks=pytest.mark.soak)])
 def test_a_killed_writer_loses_no_committed_row(tmp_path: Path, trials: int) -> None:
     """`kill -9` in mid-write: what was reported as written is there, and the file verifies."""

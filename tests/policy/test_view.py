@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patterns.policy.flow import note, notes, noting
-from patterns.policy.texts import Key, NotReadable, Slot, edited, texts_of
+from patterns.policy.texts import Key, NotReadable, Remembered, Slot, edited, texts_of
 from patterns.policy.view import call_id, endpoint_of, view_of
 
 
@@ -224,3 +224,17 @@ def test_models_of_agents_are_found_however_deep() -> None:
     agents = [{"model": "claude-a"}, {"model": {"id": "claude-b"}}]
     client.post("/v1/agents", cast_to=object, body={"team": agents})
     assert view_of(spy.requests[0]).actions[0].models == ("claude-a", "claude-b")
+
+
+def test_what_was_found_in_a_text_is_found_once_as_long_as_there_is_room() -> None:
+    """Equal texts share a result, others never do, and what is kept stays bounded."""
+    looked: list[str] = []
+
+    def find(text: str) -> list[str]:
+        looked.append(text)
+        return text.split()
+
+    remembered = Remembered(find, most=7)
+    texts = ["a b", "a b", "a  b", "a b", "\ud800", "c d e", "c d e", "a b"]
+    assert [remembered(text) for text in texts] == [text.split() for text in texts]
+    assert looked == ["a b", "a  b", "\ud800", "c d e", "a b"]
