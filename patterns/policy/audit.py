@@ -19,15 +19,7 @@ from patterns.core.pseudonym import strong_key
 from patterns.policy.audit_writer import AuditWriter, Row, canonical
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, noting
 from patterns.policy.identity import NoPrincipal, current_principal
-from patterns.policy.responses import (
-    AnyResponse,
-    Ending,
-    ended,
-    error_of,
-    headers_of,
-    kind_of,
-    whole,
-)
+from patterns.policy.responses import AnyResponse, Ending, ended, headers_of, whole
 from patterns.policy.texts import Json
 from patterns.policy.view import View, call_id, view_of
 
@@ -75,8 +67,7 @@ class Audit(Policy):
             return log.row(event, **facts, **more, ms=round((self._timer() - started) * 1e3, 3))
 
         def close(row: Row) -> Do:
-            kept = {"keep": True}
-            return Do(partial(log.write, row, **kept), partial(log.write_async, row, **kept))
+            return Do(partial(log.write, row, keep=True), partial(log.write_async, row, keep=True))
 
         with noting() as notes:
             if request.retries_taken == 0:
@@ -162,7 +153,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 def _outcome(response: AnyResponse, ending: Ending) -> dict[str, Any]:
     failed = ending.error is not None or ending.how == "failed"
-    facts = {
+    return {
         "event": "error" if failed else "response",
         "status": response.status_code,
         "request_id": headers_of(response).get(b"request-id", b"").decode("latin-1") or None,
@@ -171,9 +162,6 @@ def _outcome(response: AnyResponse, ending: Ending) -> dict[str, Any]:
         "usage": _usage(ending.usage),
         "stop_reason": ending.stop_reason,
     }
-    if kind_of(response) == "failed":
-        facts |= {"event": "error", "error": error_of(ending.message)}
-    return facts
 
 
 def _usage(usage: Any) -> dict[str, int] | None:

@@ -216,13 +216,9 @@ class AuditWriter:
     def _append(self, row: Row) -> int:
         self._same_files()
         if self._newest is not None and self._later.empty():
-            try:
+            with self.errors(), suppress(sqlite3.IntegrityError):  # another process was faster
                 self._newest = self._insert(row, *self._newest)  # one statement, one transaction
                 return self._newest[0]
-            except sqlite3.IntegrityError:
-                pass  # another process was faster
-            except sqlite3.Error as error:
-                raise AuditUnavailable(self.path, str(error)) from None
         with self.writing():
             return self.insert(row)
 

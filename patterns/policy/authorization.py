@@ -149,8 +149,6 @@ class Authorize(Policy):
                 raise NotAuthorized(action, decision.reason)
         note("allowed", decision.reason)
         response = yield request
-        if view.body.get("thread") is None:
-            return response
         return (yield from self._threads.keep(view.body, response, (principal.key, action.tools)))
 
     def __repr__(self) -> str:

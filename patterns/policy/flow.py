@@ -67,66 +67,42 @@ class Policy(Middleware):
         return (yield request)
 
     def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
-        flow = self.flow(request)
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = step.now() if type(step) is Do else call_next(step)
-                except BaseException as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+        begun = [self.flow(request)]
+        step, result = outward(begun)
+        while begun:
+            error = None
+            try:
+                result = step.now() if type(step) is Do else call_next(step)
+            except BaseException as raised:
+                error = raised
+            step, result = outward(begun, result, error)
+        return result  # type: ignore[no-any-return]
 
     async def handle_async(
         self, request: APIRequest, call_next: AsyncCallNext
     ) -> AsyncAPIResponse[Any]:
-        flow = self.flow(request)
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = await (step.awaited() if type(step) is Do else call_next(step))
-                except BaseException as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+        begun = [self.flow(request)]
+        step, result = outward(begun)
+        while begun:
+            error = None
+            try:
+                result = await (step.awaited() if type(step) is Do else call_next(step))
+            except BaseException as raised:
+                error = raised
+            step, result = outward(begun, result, error)
+        return result  # type: ignore[no-any-return]
 
 
-class Joined(Policy):
-    """Several policies as one flow, outermost first: a call has one driver, not one for each."""
+def outward(begun: list[Flow], result: Any = None, error: BaseException | None = None) -> Any:
+    """Hand a result or an error to the innermost flow, and what becomes of it to the next one.
 
-    def __init__(self, *policies: Policy) -> None:
-        self._policies = policies
-
-    def flow(self, request: APIRequest) -> Flow:
-        begun: list[Flow] = []
-        step: Any = request
-        result, error = None, None
-        while True:
-            if type(step) is not Do and len(begun) < len(self._policies):
-                begun.append(self._policies[len(begun)].flow(step))
-            else:
-                try:
-                    result = yield step
-                except BaseException as raised:
-                    error = raised
-            step, result, error = _outward(begun, result, error)
-            if not begun:
-                return result
-
-
-def _outward(begun: list[Flow], result: Any, error: BaseException | None) -> Any:
-    """Hand a result or an error to the innermost flow, and what becomes of it to the next one."""
+    Returns the step that comes next, or None and the result when no flow is left.
+    """
     while begun:
         try:
             if error is not None:
-                return begun[-1].throw(error), None, None
-            return begun[-1].send(result), None, None
+                return begun[-1].throw(error), None
+            return begun[-1].send(result), None
         except StopIteration as end:
             result, error = end.value, None
         except BaseException as raised:
@@ -134,7 +110,7 @@ def _outward(begun: list[Flow], result: Any, error: BaseException | None) -> Any
         begun.pop()
     if error is not None:
         raise error
-    return None, result, None
+    return None, result
 
 
 _notes: ContextVar[dict[str, Any] | None] = ContextVar("notes", default=None)

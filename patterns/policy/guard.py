@@ -7,28 +7,18 @@ budget. On the way back the order is reversed. Take the parts one by one if you 
 Taught in chapter 01.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from anthropic import (
-    Anthropic,
-    APIRequest,
-    APIResponse,
-    AsyncAnthropic,
-    AsyncAPIResponse,
-    AsyncCallNext,
-    CallNext,
-    Middleware,
-)
+from anthropic import Anthropic, APIRequest, AsyncAnthropic, Middleware
 
 from patterns.core.errors import Portable
 from patterns.policy.audit import Audit
 from patterns.policy.audit_writer import AuditWriter
 from patterns.policy.authorization import Authorize, Decide, Rule
-from patterns.policy.flow import Joined, Policy
+from patterns.policy.flow import Do, Flow, Policy, outward
 from patterns.policy.identity import Identify, current_principal
 from patterns.policy.rate_limit import Limits, RateLimit, Store
 from patterns.policy.response_check import ResponsePolicy
@@ -47,8 +37,8 @@ class GuardRemoved(Portable, RuntimeError):
         )
 
 
-class Guard(Middleware):
-    """A chain of middleware as one; its repr shows the order, outermost first.
+class Guard(Policy):
+    """A chain of policies as one; its repr shows the order, outermost first.
 
     Args:
         chain: outermost first.
@@ -56,24 +46,24 @@ class Guard(Middleware):
             of batch results; these are told from URLs of other hosts, which policies deny.
     """
 
-    def __init__(self, *chain: Middleware, base_url: str = "") -> None:
+    def __init__(self, *chain: Policy, base_url: str = "") -> None:
         self.chain, self._base = chain, urlsplit(base_url)
-        self._parts: list[Middleware] = []
-        for kind, some in groupby(chain, lambda one: isinstance(one, Policy)):
-            part: Any = list(some)
-            self._parts += [Joined(*part)] if kind else part
 
-    def handle(self, request: APIRequest, call_next: CallNext) -> APIResponse[Any]:
-        for middleware in reversed(self._parts):
-            call_next = partial(_then, middleware.handle, call_next)
-        return call_next(self._relative(request))
-
-    async def handle_async(
-        self, request: APIRequest, call_next: AsyncCallNext
-    ) -> AsyncAPIResponse[Any]:
-        for middleware in reversed(self._parts):
-            call_next = partial(_then, middleware.handle_async, call_next)
-        return await call_next(self._relative(request))
+    def flow(self, request: APIRequest) -> Flow:
+        begun: list[Flow] = []
+        step: Any = self._relative(request)
+        while True:
+            result, error = None, None
+            if type(step) is not Do and len(begun) < len(self.chain):
+                begun.append(self.chain[len(begun)].flow(step))
+            else:
+                try:
+                    result = yield step
+                except BaseException as raised:
+                    error = raised
+            step, result = outward(begun, result, error)
+            if not begun:
+                return result
 
     def _relative(self, request: APIRequest) -> APIRequest:
         url, own = urlsplit(request.url), self._base
@@ -84,10 +74,6 @@ class Guard(Middleware):
 
     def __repr__(self) -> str:
         return f"Guard({' ▸ '.join(map(repr, self.chain))})"
-
-
-def _then(handle: Callable[..., Any], call_next: Callable[..., Any], request: APIRequest) -> Any:
-    return handle(request, call_next)
 
 
 def per_principal(request: APIRequest) -> str:
@@ -125,26 +111,32 @@ def guarded(
         ownership: `Ownership(store)`, where ids of batches and files must stay with their owners.
     """
     limit = RateLimit(limits, store, key=per_principal) if isinstance(limits, Limits) else limits
-    guard = Guard(
+    chain = [
         Audit(log, user_key),
         Authorize(rules),
-        *([ownership] if ownership is not None else []),
+        ownership,
         content or ContentPolicy(),
-        *([privacy] if privacy is not None else []),
+        privacy,
         Identify(user_key),
         response or ResponsePolicy(),
-        *([limit] if limit is not None else []),
-        base_url=str(client.base_url),
-    )
-    return _kept(client.with_options(middleware=[guard, *client.middleware]), guard)
+        limit,
+    ]
+    guard: list[Middleware] = []
+    for ours, some in groupby(
+        (one for one in chain if one is not None), lambda one: isinstance(one, Policy)
+    ):
+        part: Any = list(some)
+        guard += [Guard(*part, base_url=str(client.base_url))] if ours else part
+    return _kept(client.with_options(middleware=[*guard, *client.middleware]), guard)
 
 
-def _kept(client: Client, guard: Guard) -> Client:
+def _kept(client: Client, guard: Sequence[Middleware]) -> Client:
     """The client, whose copies keep the guard or are refused."""
     plain = client.copy
 
     def copy(**options: Any) -> Client:
-        if "middleware" in options and guard not in (options["middleware"] or ()):
+        kept = options.get("middleware", guard) or ()
+        if any(part not in kept for part in guard):
             raise GuardRemoved
         return _kept(plain(**options), guard)
 

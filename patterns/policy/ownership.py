@@ -37,20 +37,18 @@ class NotOwner(PolicyDenied):
         super().__init__(f"{name[:80]} is not this principal's; use an id that it was given.")
 
 
-def by_principal() -> str:
-    """Each principal owns what it made. For a whole workspace: `current_principal().workspace`."""
-    return current_principal().key
-
-
 class Ownership(Policy):
     """Record who made an id, and let nobody else use it.
 
     Args:
         store: of the limiter, or another `Store`.
-        owner: who owns what is made now: a principal, or its workspace.
+        owner: who owns what is made now: a principal, or with
+            `lambda: current_principal().workspace` all of a workspace.
     """
 
-    def __init__(self, store: Store, owner: Callable[[], str] = by_principal) -> None:
+    def __init__(
+        self, store: Store, owner: Callable[[], str] = lambda: current_principal().key
+    ) -> None:
         self._store, self._owner = store, owner
 
     def flow(self, request: APIRequest) -> Flow:

@@ -29,11 +29,6 @@ class Hit:
     end: int
 
 
-def normalise(text: str) -> str:
-    """`text` as the phrases are looked for in it: folded, lower case, single spaces."""
-    return " ".join(fold(text).text.lower().split())
-
-
 TABLES: Final = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text("utf-8"))
 
 

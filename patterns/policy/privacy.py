@@ -33,15 +33,7 @@ from patterns.policy.responses import (
 from patterns.policy.texts import NotReadable, Path, Remembered, edited
 from patterns.policy.threads import Threads
 from patterns.policy.vault import Vault
-from patterns.policy.view import (
-    CREATE,
-    RESULTS,
-    View,
-    outside,
-    view_of,
-    wants_json,
-    with_body,
-)
+from patterns.policy.view import CREATE, RESULTS, View, outside, view_of, wants_json, with_body
 
 __all__ = ["ALL_TYPES", "Match", "PIIFound", "PIIMiddleware", "Redacted", "find_pii", "redact"]
 
@@ -159,11 +151,10 @@ class PIIMiddleware(Policy):
         if family in _PLAIN_ANSWERS or about_batches:
             return response
         outgoing = self._outgoing(view)
-        if kind_of(response) == "lines":
-            return (yield from through(response, CleanBody(outgoing)))
         if is_open(response):
-            kind = CleanEvents if view.endpoint == CREATE else CleanBody
-            return (yield from through(response, kind(outgoing)))
+            events = view.endpoint == CREATE and kind_of(response) != "lines"
+            body = CleanEvents(outgoing) if events else CleanBody(outgoing)
+            return (yield from through(response, body))
         payload = json_of(response) or {}
         named = "content" in payload
         value = payload["content"] if named else payload

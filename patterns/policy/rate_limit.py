@@ -30,16 +30,7 @@ from patterns.policy.budgets import StoreFull as StoreFull
 from patterns.policy.budgets import Throttled as Throttled
 from patterns.policy.budgets import TokenBucket as TokenBucket
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied, note
-from patterns.policy.responses import (
-    AnyResponse,
-    Ending,
-    ended,
-    headers_of,
-    http_of,
-    is_open,
-    kind_of,
-    whole,
-)
+from patterns.policy.responses import AnyResponse, Ending, ended, headers_of, is_open, whole
 from patterns.policy.view import BATCH, COUNT, CREATE, Item, View, view_of
 
 _REMAINING: Final = (
@@ -139,8 +130,7 @@ class RateLimit(Policy):
         self.max_wait, self.on_store_error = max_wait, on_store_error
         self._sleep, self._sleep_async = sleep, sleep_async
         in_dollars = any(
-            one.limits.usd_per_day is not None or one.limits.usd_per_month is not None
-            for one in nested
+            {one.limits.usd_per_day, one.limits.usd_per_month} - {None} for one in nested
         )
         self._price = price if in_dollars else None
         if in_dollars and price is None:
@@ -174,18 +164,14 @@ class RateLimit(Policy):
             told = None, 0.0
 
         def settle(ending: Ending) -> Do:
-            give = cost._replace(requests=0)  # a failure gives back all its tokens
-            if kind_of(response) != "failed":
-                give = self._unused(view.endpoint, cost, ending, model)
+            give = self._unused(view.endpoint, cost, ending, model)
             return self._adjust(self._charges(keys, give), *told)
 
         return (yield from ended(response, settle))  # a dropped stream keeps its reservation
 
     def _charges(self, keys: list[str], cost: Cost) -> list[Charge]:
-        nested = [
-            Charge(key, one.limits, cost) for key, one in zip(keys, self.budgets, strict=True)
-        ]
-        return [*nested, _EVERYBODY]
+        nested = zip(keys, self.budgets, strict=True)
+        return [*(Charge(key, one.limits, cost) for key, one in nested), _EVERYBODY]
 
     def _cost(self, view: View, retries: int) -> Cost:
         cost = Cost(requests=0 if retries else len(view.items))
@@ -250,12 +236,14 @@ class RateLimit(Policy):
         return Do(sync, other)
 
     def _unused(self, endpoint: str, cost: Cost, ending: Ending, model: str) -> Cost:
-        """What to give back after a success. Cache reads do not count towards the input limit.
+        """What to give back: of a failure, all tokens. Cache reads count towards no input limit.
 
         A batch keeps its reservation, since its usage is known only with its results, and so does
         a stream that broke off before its end, for its output.
         """
         usage = ending.usage
+        if ending.how == "whole" and ending.error is not None:
+            return cost._replace(requests=0)
         if endpoint == BATCH or not usage:
             return cost._replace(requests=0) if ending.how == "failed" else Cost()
         used = (usage.get("input_tokens") or 0) + (usage.get("cache_creation_input_tokens") or 0)
@@ -280,9 +268,7 @@ def _told(response: AnyResponse) -> tuple[Cost | None, float]:
     """What the API says itself: the most that is left, and how long to stay away."""
     told = headers_of(response)
     most = [_number(told[name]) if name in told else inf for name in _REMAINING]
-    hold = 0.0
-    if response.status_code == 429:
-        hold = retry_after(http_of(response).headers) or 0.0
+    hold = (response.status_code == 429 and retry_after(response.headers)) or 0.0
     return (None if min(most) == inf else Cost(*most)), hold
 
 

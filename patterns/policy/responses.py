@@ -36,7 +36,7 @@ class Ending:
         how: `whole`, or of a stream: `read` to its end, `closed` early, `failed`, or `dropped`
             without being closed.
         message: the answer; of a stream its first message, and what its last event changed.
-        error: the type of an error event or exception, never its text.
+        error: the type of a failure, an error event or an exception, never its text.
         files: ids of files that came in a stream.
         texts: the pieces of text that came in a stream.
     """
@@ -201,6 +201,8 @@ def ended(
     if is_open(response):
         return (yield from through(response, Watch(done, dropped, judge)))
     ending = Ending(message=json_of(response) or {})
+    if kind_of(response) == "failed":
+        ending.error = error_of(ending.message)
     if judge is not None:
         judge(ending)
     step = done and done(ending)

@@ -10,7 +10,8 @@ Taught in chapter 01.
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import getitem
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -117,9 +118,7 @@ def _endpoint(method: str, url: str) -> str:
 
 def runs_models(endpoint: str) -> bool:
     """Whether the call may spend tokens or give power; what is not known to be harmless may."""
-    return endpoint in (CREATE, COUNT, BATCH) or endpoint.partition(" ")[0] in (
-        *("POST", "PUT", "PATCH"),
-    )
+    return endpoint in (CREATE, COUNT, BATCH) or endpoint.startswith(("POST ", "PUT ", "PATCH "))
 
 
 class View:
@@ -208,16 +207,13 @@ def with_body(request: APIRequest, body: Json, *, same_action: bool = False) -> 
     )
     if same_action:
         view = view_of(request)
-        items = [one._replace(body=_at(body, one.path)) for one in view.items]
+        items = [one._replace(body=_at(body, *one.path)) for one in view.items]
         fresh.__dict__[_KEPT] = (body, View(view.endpoint, items))
     return fresh
 
 
-def _at(body: Any, path: Path) -> Json:
-    for step in path:
-        body = body[step]
-    found: Json = body
-    return found
+def _at(body: Any, *path: Any) -> Json:
+    return reduce(getitem, path, body)
 
 
 def call_id(request: APIRequest) -> str:
