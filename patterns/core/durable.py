@@ -45,6 +45,9 @@ from patterns.core.errors import Portable
 POLL_S: Final = 0.05
 UNFINISHED: Final = ("ENQUEUED", "PENDING")
 ENDED: Final = ("SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+HERE: Final = 20
+"""Leases for which a process of this machine may give no sign of life: then it hangs for good, or
+is another one that has got the number of one that ended."""
 OLDEST_SQLITE: Final = (3, 42, 0)
 """From Python 3.12 on, DBOS's tables use `unixepoch('subsec')` of SQLite 3.42.0 (May 2023)."""
 
@@ -270,15 +273,17 @@ class Durable:
         row = self._find(executor_id)
         if row is None:
             return False
-        if row.place == _place() and os.name == "posix":  # elsewhere signal 0 is Ctrl+C
-            if row.pid == os.getpid():  # there is one at a time in this process
-                return _running is not None and executor_id == _running.executor_id
-            return _runs(row.pid)
+        here = row.place == _place() and os.name == "posix"  # elsewhere signal 0 is Ctrl+C
+        if here and row.pid == os.getpid():  # there is one at a time in this process
+            return _running is not None and executor_id == _running.executor_id
+        if here and not _runs(row.pid):
+            return False
         beats, since = self._seen.get(executor_id, (-1, 0.0))
         if beats != row.beats:
             self._seen[executor_id] = row.beats, self.monotonic()
             return True
-        return self.monotonic() - since < self.lease_s
+        lease_s = self.lease_s * (HERE if here else 1)
+        return self.monotonic() - since < lease_s
 
     def take_over(self, gone: str, also: frozenset[str] | set[str] = frozenset()) -> list[str]:
         """Go on with what a dead worker held, as far as its services are here, and `also` these.

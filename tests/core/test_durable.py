@@ -210,6 +210,22 @@ def test_a_worker_elsewhere_lives_while_it_gives_signs(url: str) -> None:
         engine.stop()
 
 
+def test_a_number_that_another_process_has_got_is_no_sign_of_life(url: str) -> None:
+    """A process of this machine is asked first; one that runs and gives no sign is another."""
+    now = [0.0]
+    engine = Durable(url, lease_s=1_000, monotonic=lambda: now[0])
+    engine.start()
+    try:
+        with engine.database.begin() as connection:
+            values = {"place": durable._place(), "beats": 7, "services": "[]"}
+            sign_on = sa.insert(durable._workers)
+            connection.execute(sign_on.values(executor_id="hers", pid=os.getppid(), **values))
+        lives = [engine.living("hers") for now[0] in (0, 1_001, 19_999, 20_001)]
+        assert lives == [True, True, True, False]
+    finally:
+        engine.stop()
+
+
 def test_one_heir_for_each_workflow(
     url: str, engine: Durable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
