@@ -18,7 +18,8 @@ GLOSSARY = NOTEBOOKS / "GLOSSARY.md"
 def predictions(chapter: Chapter) -> Iterator[Cell]:
     """Code cells that follow a text which asks for a prediction."""
     for before, cell in zip(chapter.cells, chapter.cells[1:], strict=False):
-        if cell.kind == "code" and before.kind == "markdown" and "**Predict**" in before.source:
+        asked = before.kind == "markdown" and "**predict**" in before.source.lower()
+        if asked and cell.kind == "code":
             yield cell
 
 

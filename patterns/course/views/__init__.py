@@ -60,7 +60,8 @@ class Banner(Shown):
 
     def _repr_html_(self) -> str:
         rule = ".jp-OutputArea-output pre{word-break:normal;overflow-wrap:anywhere}"
-        return f"<style>{rule}</style><pre>{html.escape(self.text)}</pre>"
+        look = "margin:0;font-size:var(--jp-code-font-size,inherit)"
+        return f'<style>{rule}</style><pre style="{look}">{html.escape(self.text)}</pre>'
 
 
 def banner(client: Anthropic | AsyncAnthropic) -> Banner:
