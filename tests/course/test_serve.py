@@ -61,8 +61,11 @@ def client(tmp_path: Path) -> Iterator[Anthropic]:
     Recording(tmp_path / "01_x.json", SOURCE, first).save()
     Recording(tmp_path / "02_y.json", SOURCE, (exchange(message("two")),)).save()
     both = together([tmp_path / "01_x.json", tmp_path / "02_y.json"])
-    with serve(RecordedAPI(both)) as url:
-        yield Anthropic(api_key="any", base_url=url, max_retries=0)
+    with (
+        serve(RecordedAPI(both)) as url,
+        Anthropic(api_key="any", base_url=url, max_retries=0) as it,
+    ):
+        yield it
 
 
 def test_answers_come_in_turn_over_the_socket(client: Anthropic) -> None:

@@ -60,7 +60,12 @@ def as_dump(rows: list[dict[str, str]]) -> str:
         db.execute(f"create table users ({', '.join(rows[0])})")
         marks = ", ".join("?" * len(rows[0]))
         db.executemany(f"insert into users values ({marks})", [tuple(row.values()) for row in rows])
-        return "\n".join(db.iterdump())
+        values = "||','||".join(f"quote({name})" for name in rows[0])  # as its shell does for .dump
+        made = "select sql||';' from sqlite_master"
+        dumped = db.execute(
+            f"{made} union all select 'INSERT INTO \"users\" VALUES('||{values}||');' from users"
+        )
+        return "\n".join(line for (line,) in dumped)
 
 
 def as_insert(rows: list[dict[str, str]]) -> str:
