@@ -159,7 +159,11 @@ def stdio_server(
         name: How errors call it; the program alone if None, because arguments may hold keys.
     """
     parameters = StdioServerParameters(
-        command=command, args=list(args), env=dict(env) if env else None, cwd=cwd
+        command=command,
+        args=list(args),
+        env=dict(env) if env else None,
+        cwd=cwd,
+        encoding_error_handler="replace",  # "strict" would end the stream at the first bad byte
     )
     return StdioServer(parameters, name or Path(command).name)
 

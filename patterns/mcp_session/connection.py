@@ -28,6 +28,7 @@ from mcp.types import (
     ToolListChangedNotification,
 )
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from patterns.mcp_session.connect import Connect, name_of, stderr_of, target_of, url_of
 from patterns.mcp_session.errors import (
@@ -43,6 +44,8 @@ CLOSE_TIMEOUT = 10.0
 PING_TIMEOUT = 10.0
 """Seconds for a sign of life after a call that had no answer; a busy server may need some."""
 NETWORK = (OSError, httpx2.HTTPError, anyio.BrokenResourceError, anyio.ClosedResourceError)
+NO_HANDSHAKE = (MCPError, RuntimeError, ValidationError)
+"""What mcp raises where an answer to the handshake is none."""
 UNREACHABLE = frozenset({CONNECTION_CLOSED, INTERNAL_ERROR, REQUEST_TIMEOUT})
 
 
@@ -144,19 +147,19 @@ class Connection:
         cause = causes[0] if causes else ConnectionError("the session was closed")
         if denied := access_denied(name_of(self._connect), cause):
             return denied
-        if isinstance(cause, NETWORK) or getattr(cause, "code", None) in UNREACHABLE:
-            known = no_answer(cause) if isinstance(cause, MCPError) else None
-            asked = known.retry_after if known else getattr(cause, "retry_after", None)
-            return self._unavailable(str(cause) or type(cause).__name__, asked)
-        return cause
-
-    def _unavailable(self, reason: str, retry_after: float | None = None) -> ServerUnavailable:
-        return ServerUnavailable(
-            name_of(self._connect),
-            reason,
-            stderr=stderr_of(self._connect),
-            retry_after=retry_after,
+        passing = isinstance(cause, NETWORK) or getattr(cause, "code", None) in UNREACHABLE
+        if not passing and not isinstance(cause, NO_HANDSHAKE):
+            return cause
+        known = no_answer(cause)
+        return self._unavailable(
+            (str(cause).splitlines() or [type(cause).__name__])[0],
+            retry_after=known.retry_after if known else getattr(cause, "retry_after", None),
+            code=CONNECTION_CLOSED if passing else getattr(cause, "code", INTERNAL_ERROR),
         )
+
+    def _unavailable(self, reason: str, **facts: Any) -> ServerUnavailable:
+        server, words = name_of(self._connect), stderr_of(self._connect)
+        return ServerUnavailable(server, reason, stderr=words, **facts)
 
     def retire(self) -> None:
         """Take no more requests, and leave when the last one in flight is done."""
@@ -191,7 +194,7 @@ async def _ping(client: Client) -> NoAnswer | None:
             await client.session.send_discover(client.protocol_version)
         else:
             await client.session.send_request(PingRequest(), EmptyResult)
-    except MCPError as error:
+    except (MCPError, RuntimeError, ValidationError) as error:
         return no_answer(error)
     return None
 

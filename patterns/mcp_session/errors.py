@@ -135,7 +135,7 @@ def access_denied(server: str, error: BaseException) -> AccessDenied | None:
     """A refusal to let us in, in whichever way it arrived, as a typed error."""
     if isinstance(error, OAuthFlowError):
         return AccessDenied(server, 401, str(error))
-    known = no_answer(error) if isinstance(error, MCPError) else None
+    known = no_answer(error)
     if known is not None and known.status in DENIED:
         return AccessDenied(server, known.status, known.challenge)
     return None
@@ -173,11 +173,13 @@ UNUSABLE: Final = (
 """How the transports of mcp 2.3 begin the errors that they make up themselves."""
 
 
-def no_answer(error: MCPError) -> NoAnswer | None:
+def no_answer(error: BaseException | None) -> NoAnswer | None:
     """What is known if `error` was made on our side of the wire; None if the server sent it.
 
     A code alone does not tell: -32000 is also an ordinary answer of many servers.
     """
+    if not isinstance(error, MCPError):
+        return None
     data: Any = error.data
     if isinstance(data, dict) and EXPLAINED in data:
         return NoAnswer(**data[EXPLAINED])

@@ -22,7 +22,6 @@ from patterns.core.retrying import TRANSIENT, retry_after
 from patterns.mcp_session.errors import DENIED, EXPLAINED, NoAnswer
 from patterns.mcp_session.naming import HideSecrets, without_secrets
 
-CALL = b'"tools/call"'
 NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 Token = str | Callable[[], str | Awaitable[str]]
@@ -67,15 +66,14 @@ def direct(url: str) -> httpx2.AsyncHTTPTransport | None:
 class ExplainingClient(httpx2.AsyncClient):
     """An `httpx2.AsyncClient` whose failed POSTs carry their reason as a JSON-RPC error.
 
-    A call goes to where the requests before it were redirected to. If it is redirected itself, it
-    is not sent once more: what it called may have run.
+    The handshake finds the endpoint, by redirects too. A redirect after that is an answer like any
+    other: what was sent may have run, so it is not sent once more.
     """
 
     _endpoint: httpx2.URL | None = None
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        is_call = request.method == "POST" and CALL in await request.aread()
-        if is_call:
+        if request.method == "POST":
             request.url = self._endpoint or request.url
         try:
             response = await super().send(request, **options)
@@ -83,7 +81,8 @@ class ExplainingClient(httpx2.AsyncClient):
             if not _explainable(request):
                 raise
             return _failed(request, error)
-        if request.method == "POST" and response.status_code >= (300 if is_call else 400):
+        if request.method == "POST" and response.status_code >= (300 if self._endpoint else 400):
+            await request.aread()  # one that was redirected has its content in a stream
             await response.aread()
             return _refused(request, response) or response
         if request.method == "POST" and response.is_success:
@@ -114,12 +113,13 @@ def _refused(request: httpx2.Request, response: httpx2.Response) -> httpx2.Respo
     in_session = "mcp-session-id" in request.headers
     refused = own is not None and own.error.code == CONNECTION_CLOSED
     forgotten = in_session and (status == 404 or refused)
-    no_such_method = status == 404 and CALL not in request.content
-    if not forgotten and (own or no_such_method):
+    no_such_method = status == 404 and b'"tools/call"' not in request.content
+    elsewhere = status < 400
+    if not (forgotten or elsewhere) and (own or no_such_method):
         return None
     known = NoAnswer(
         sent=True,
-        lost=forgotten or status in DENIED or status < 400,
+        lost=forgotten or elsewhere or status in DENIED,
         status=status,
         retry_after=retry_after(response.headers, now=time.time()),
         challenge=response.headers.get("www-authenticate", ""),
@@ -128,7 +128,7 @@ def _refused(request: httpx2.Request, response: httpx2.Response) -> httpx2.Respo
     reason = "the server forgot the session" if forgotten else response.reason_phrase
     if status in (429, 503) and not _explainable(request):
         raise Busy(f"HTTP {status} {reason}", known.retry_after)
-    passing = forgotten or status >= 500 or status in TRANSIENT
+    passing = forgotten or elsewhere or status >= 500 or status in TRANSIENT
     code = CONNECTION_CLOSED if passing else INTERNAL_ERROR
     return _explained(request, code, f"HTTP {status} {reason}".strip(), known)
 

@@ -113,6 +113,33 @@ def test_an_endpoint_that_has_moved_is_learnt_before_the_first_call(mode: str) -
 
 
 @by_era
+def test_a_refusal_behind_a_redirect_is_a_refusal(mode: str) -> None:
+    """With its own status."""
+
+    async def run() -> None:
+        with pytest.raises(AccessDenied) as caught:
+            await ToolSession(state.url, mode=mode, retry=QUICK).open()
+        assert caught.value.status == 403
+
+    with misbehaving("none", moved=True, refuses=403) as state:
+        asyncio.run(run())
+
+
+@by_era
+def test_what_only_reads_follows_an_endpoint_that_moves_in_mid_session(mode: str) -> None:
+    """By a new handshake."""
+
+    async def run() -> None:
+        async with ToolSession(state.url, mode=mode, retry=QUICK) as session:
+            state.moved = True
+            assert [tool.name for tool in await session.list_tools()] == ["sell"]
+
+    with misbehaving("none") as state:
+        asyncio.run(run())
+    assert state.handshakes == 2
+
+
+@by_era
 def test_an_endpoint_that_moves_in_mid_session_costs_one_call_and_a_new_handshake(
     mode: str,
 ) -> None:
@@ -130,6 +157,20 @@ def test_an_endpoint_that_moves_in_mid_session_costs_one_call_and_a_new_handshak
     with misbehaving("none") as state:
         asyncio.run(run())
     assert (state.executed, state.handshakes) == (2, 2)
+
+
+def test_a_call_after_which_a_ping_is_answered_with_nonsense_may_have_run() -> None:
+    """A server that answers at all may have executed what it then says it has forgotten."""
+
+    async def run() -> None:
+        async with ToolSession(state.url, mode="legacy", retry=QUICK) as session:
+            with pytest.raises(ServerUnavailable) as caught:
+                await session.call_tool("sell")
+            assert caught.value.maybe_done
+
+    with misbehaving("status 404", ping={"_meta": 5}) as state:
+        asyncio.run(run())
+    assert state.executed == 1
 
 
 @by_era

@@ -15,6 +15,7 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.auth import OAuthFlowError
 from mcp.server.auth.provider import AccessToken
 from mcp.types import INTERNAL_ERROR, Tool, ToolAnnotations
+from mcp_session_misbehaving import misbehaving
 from mcp_session_support import ERAS, QUICK, bare, text
 from servers.loopback import serve_http, serving
 from servers.shop import ListedTokens, Shop, SignedTokens, build_shop
@@ -211,6 +212,39 @@ def test_the_end_of_a_long_stderr_is_quoted() -> None:
         assert len(caught.value.stderr) == 2_000
 
     asyncio.run(run())
+
+
+FUTURE = {"protocolVersion": "2099-01-01", "supportedVersions": ["2099-01-01"]}
+
+
+@by_era
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"result": None},
+        {"result": "hello"},
+        {"result": {"protocolVersion": "2025-11-25", "capabilities": None, "serverInfo": None}},
+        {"result": {**FUTURE, "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}}},
+        {"error": "no"},
+        {"error": {"code": -32602, "message": "no"}},
+        {"nothing": 1},
+    ],
+    ids=str,
+)
+def test_a_handshake_that_is_none_is_a_server_that_cannot_be_reached(
+    answer: Any, mode: str
+) -> None:
+    """With the reason in one line, and no second try: the same answer would come again."""
+
+    async def run() -> None:
+        with pytest.raises(ServerUnavailable, match=r"^cannot reach ") as caught:
+            await ToolSession(state.url, mode=mode, retry=QUICK).open()
+        assert "\n" not in str(caught.value)
+        assert caught.value.__cause__ is not None
+
+    with misbehaving("none", handshake=answer) as state:
+        asyncio.run(run())
+    assert state.handshakes == len({mode, "legacy"})
 
 
 def test_a_command_that_does_not_exist_is_a_server_that_cannot_be_reached() -> None:

@@ -96,6 +96,8 @@ class Misbehaving:
     refuses: int = 0
     redirects_to: str = "http://elsewhere.example/mcp?key=s3cret"
     moved: bool = False
+    handshake: Json | None = None
+    ping: Json = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -166,7 +168,12 @@ class Handler(BaseHTTPRequestHandler):
             fault = self.state.call()
         if self.path.startswith("/messages"):
             return self.over_sse(message, fault)
-        body = spoilt(fault) if message["method"] == "tools/call" else None
+        method = message["method"]
+        body = spoilt(fault) if method == "tools/call" else None
+        if method in ("initialize", "server/discover"):
+            body = self.state.handshake
+        if method == "ping":
+            body = {"result": self.state.ping}
         body = body or {"result": answer(message, self.state.hints, self.state.tools)}
         return self.over_http({"jsonrpc": "2.0", "id": message["id"], **body}, fault)
 
@@ -249,10 +256,14 @@ def child(fault: str, file: Path, send: Callable[[str], Any]) -> None:
             if fault == "hang":
                 continue
             if fault == "garbage":
-                send("sold! {")
+                send("sold! {\udcff")
             body = spoilt(fault)
         send(json.dumps({"jsonrpc": "2.0", "id": message["id"], **body}))
 
 
 if __name__ == "__main__":
-    child(sys.argv[1], Path(sys.argv[2]), lambda text: os.write(1, f"{text}\n".encode()))
+    child(
+        sys.argv[1],
+        Path(sys.argv[2]),
+        lambda text: os.write(1, f"{text}\n".encode(errors="surrogateescape")),
+    )
