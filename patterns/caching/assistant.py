@@ -45,7 +45,7 @@ class Reply:
     miss: Miss | None
     """Why the cache did not reuse the previous turn, where the API says so."""
     message: Message
-    """The whole response: usage, id, every block."""
+    """The whole response: usage, id, every block; the last one of a turn that was paused."""
 
     @property
     def request_id(self) -> str | None:
@@ -121,17 +121,25 @@ class _Conversation(Generic[Client]):
         messages = [*messages[: self._end], marked, *added]
         return {**request, "messages": messages}
 
-    def _take(self, request: Mapping[str, Any], message: Message) -> Reply:
-        """Count the call, and keep the turn only if its answer can be used."""
-        stats = CacheStats.from_usage(message.usage, message.model)
-        self.stats += stats
-        reply = Reply(text_of(message), message.stop_reason, stats, explain_miss(message), message)
-        self._messages.append(request["messages"][-1])
+    def _take(self, request: dict[str, Any], answers: Sequence[Message]) -> Reply | None:
+        """Count the last call, and keep the turn only if its answer can be used.
+
+        Of a turn that the server paused there is more to come: None, and what comes back of it is
+        added to the request, to be sent as it is.
+        """
+        message = answers[-1]
+        sent: list[dict[str, Any]] = request["messages"]
+        self.stats += CacheStats.of(message)
+        text = "".join(map(text_of, answers))
         if content := sendable(message):
-            self._messages.append({"role": "assistant", "content": content})
-        self._end = len(request["messages"]) - 1
+            request["messages"] = [*sent, {"role": "assistant", "content": content}]
+        if content and message.stop_reason == "pause_turn":
+            return None
+        self._messages += request["messages"][len(self._messages) :]
+        self._end = len(sent) - 1
         self._last_id = message.id
-        return reply
+        stats = sum(map(CacheStats.of, answers), CacheStats())
+        return Reply(text, message.stop_reason, stats, explain_miss(message), message)
 
 
 class CachedAssistant(_Conversation[Anthropic]):
@@ -139,7 +147,8 @@ class CachedAssistant(_Conversation[Anthropic]):
 
     A call that fails, is refused or is cut off leaves the conversation as it was; what it cost
     stays in `stats`. A blank answer is returned, and not sent back, which the API would refuse.
-    One conversation is for one thread.
+    A turn that the server pauses in a long search is sent back until it ends: one reply, several
+    calls. One conversation is for one thread.
 
     Args:
         client: any Anthropic client.
@@ -163,8 +172,11 @@ class CachedAssistant(_Conversation[Anthropic]):
             Refused, Truncated: there is no complete answer; the turn is not kept.
             anthropic.APIError: the call failed; nothing changed.
         """
-        request = self.request(content)
-        return self._take(request, self._client.messages.create(**request))
+        request, answers = self.request(content), list[Message]()
+        while True:
+            answers.append(self._client.messages.create(**request))
+            if reply := self._take(request, answers):
+                return reply
 
 
 class AsyncCachedAssistant(_Conversation[AsyncAnthropic]):
@@ -177,8 +189,11 @@ class AsyncCachedAssistant(_Conversation[AsyncAnthropic]):
     async def ask(self, content: str | Sequence[Mapping[str, Any]]) -> Reply:
         """Send the next user turn and return the answer; raises as `CachedAssistant.ask` does."""
         async with self._turn:
-            request = self.request(content)
-            return self._take(request, await self._client.messages.create(**request))
+            request, answers = self.request(content), list[Message]()
+            while True:
+                answers.append(await self._client.messages.create(**request))
+                if reply := self._take(request, answers):
+                    return reply
 
 
 def shared_prefix(system: str, documents: Documents, ttl: TTL | None) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ _ADVICE: Final = {
     "tools_changed": "Send the same tools in the same order, serialised the same way.",
     "messages_changed": "Append to messages only; never edit, trim or re-serialise earlier turns.",
     "previous_message_not_found": "Pass the id of a recent response of the same workspace.",
-    "unavailable": "Compare thinking, effort and tool_choice: the prompt itself is the same.",
+    "unavailable": "Compare thinking, effort, tool_choice, output format: the prompt is the same.",
     "pending": "The comparison was not finished in time: look at the next call's diagnostics.",
 }
 
@@ -70,9 +70,9 @@ def first_difference(earlier: Request, later: Request) -> Difference | None:
     """Where the later prompt stops being a continuation of the earlier one; None if it is one.
 
     Compares what the SDK sends, in the order in which the cache keys it and without
-    `cache_control`: model and speed, tools, system, the settings that belong to the messages
-    (tool choice, thinking, effort), messages. The order of keys counts, and so does 10 against
-    "10"; leaving a setting out is the same as its default. Only messages may have grown.
+    `cache_control`: model and speed, tools, output format, system, the settings that belong to the
+    messages (tool choice, thinking, effort), messages. The order of keys counts, and so does 10
+    against "10"; leaving a setting out is the same as its default. Only messages may have grown.
     """
     for path, before, after in _paired(earlier, later):
         if before != after:
@@ -81,15 +81,21 @@ def first_difference(earlier: Request, later: Request) -> Difference | None:
     return None
 
 
+# In the order of the prompt; the output format is explained to the model in the system prompt.
+_KEYED: Final = (
+    *("model", "speed", "tools", "format", "system", "citations"),
+    *("images", "tool_choice", "thinking", "effort"),
+)
+
+
 def _paired(earlier: Request, later: Request) -> Iterator[tuple[str, str, str]]:
     """The leaves of two prompts side by side: (path, earlier text, later text)."""
-    for name in ("model", "speed"):
-        yield from _leaves(name, _setting(earlier, name), _setting(later, name))
-    for section in ("tools", "system"):
-        before, after = blocks_of(earlier.get(section)), blocks_of(later.get(section))
-        yield from _pair(section, before, after, until=max(len(before), len(after)))
-    for name in ("citations", "images", "tool_choice", "thinking", "effort"):
-        yield from _leaves(name, _setting(earlier, name), _setting(later, name))
+    for name in _KEYED:
+        if name in ("tools", "system"):
+            before, after = blocks_of(earlier.get(name)), blocks_of(later.get(name))
+            yield from _pair(name, before, after, until=max(len(before), len(after)))
+        else:
+            yield from _leaves(name, _setting(earlier, name), _setting(later, name))
     before, after = _turns(earlier), _turns(later)
     yield from _pair("messages", before, after, until=len(before))
 
@@ -101,9 +107,9 @@ def _setting(request: Request, name: str) -> Any:
         blocks = [each for turn in _turns(request) for each in turn["content"]]
         return any(_uses(name, each) for each in blocks)
     model = str(request.get("model"))
-    if name == "effort":
-        default = "medium" if model in (OPUS, HAIKU) else "high"
-        return (as_sent(request.get("output_config")) or {}).get("effort") or default
+    if name in ("effort", "format"):
+        default = None if name == "format" else "medium" if model in (OPUS, HAIKU) else "high"
+        return (as_sent(request.get("output_config")) or {}).get(name) or default
     if name == "thinking" and not given:
         return {"type": "disabled" if "-4-" in model else "adaptive"}
     if name == "thinking":  # how thinking is shown is no part of the prompt

@@ -87,6 +87,6 @@ class DocumentQA:
         return Reply(text_of(message), message.stop_reason, stats, explain_miss(message), message)
 
     def _count(self, message: Message) -> CacheStats:
-        stats = CacheStats.from_usage(message.usage, message.model)
+        stats = CacheStats.of(message)
         self.stats += stats
         return stats

@@ -15,8 +15,10 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from anthropic.types import Message
+
 from patterns.core.pricing import Rates, price, rates
-from patterns.core.usage import Tokens, billable
+from patterns.core.usage import InvalidUsage, Tokens, billable
 
 from .economics import NoCachePrices, cache_rates
 
@@ -96,6 +98,14 @@ class CacheStats:
         parts = ((of(prompt_tokens=tokens.prompt), tokens) for tokens in used.samplings)
         usd = sum((_usd(each, part) for each, part in parts if each), empty.usd)
         return replace(stats, usd=usd, usd_without=without.tokens)
+
+    @classmethod
+    def of(cls, message: Message) -> CacheStats:
+        """The stats of an answer; unpriced where its usage, as of some proxies, is unreadable."""
+        try:
+            return cls.from_usage(message.usage, message.model)
+        except InvalidUsage:
+            return cls(1, unpriced=1)
 
     def __add__(self, other: CacheStats) -> CacheStats:
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))

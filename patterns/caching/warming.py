@@ -21,6 +21,7 @@ from patterns.core.fan_out import Limit, Outcome, fan_out
 from .blocks import Request
 from .limits import min_cacheable
 from .prefix import check_breakpoints
+from .stats import CacheStats
 
 
 class CannotWarm(Portable, ValueError):
@@ -122,8 +123,7 @@ def _in_the_way(request: Request) -> str | None:
 
 
 def _warmed(request: Request, message: Message) -> Message:
-    usage = message.usage
-    kept = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
-    if not kept:
-        raise NotCached(usage.input_tokens, min_cacheable(request["model"]), message)
+    tokens = CacheStats.of(message).tokens
+    if not tokens.read + tokens.written:
+        raise NotCached(tokens.prompt, min_cacheable(request["model"]), message)
     return message

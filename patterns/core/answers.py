@@ -82,7 +82,8 @@ def text_of(message: Message | BetaMessage) -> str:
         Refused: the stop reason is `refusal`.
         Truncated: the stop reason is `max_tokens` or `model_context_window_exceeded`.
     """
-    text = "".join(block.text for block in message.content if block.type == "text")
+    blocks = message.content or ()  # null, from some proxies
+    text = "".join(block.text or "" for block in blocks if block.type == "text")
     if message.stop_reason == "refusal":
         details = message.stop_details
         raise Refused(
@@ -101,7 +102,7 @@ def sendable(message: Message | BetaMessage) -> list[dict[str, Any]]:
     The API answers with blank text blocks now and then and refuses to take them back, and a turn
     of thinking alone says nothing: leave such a turn out, consecutive user turns are fine.
     """
-    blocks = [block.to_dict() for block in message.content]
-    kept = [each for each in blocks if each["type"] != "text" or str(each["text"]).strip()]
+    blocks = [block.to_dict() for block in message.content or ()]
+    kept = [each for each in blocks if each["type"] != "text" or str(each["text"] or "").strip()]
     says = any(each["type"] not in ("thinking", "redacted_thinking") for each in kept)
     return kept if says else []

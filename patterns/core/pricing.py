@@ -11,6 +11,7 @@ Chapter 4 teaches it; chapters 6 to 9 use it. Needs: pip install genai-prices.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -127,7 +128,7 @@ def rates(
     """The prices that a request pays, or None when no published price covers it.
 
     Args:
-        model: a model id, as in a response.
+        model: a model id, as in a response; a dated one has the price of its alias.
         at: the day of the call (a datetime is read in UTC). None means the newest prices
             installed, whatever the clock says.
         batch: sent through the Batches API. Batch prices are published from 14 October 2026.
@@ -230,10 +231,17 @@ def _published(model: str, day: date, batch: bool, fast: bool) -> ModelPrice | N
         _, info = get_snapshot().find_provider_model(model, None, "anthropic", None)
     except (ImportError, LookupError):
         return None
+    if _family(model) != _family(info.id):
+        return None  # the table matches beginnings: 4-10 would cost what 4-1 does
     noon = datetime.combine(day, time(12), tzinfo=UTC)
     if wanted and not _has_variant(info, wanted, noon):
         return None
     return info.get_prices(noon, wanted)
+
+
+def _family(model: str) -> str:
+    """A model id without its version of one day: claude-opus-4-1 for claude-opus-4-1-20250805."""
+    return re.sub(r"(-0)?(-latest|[-@]\d{8})?\Z", "", model.lower().replace(".", "-"))
 
 
 def _has_variant(info: ModelInfo, wanted: dict[str, str], at: datetime) -> bool:

@@ -2,8 +2,8 @@
 
 The order is tools, system, messages. A block's key is a hash of everything before and with it,
 byte for byte, so a change anywhere changes every later key. What else invalidates a section is
-hashed in where the section begins: speed and citations before the system prompt, tool choice,
-images, thinking and effort before the messages.
+hashed in where the section begins: speed, citations and the output format before the system prompt,
+tool choice, images, thinking and effort before the messages.
 """
 
 import json
@@ -124,7 +124,12 @@ def _system_seed(body: Mapping[str, Any]) -> str:
         for message in body["messages"]
         for part in _parts(message["content"])
     )
-    return f"|system|{body.get('speed') or 'standard'}|{cited}|"
+    return f"|system|{body.get('speed') or 'standard'}|{cited}|{_format(body)}|"
+
+
+def _format(body: Mapping[str, Any]) -> str:
+    """The output format, which the API explains to the model in a system prompt of its own."""
+    return compact((body.get("output_config") or {}).get("format"))
 
 
 def _messages_seed(body: Mapping[str, Any]) -> str:
@@ -184,7 +189,7 @@ def _sections(body: Mapping[str, Any]) -> dict[str, bytes]:
         "model": _digest([body["model"], body.get("speed") or "standard"]),
         "tools": _digest(tools),
         "system": _digest(system),
-        "settings": _digest(_settings(body)),
+        "settings": _digest([_settings(body), _format(body)]),
     }
 
 

@@ -90,7 +90,8 @@ def judge_agreement(pairs: Iterable[tuple[bool, bool]]) -> Agreement:
     """Count (label is bad, judge says bad) pairs.
 
     Raises:
-        ValueError: no bad or no good labels, so that half of the judge is untested.
+        ValueError: no bad or no good labels, so that half of the judge is untested; or a label or
+            a verdict that is none, such as None for an answer of the judge that was lost.
     """
     counted = list(pairs)
     both = Agreement(
@@ -99,6 +100,11 @@ def judge_agreement(pairs: Iterable[tuple[bool, bool]]) -> Agreement:
         false_alarm=counted.count((False, True)),
         both_good=counted.count((False, False)),
     )
+    if both.items != len(counted):
+        raise ValueError(
+            f"{len(counted) - both.items} of {len(counted)} pairs are no two of True and False; "
+            "leave out what was not judged, and say how many that were."
+        )
     bad = both.both_bad + both.missed
     if bad == 0 or bad == both.items:
         raise ValueError(

@@ -12,7 +12,7 @@ after two overloaded attempts is one successful call. Chapter 4 teaches it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -92,6 +92,9 @@ def call_context(
 ) -> Iterator[CallContext]:
     """Label every call inside the block; an inner block changes only what it names.
 
+    A generator may hold the block. Where a web framework runs each of its steps in a context of
+    its own, only the first step has the labels: make the calls there, and stream later.
+
     Raises:
         InvalidLabel: a value that cannot be a label, before the block begins.
     """
@@ -105,7 +108,8 @@ def call_context(
     try:
         yield inner
     finally:
-        _CONTEXT.reset(token)
+        with suppress(ValueError):  # left in another context than entered: nothing to undo there
+            _CONTEXT.reset(token)
 
 
 def current_context() -> CallContext:

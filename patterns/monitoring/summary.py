@@ -13,6 +13,7 @@ from decimal import Decimal
 from sqlite3 import Row
 from typing import Final
 
+from patterns.core.errors import Portable
 from patterns.core.usage import Tokens
 from patterns.monitoring.event_log import PICO, EventLog
 from patterns.monitoring.outcomes import Outcome
@@ -116,6 +117,18 @@ def summarize(
     )
 
 
+class InvalidStep(Portable, ValueError):
+    """A length of time by which no time can be divided.
+
+    Attributes:
+        step: what was given.
+    """
+
+    def __init__(self, step: object) -> None:
+        self.step = step
+        super().__init__(f"the step is {step!r:.80}; pass a timedelta above zero.")
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of a timeline.
@@ -139,20 +152,29 @@ class Step:
 
 
 def timeline(log: EventLog, *, step: timedelta = timedelta(hours=1)) -> list[Step]:
-    """The traffic in equal steps, oldest first; steps without a call are left out."""
+    """The traffic in equal steps, oldest first; steps without a call are left out.
+
+    Days are those of UTC and weeks begin on Monday. For the days of another zone, `summarize` with
+    their two ends: some are an hour longer or shorter.
+
+    Raises:
+        InvalidStep: the step is no timedelta, or not above zero.
+    """
+    if not isinstance(step, timedelta) or step <= timedelta(0):
+        raise InvalidStep(step)
     width = step.total_seconds()
     sums: dict[int, dict[Outcome, int]] = {}
     cost: dict[int, int] = {}
     seconds: dict[int, array[float]] = {}
-    for row in log.query(_STEPS, (width,)):
+    for row in log.query(_STEPS, (_A_MONDAY, width)):
         number = row["step"]
         sums.setdefault(number, {})[row["outcome"]] = row["calls"]
         cost[number] = cost.get(number, 0) + row["cost"]
-    for number, value in log.query(_STEP_SECONDS, (width,)):
+    for number, value in log.query(_STEP_SECONDS, (_A_MONDAY, width)):
         seconds.setdefault(number, array("d")).append(value)
     return [
         Step(
-            at=datetime.fromtimestamp(number * width, UTC),
+            at=datetime.fromtimestamp(_A_MONDAY + number * width, UTC),
             outcomes=outcomes,
             latency=Quantiles.of(seconds.get(number, array("d"))),
             cost_usd=cost[number] / PICO,
@@ -197,13 +219,15 @@ FROM calls WHERE rowid > ? AND rowid <= ? AND {PERIOD} GROUP BY model, feature, 
 AT_A_TIME: Final = 10_000
 """Rows that are grouped together: a sort that fits SQLite's page cache takes half the time."""
 
+_A_MONDAY: Final = 4 * 86_400
+"""5 January 1970, in seconds since its first day."""
 _STEPS: Final = """
-SELECT CAST(at / ? AS INTEGER) AS step, outcome, count(*) AS calls,
+SELECT CAST((at - ?) / ? AS INTEGER) AS step, outcome, count(*) AS calls,
        coalesce(sum(cost_pico), 0) AS cost
 FROM calls GROUP BY step, outcome
 """
 _STEP_SECONDS: Final = """
-SELECT CAST(at / ? AS INTEGER), seconds FROM calls WHERE seconds IS NOT NULL
+SELECT CAST((at - ?) / ? AS INTEGER), seconds FROM calls WHERE seconds IS NOT NULL
 """
 
 

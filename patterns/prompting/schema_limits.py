@@ -91,7 +91,8 @@ def _optional(path: str, schema: Schema) -> Iterator[str]:
 
 
 def _is_union(schema: Schema) -> bool:
-    return len(schema.get("anyOf") or ()) > 1 or isinstance(schema.get("type"), list)
+    options = schema.get("anyOf") or schema.get("oneOf") or ()  # the second has a discriminator
+    return len(options) > 1 or isinstance(schema.get("type"), list)
 
 
 def _recursion(schema: Schema) -> str | None:

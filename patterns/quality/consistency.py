@@ -9,13 +9,14 @@ Taught in chapter 06.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, get_origin, overload
 
 import anthropic
 from pydantic import BaseModel, create_model
 
+from patterns.core.fan_out import Outcome
 from patterns.prompting.structured import output_format
-from patterns.quality.asking import Ask, Settings, Steps, calls_of, run, run_async
+from patterns.quality.asking import Ask, Reply, Settings, Steps, calls_of, run, run_async
 from patterns.quality.calls import Call, InvalidInput, Lost, check_said, check_whole
 from patterns.quality.losses import AllLost
 from patterns.quality.losses import lost as lost_call
@@ -78,7 +79,8 @@ def self_consistent(
         concurrency: calls at the same time, at most; above 1 the sync client uses threads.
         stop_early: end as soon as the lead cannot be overtaken. It never asks for a sample that
             could turn out superfluous, so several short rounds may replace one long one.
-        key: what makes two answers the same, such as `lambda solved: solved.total`.
+        key: what makes two answers the same, such as `lambda solved: solved.total`; left out, text
+            is compared in its `plain` form, all else by `==`. A sample on which it fails is lost.
         system: system prompt.
         settings: see `Settings`.
 
@@ -143,16 +145,18 @@ def sampling(
     check_whole("n", n)
     check_said("question", question)
     ask = Ask(question, _output(answer), system, **settings)
+    key = _itself if key is same and get_origin(answer) is Literal else key
     answers: list[Any] = []
     lost: list[Lost] = []
     calls: list[Call] = []
     while more := _next_round(answers, key, n - len(answers) - len(lost), stop_early):
         for outcome in (yield [ask] * more):
             calls += calls_of(outcome)
-            if outcome.error is None:
-                answers.append(_bare(answer, outcome.unwrap().value))
+            value, error = _voted(answer, outcome, key)
+            if error is None:
+                answers.append(value)
             else:
-                lost.append(lost_call(f"sample {len(answers) + len(lost) + 1}", outcome.error))
+                lost.append(lost_call(f"sample {len(answers) + len(lost) + 1}", error))
     if not answers:
         raise AllLost(f"all {n} samples were lost", {}, lost, calls) from lost[0].error
     skipped = n - len(answers) - len(lost)
@@ -178,6 +182,22 @@ def _output(answer: Any) -> type[BaseModel]:
     except Exception as error:  # pydantic raises whatever evaluating an annotation raises
         raise InvalidInput(f"answer={answer!r} cannot be asked for: {error}") from error
     return output
+
+
+def _voted(
+    answer: Any, outcome: Outcome[Ask, Reply], key: Callable[[Any], Any]
+) -> tuple[Any, Exception | None]:
+    """What a sample votes for, or why it has no vote."""
+    try:
+        value = _bare(answer, outcome.unwrap().value)
+        key(value)
+    except Exception as error:  # a key is the caller's code, and the samples are paid for
+        return None, error
+    return value, None
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _bare(answer: Any, value: Any) -> Any:

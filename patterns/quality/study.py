@@ -3,18 +3,18 @@
 Taught in chapter 06.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
 from statistics import fmean
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from patterns.core.statistics import wilson
 from patterns.quality.calls import InvalidInput
 from patterns.quality.odds import subset_odds
 from patterns.quality.prices import cost_of
-from patterns.quality.vote import Vote
+from patterns.quality.vote import Vote, same
 
 T = TypeVar("T")
 
@@ -59,7 +59,13 @@ class Gain:
         return self.low > 0 or self.high < 0
 
 
-def voting(votes: Sequence[Vote[T]], labels: Sequence[T], n: int) -> Strategy:
+def voting(
+    votes: Sequence[Vote[T]],
+    labels: Sequence[T],
+    n: int,
+    *,
+    key: Callable[[Any], Any] = same,
+) -> Strategy:
     """How votes of `n` do on labelled questions, from larger votes that asked for every sample.
 
     Each question scores its odds of a right vote, and costs what a vote that stops early asks
@@ -69,6 +75,7 @@ def voting(votes: Sequence[Vote[T]], labels: Sequence[T], n: int) -> Strategy:
         votes: one per question, from `self_consistent(stop_early=False)`.
         labels: the correct answers, in the same order.
         n: samples per question, at most.
+        key: what makes an answer and a label the same: that of the votes.
 
     Raises:
         InvalidInput: there is not one label per vote, or a vote has no published price.
@@ -77,7 +84,10 @@ def voting(votes: Sequence[Vote[T]], labels: Sequence[T], n: int) -> Strategy:
         raise InvalidInput(f"{len(votes)} votes and {len(labels)} labels; give one for each.")
     scores, dollars = [], Decimal(0)
     for counted, label in zip(votes, labels, strict=True):
-        odds = subset_odds(dict(counted.counts), label, n)
+        # By place, since answers need not be hashable; at -1 is a label that nobody voted for.
+        right = [key(answer) == key(label) for answer, _ in counted.counts]
+        given = {place: count for place, (_, count) in enumerate(counted.counts)}
+        odds = subset_odds(given, right.index(True) if any(right) else -1, n)
         if (cost := cost_of(counted)) is None:
             raise InvalidInput("a vote has no price; patterns.core.pricing knows no such model.")
         scores.append(odds.right)

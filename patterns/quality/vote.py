@@ -95,23 +95,25 @@ def counted(answers: Iterable[T], key: Callable[[T], Any] | None = None) -> list
 def same(answer: Any) -> Any:
     """The default key: text by its `plain` form, everything else as it is, so that `==` decides.
 
-    Equal are 42 and 42.00, sets and dicts in any order, one instant in two time zones.
+    Equal are 42 and 42.00, sets and dicts in any order, one instant in two time zones. A member of
+    an enum is what it is, also where it is a text: mW is not MW.
     """
-    return plain(answer) if isinstance(answer, str) else answer
+    return plain(answer) if type(answer) is str else answer
 
 
-_WRAPS: Final = (("**", "**"), ('"', '"'), ("“", "”"), ("`", "`"), ("«", "»"))
+_WRAPS: Final = (("**", "**"), ('"', '"'), ("'", "'"), ("`", "`"), ("«", "»"))
+_KEYBOARD: Final = str.maketrans("−‐‑–‘’“”", "----''\"\"")
 
 
 def plain(text: str) -> str:
     """Text without differences of case, width, spacing, emphasis and the full stop of a sentence.
 
-    The minus sign is the hyphen of keyboards, and what shows nothing at the ends is no sign. Every
-    sign that carries meaning stays: 10³, 5!, .5, f', 6", [0,1), C++ and 50% are not 103, 5, 5, f,
-    6', (0,1], C and 50. Where case carries meaning too, vote with a key of your own.
+    Hyphens, minus signs and quotes are those of keyboards, and what shows nothing at the ends is no
+    sign. Every sign that carries meaning stays: 10³, 5!, .5, f', 6", [0,1), C++ and 50% are not
+    103, 5, 5, f, 6', (0,1], C and 50. Where case carries meaning too, vote with a key of your own.
     """
     narrow = "".join(_narrow(sign) for sign in unicodedata.normalize("NFC", text))
-    bare = " ".join(narrow.lower().replace("−", "-").split()).strip("\u200b\ufeff")
+    bare = " ".join(narrow.lower().translate(_KEYBOARD).split()).strip("\u200b\ufeff")
     for opening, closing in _WRAPS:
         inner = bare.removeprefix(opening).removesuffix(closing)
         if len(bare) - len(inner) == len(opening) + len(closing) and closing not in inner:

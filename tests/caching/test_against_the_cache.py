@@ -28,6 +28,7 @@ TOOL = {
 }
 USE = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"n": 10, "s": "x"}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "found"}
+FORMAT = {"type": "json_schema", "schema": {"type": "object", "additionalProperties": False}}
 ANSWER = TextBlock(type="text", text="Here it is.", citations=None)
 
 
@@ -87,6 +88,10 @@ CHANGES: dict[str, Change] = {
     "low effort": _set("output_config", to={"effort": "low"}),
     "medium effort": _set("output_config", to={"effort": "medium"}),
     "high effort": _set("output_config", to={"effort": "high"}),
+    "an output format": _set("output_config", to={"format": FORMAT}),
+    "an output format that says the effort, too": _set(
+        "output_config", to={"effort": "high", "format": FORMAT}
+    ),
     "thinking said aloud": _set("thinking", to={"type": "adaptive"}),
     "thinking shown": _set("thinking", to={"type": "adaptive", "display": "summarized"}),
     "another system prompt": _set("system", to=f"{LONG}!"),
@@ -121,6 +126,7 @@ def test_a_difference_is_named_exactly_where_the_cache_misses(name: str, model: 
         (["a number as text", "low effort"], "effort"),
         (["low effort", "another tool choice"], "tool_choice.type"),
         (["another tool choice", "another system prompt"], "system[0].text"),
+        (["another system prompt", "an output format"], "format"),
         (["another system prompt", "keys of a tool in another order"], "tools[0] (order of keys)"),
     ],
 )

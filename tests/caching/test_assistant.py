@@ -5,6 +5,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import hostile
 import pytest
 from anthropic import APIStatusError, BadRequestError
 
@@ -17,7 +18,7 @@ from patterns.caching import (
 )
 from patterns.caching.limits import UnknownTTL
 from patterns.caching.prefix import TTLOrder
-from patterns.caching.warming import NotCached
+from patterns.caching.warming import NotCached, warm
 from patterns.core.messages import Refused, Truncated
 from patterns.core.models import SONNET
 from patterns.fake_api import Error, FakeAPI, Latency, Reply, ToolUse, VirtualClock
@@ -295,3 +296,71 @@ def test_four_breakpoints_of_your_own_leave_none_to_spend() -> None:
     ids = [block.id for block in asked.message.content if block.type == "tool_use"]
     assistant.ask([{"type": "tool_result", "tool_use_id": each} for each in ids])
     assert api.journal[-1].status == 200
+
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+PAUSED = Reply(
+    content=[
+        {"type": "text", "text": "I look. "},
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}},
+    ],
+    stop_reason="pause_turn",
+)
+RESUMED = Reply(
+    content=[
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
+        {"type": "text", "text": "Nothing."},
+    ]
+)
+
+
+def test_a_turn_that_the_server_pauses_is_sent_back_until_it_ends() -> None:
+    """Kept as it is, the search without its result would make every later turn a 400."""
+    api = FakeAPI()
+    api.enqueue(PAUSED, RESUMED, "Sure.")
+    assistant = CachedAssistant(api.client(max_retries=0), SYSTEM, tools=[SEARCH])
+    reply = assistant.ask("Look.")
+    assert (reply.text, reply.stop_reason, reply.stats.calls) == ("I look. Nothing.", "end_turn", 2)
+    assert reply.stats == assistant.stats
+    later = assistant.ask("Sure?")
+    assert later.text == "Sure."
+    assert later.stats.tokens.read >= reply.message.usage.input_tokens
+
+
+def test_a_paused_turn_that_fails_leaves_the_conversation_as_it_was() -> None:
+    """What was paid is counted; the question can be asked again."""
+    api = FakeAPI()
+    api.enqueue(PAUSED, Error(529), PAUSED, RESUMED)
+
+    async def run() -> tuple[int, int, str]:
+        client = api.async_client(max_retries=0)
+        assistant = AsyncCachedAssistant(client, SYSTEM, tools=[SEARCH])
+        with pytest.raises(APIStatusError):
+            await assistant.ask("Look.")
+        left = len(assistant.turns), assistant.stats.calls
+        return (*left, (await assistant.ask("Look.")).text)
+
+    assert asyncio.run(run()) == (0, 1, "I look. Nothing.")
+
+
+@pytest.mark.parametrize("usage", [None, {"input_tokens": None, "output_tokens": None}, "none"])
+def test_an_answer_whose_usage_cannot_be_read_is_handed_over_and_unpriced(usage: Any) -> None:
+    """Some proxies leave the counts out: the answer is paid for all the same."""
+    body = {**MESSAGE, "usage": usage}
+    if usage == "none":
+        del body["usage"]
+    assistant = CachedAssistant(hostile.serving(body), "Be brief.")
+    assert [assistant.ask("Hi").text, assistant.ask("And?").text] == ["Hello.", "Hello."]
+    assert (assistant.stats.calls, assistant.stats.unpriced) == (2, 2)
+    with pytest.raises(NotCached):
+        warm(hostile.serving(body), assistant.request("Hi"))
+
+
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": SONNET,
+    "content": [{"type": "text", "text": "Hello."}],
+    "stop_reason": "end_turn",
+}

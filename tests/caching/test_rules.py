@@ -57,6 +57,10 @@ def user(*content: Body) -> Body:
 
 Q, OTHER_Q = user(text("q", 1)), user(text("r", 1))  # 4 tokens each
 AUTO: Body = {"type": "ephemeral"}
+FORMAT: Body = {
+    "type": "json_schema",
+    "schema": {"type": "object", "additionalProperties": False},
+}
 
 
 def ask(*system: Body, turns: Sequence[Body] = (Q,), model: str = SONNET, **more: Any) -> Body:
@@ -229,6 +233,13 @@ CASES: dict[str, tuple[list[Call], Seen]] = {
             Call(ask(S, turns=[TAIL], output_config={"effort": "low"})),
         ],
         Seen(read=600, written_5m=603),
+    ),
+    "an output format comes with a system prompt of its own": (
+        [
+            Call(ask(S, tools=[tool("a", "5m")], turns=[TAIL])),
+            Call(ask(S, tools=[tool("a", "5m")], turns=[TAIL], output_config={"format": FORMAT})),
+        ],
+        Seen(20, read=TOOL, written_5m=600 + 603),
     ),
     "thinking invalidates the messages": (
         [

@@ -307,3 +307,11 @@ def test_tag_in_quotes_is_spoken_of(marks: str) -> None:
     assert extract_tag(said, "answer") == "4"
     ended = f"<answer>4 and {marks[0]}</answer>{marks[1]}</answer>"
     assert extract_tag(ended, "answer") == f"4 and {marks[0]}</answer>{marks[1]}"
+
+
+@pytest.mark.parametrize("content", [None, [{"type": "text", "text": None}]])
+def test_an_answer_of_null_says_nothing_and_is_not_sent_back(content: Any) -> None:
+    """Some proxies answer so, with status 200."""
+    body = {"type": "message", "role": "assistant", "content": content, "stop_reason": "end_turn"}
+    message = Message.construct(**body)  # as the client makes it of such a body
+    assert (text_of(message), sendable(message)) == ("", [])

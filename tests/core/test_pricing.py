@@ -132,6 +132,38 @@ def test_dated_model_id_has_the_price_of_its_alias() -> None:
     assert rates(f"{SONNET}-20260930") == rates(SONNET)
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "claude-opus-4-10",
+        "claude-opus-4-11",
+        "claude-sonnet-4-50",
+        "claude-haiku-4-5-mini",
+        "claude-sonnet-4-5-20250929-thinking",
+        "claude-haiku-5-5@2026",
+    ],
+)
+def test_model_whose_name_begins_like_another_has_no_price(model: str) -> None:
+    """The neighbour's price would be a confident, wrong number."""
+    assert cost_usd(model, usage()) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "alias"),
+    [
+        ("claude-opus-4-1-20250805", "claude-opus-4-1"),
+        ("claude-sonnet-4-5@20250929", "claude-sonnet-4-5"),
+        ("claude-sonnet-4-20250514", "claude-sonnet-4-0"),
+        ("claude-opus-4-20250514", "claude-opus-4"),
+        ("claude-haiku-4-5-latest", "claude-haiku-4-5"),
+    ],
+)
+def test_version_of_a_model_costs_what_the_model_does(model: str, alias: str) -> None:
+    """However its day is written."""
+    assert rates(model) == rates(alias)
+    assert rates(model) is not None
+
+
 def test_batch_before_its_first_published_price_is_unpriced() -> None:
     """The table would answer with the standard price, which is twice too much."""
     u = usage(service_tier="batch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -68,6 +69,13 @@ def test_labels_of_one_kind_calibrate_nothing(label: bool) -> None:
     """Half of the judge would be untested."""
     with pytest.raises(ValueError, match="some of each kind"):
         judge_agreement([(label, True), (label, False)])
+
+
+@pytest.mark.parametrize("verdict", [None, "bad", float("nan")])
+def test_verdict_that_is_none_is_not_left_out_in_silence(verdict: Any) -> None:
+    """A judge's answer that was lost or cannot be read is neither good nor bad."""
+    with pytest.raises(ValueError, match="1 of 3 pairs"):
+        judge_agreement([(True, True), (False, False), (True, verdict)])
 
 
 def test_perfect_judge_needs_no_correction() -> None:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from decimal import Decimal
 from threading import Barrier
 from typing import Any
@@ -649,6 +650,26 @@ def test_labels_end_with_their_block() -> None:
         pass
     ask(watch.client)
     assert watch.kept.only().feature == "none"
+
+
+def test_labels_may_be_held_by_a_generator_that_is_read_in_other_contexts() -> None:
+    """A web framework runs each step of a streamed answer in a context of its own."""
+    watch = Watch()
+
+    def pieces() -> Iterator[str]:
+        with call_context(feature="chat"):
+            for event in watch.client.messages.create(
+                model=SONNET, max_tokens=9, messages=ASK, stream=True
+            ):
+                yield event.type
+
+    steps, read = pieces(), list[str]()
+    while (piece := copy_context().run(next, steps, None)) is not None:
+        read.append(piece)
+    assert read
+    assert watch.kept.only().feature == "chat"
+    ask(watch.client)
+    assert watch.kept.records[-1].feature == "none"
 
 
 def test_unknown_feature_becomes_other_and_a_user_without_a_key_nobody() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +18,7 @@ from patterns.monitoring.event_log import EventLog
 from patterns.monitoring.insights import Insight, insights
 from patterns.monitoring.record import CallRecord, InvalidMoment
 from patterns.monitoring.slo import ErrorBudget, burn_rate
-from patterns.monitoring.summary import Quantiles, summarize, timeline
+from patterns.monitoring.summary import InvalidStep, Quantiles, summarize, timeline
 
 
 def logged(*records: CallRecord) -> EventLog:
@@ -91,6 +91,25 @@ def test_timeline_has_a_step_per_hour_with_calls() -> None:
     assert (first.at, first.calls, first.outcomes) == (NOW, 2, {"ok": 1, "overloaded": 1})
     assert first.latency == Quantiles(2, 1.5, 4.0, 4.0)
     assert (last.latency, last.cost_usd) == (None, Decimal("0.01"))
+
+
+@pytest.mark.parametrize("days", [1, 7])
+def test_timeline_has_the_days_and_weeks_of_a_calendar(days: int) -> None:
+    """A week begins on Monday, and not on the weekday of 1 January 1970."""
+    monday = datetime(2026, 11, 23, tzinfo=UTC)
+    ends = (monday - timedelta(seconds=1), monday, monday + timedelta(days=days, seconds=-1))
+    steps = timeline(logged(*(a_record(at=each) for each in ends)), step=timedelta(days=days))
+    assert [(step.at, step.calls) for step in steps] == [
+        (monday - timedelta(days=days), 1),
+        (monday, 2),
+    ]
+
+
+@pytest.mark.parametrize("step", [timedelta(0), timedelta(hours=-1), 3_600, None])
+def test_step_that_divides_no_time_is_refused(step: Any) -> None:
+    """By name, before anything is read."""
+    with pytest.raises(InvalidStep, match="a timedelta above zero"):
+        timeline(logged(a_record()), step=step)
 
 
 def test_offline_calls_could_be_half_the_price() -> None:

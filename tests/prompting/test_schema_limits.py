@@ -1,7 +1,7 @@
 """patterns.prompting.schema_limits: what the API would refuse is refused before it is paid for."""
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, create_model
@@ -35,6 +35,24 @@ def optional(n: int) -> type[BaseModel]:
     return create_model("Many", **{f"f{i}": (str, "") for i in range(n)})  # type: ignore[call-overload, no-any-return]
 
 
+class Cat(BaseModel):
+    """One of two, told apart by a field."""
+
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    """The other."""
+
+    kind: Literal["dog"]
+
+
+def tagged(n: int) -> type[BaseModel]:
+    """A model with so many unions that have a discriminator."""
+    pet = Annotated[Cat | Dog, Field(discriminator="kind")]
+    return create_model("Pets", **{f"f{i}": (pet, ...) for i in range(n)})  # type: ignore[call-overload, no-any-return]
+
+
 def unions(n: int) -> type[BaseModel]:
     """A model with so many fields that may be null."""
     return create_model("Wide", **{f"f{i}": (int | None, ...) for i in range(n)})  # type: ignore[call-overload, no-any-return]
@@ -47,6 +65,7 @@ def unions(n: int) -> type[BaseModel]:
         (Left, r"(Left|Right) refers to itself"),
         (optional(25), r"25 optional fields, at most 24.*from f0 on"),
         (unions(17), r"17 fields with a union type, at most 16.*from f0 on"),
+        (tagged(17), r"17 fields with a union type, at most 16.*from f0 on"),
     ],
 )
 def test_a_model_beyond_the_limits_is_refused_with_what_to_change(
@@ -74,7 +93,7 @@ class Outer(BaseModel):
     sample: str = Field(examples=[{"additionalProperties": {"type": "string"}}])
 
 
-@pytest.mark.parametrize("output", [Outer, optional(24), unions(16)])
+@pytest.mark.parametrize("output", [Outer, optional(24), unions(16), tagged(16)])
 def test_a_model_inside_the_limits_is_asked_for(output: type[BaseModel]) -> None:
     """Names and example values are no schemas."""
     assert why_refused(output.model_json_schema()) is None

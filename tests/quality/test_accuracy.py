@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import combinations, permutations, product
 from math import prod
 from statistics import fmean
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -132,6 +133,23 @@ def test_smaller_votes_are_read_from_larger_ones_with_their_price() -> None:
     assert float(three.dollars) == pytest.approx(
         float(cost_of(votes[0]) or 0) / 3 * (2 + (2 + 3 + 3) / 3)
     )
+
+
+@pytest.mark.parametrize(
+    ("answers", "label"),
+    [
+        (["paris.", "Paris", "Rome"], "PARIS"),
+        ([{1, 2}, {2, 1}, {3}], {1, 2}),
+        ([[1], [1], [2]], [1]),
+    ],
+)
+def test_a_label_is_the_answer_that_a_vote_would_take_for_it(answers: Any, label: Any) -> None:
+    """As it is spelled, hashable or not: else right votes are scored as wrong."""
+    counted = replace(vote(answers), calls=asked(5).calls)
+    assert voting([counted], [label], 1).accuracy == pytest.approx(2 / 3)
+    assert voting([counted], ["nobody said it"], 1).scores == (0.0,)
+    by_type = voting([counted], [label], 1, key=type)
+    assert by_type.accuracy == pytest.approx(2 / 3)
 
 
 def test_votes_without_labels_or_without_a_price_are_errors() -> None:

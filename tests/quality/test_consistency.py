@@ -16,6 +16,7 @@ from anthropic import (
     InternalServerError,
     Middleware,
 )
+from anthropic.types import Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -34,6 +35,7 @@ from patterns.quality import (
     self_consistent_async,
     vote,
 )
+from patterns.quality.calls import Call
 from patterns.quality.prices import cost_of
 
 QUESTION = "A bat and a ball cost 110 cents; the bat costs 100 more. What does the ball cost?"
@@ -423,3 +425,30 @@ def test_sets_can_be_voted_on() -> None:
     api.enqueue(*[f'{{"answer": {each}}}' for each in ('["a", "b"]', '["b", "a"]', '["c"]')])
     counted = self_consistent(api.client(), QUESTION, n=3, answer=set[str], stop_early=False)
     assert counted.answer == {"a", "b"}
+
+
+def test_values_of_a_closed_set_are_compared_as_they_are() -> None:
+    """A milliwatt is no megawatt."""
+    api = FakeAPI()
+    api.enqueue(*[Reply(json={"answer": unit}) for unit in ("mW", "MW", "MW")])
+    answer: Any = Literal["mW", "MW"]
+    counted = self_consistent(api.client(), QUESTION, n=3, answer=answer, concurrency=1)
+    assert counted.counts == (("MW", 2), ("mW", 1))
+
+
+@pytest.mark.parametrize("stop_early", [True, False])
+def test_a_sample_on_which_the_key_fails_is_lost_and_the_others_count(stop_early: bool) -> None:
+    """They are paid for; one odd answer is not the end of a vote."""
+    api = FakeAPI()
+    api.enqueue(*[Reply(json={"answer": text}) for text in ("12", "about 12", " 12")])
+    options: Any = {"key": int, "stop_early": stop_early, "concurrency": 1}
+    counted = self_consistent(api.client(), QUESTION, n=3, answer=str, **options)
+    assert counted.counts == (("12", 2),)
+    assert [(each.what, each.reason) for each in counted.lost] == [("sample 2", "ValueError")]
+    assert len(counted.calls) == 3
+
+
+def test_a_usage_that_cannot_be_read_has_no_price() -> None:
+    """Some proxies send none: the sum is unknown, the answer stands."""
+    unread = Usage.construct(input_tokens=None, output_tokens=None)
+    assert cost_of([Call(SONNET, unread, None)]) is None

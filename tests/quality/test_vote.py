@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import StrEnum
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +62,12 @@ def test_answers_are_a_list(answers: Any) -> None:
         ("Ｐａｒｉｓ", "Paris"),
         ("a  b\n", "A b"),
         ("\u22125", "-5"),
+        ("well\u2011known", "well-known"),
+        ("1914\u20131918", "1914-1918"),
+        ("don\u2019t", "Don't"),
+        ("\u2018Paris\u2019", "'Paris'"),
+        ("'Paris'", "Paris"),
+        ("a \u201cno\u201d", 'a "no"'),
         ("Paris\u200b", "\ufeffParis"),
     ],
 )
@@ -300,3 +307,15 @@ def test_votes_are_the_classes_of_equality(answers: list[Any]) -> None:
             classes.append(home := [])
         home.append(each)
     assert sorted(n for _, n in counted(answers)) == sorted(map(len, classes))
+
+
+class Unit(StrEnum):
+    """Two values that differ by case alone."""
+
+    MILLI = "mW"
+    MEGA = "MW"
+
+
+def test_members_of_an_enum_are_what_they_are() -> None:
+    """A closed set has no spellings: the wrong one would win."""
+    assert vote([Unit.MEGA, Unit.MILLI, Unit.MEGA]).counts == ((Unit.MEGA, 2), (Unit.MILLI, 1))
