@@ -13,12 +13,12 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from anthropic import Anthropic, AsyncAnthropic
 from anthropic.types import Message
 
-from patterns.core.answers import sendable, text_of
+from patterns.core.answers import Truncated, sendable, text_of
 from patterns.core.errors import NotText, checked_text
 from patterns.core.model_ids import SONNET
 from patterns.core.tags import tag
@@ -31,6 +31,8 @@ from .stats import CacheStats
 
 Client = TypeVar("Client", Anthropic, AsyncAnthropic)
 
+MOST_PAUSES: Final = 10
+"""How often a paused turn is sent back before it is given up."""
 Documents = Mapping[str, str] | Sequence[str]
 """Texts by title, or texts alone."""
 
@@ -134,6 +136,8 @@ class _Conversation(Generic[Client]):
         if content := sendable(message):
             request["messages"] = [*sent, {"role": "assistant", "content": content}]
         if content and message.stop_reason == "pause_turn":
+            if len(answers) > MOST_PAUSES:
+                raise Truncated(message.stop_reason, text, message)
             return None
         self._messages += request["messages"][len(self._messages) :]
         self._end = len(sent) - 1

@@ -327,6 +327,16 @@ def test_a_turn_that_the_server_pauses_is_sent_back_until_it_ends() -> None:
     assert later.stats.tokens.read >= reply.message.usage.input_tokens
 
 
+def test_a_turn_that_never_ends_is_given_up() -> None:
+    """What was paid is counted, and the conversation is as it was."""
+    api = FakeAPI()
+    api.enqueue(*[PAUSED] * 20)
+    assistant = CachedAssistant(api.client(max_retries=0), SYSTEM, tools=[SEARCH])
+    with pytest.raises(Truncated):
+        assistant.ask("Look.")
+    assert (assistant.stats.calls, assistant.turns) == (11, ())
+
+
 def test_a_paused_turn_that_fails_leaves_the_conversation_as_it_was() -> None:
     """What was paid is counted; the question can be asked again."""
     api = FakeAPI()
