@@ -62,7 +62,8 @@ def build_system_prompt(
     minute into the user turn if an answer needs it, or no conversation stays cached either.
 
     Args:
-        instructions: the stable text; cached once it reaches the model's minimum.
+        instructions: the stable text; cached once it reaches the model's minimum. Left out where
+            it is blank.
         user: facts and wishes; the strings go out escaped, as data.
         clock: gives the present as an aware datetime.
         zone: where the user is.
@@ -82,10 +83,13 @@ def build_system_prompt(
     facts = {"name": user.name, "domain": user.domain}
     parts += [tag(f"user_{key}", value) for key, value in facts.items() if value]
     parts.append(f"It is {local:%A} {local:%Y-%m-%d}, {_part_of_day(local.hour)}, in {zone}.")
-    return [
-        {"type": "text", "text": instructions, "cache_control": {"type": "ephemeral"}},
-        {"type": "text", "text": "\n".join(parts)},
-    ]
+    shared: TextBlockParam = {
+        "type": "text",
+        "text": instructions,
+        "cache_control": {"type": "ephemeral"},
+    }
+    own: TextBlockParam = {"type": "text", "text": "\n".join(parts)}
+    return [shared, own] if instructions.strip() else [own]  # the API refuses blank text
 
 
 def _part_of_day(hour: int) -> str:

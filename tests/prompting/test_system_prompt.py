@@ -113,3 +113,13 @@ def test_two_users_on_two_days_read_one_cache_entry() -> None:
         usages.append(message.usage)
     assert usages[0].cache_creation_input_tokens
     assert usages[1].cache_read_input_tokens == usages[0].cache_creation_input_tokens
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n"])
+def test_blank_instructions_are_left_out(blank: str) -> None:
+    """The API refuses blank text with a 400, and a breakpoint on it as well."""
+    system = build_system_prompt(blank, ALICE, clock=lambda: NOON, zone=UTC)
+    assert system == prompt()[1:]
+    turn: Any = {"role": "user", "content": "Hi"}
+    client = FakeAPI().client()
+    assert client.messages.create(model=SONNET, max_tokens=9, system=system, messages=[turn])
