@@ -116,7 +116,8 @@ async def run_plan(
             without being asked for.
         max_concurrency: calls under way at once, over all agents.
         engine: where to run; in this process unless you pass a durable engine.
-        balancer: pass one to share it between runs that share rate limits.
+        balancer: pass one to share it between runs that share rate limits; where workers take
+            tasks from a queue, each chooses by the one of its own engine.
         budget: tokens and dollars that calls reserve before they start.
         deadline_s: seconds after which nothing more starts and calls under way are cut off.
         run_id: names the run, for idempotency keys and for a durable engine.

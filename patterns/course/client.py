@@ -91,7 +91,9 @@ class Connection:
     """What live calls may cost and have cost; None where nothing is spent."""
 
     def __str__(self) -> str:
-        cost = "an unknown amount" if self.estimate is None else f"about {dollars(self.estimate)}"
+        cost = "an unknown amount" if self.estimate is None else "less than a cent"
+        if self.estimate:
+            cost = f"about {dollars(self.estimate)}"
         if self.mode == "replay":
             origin = f"{self.exchanges} {self.source.kind} exchanges ({self.source.recorded})"
             return f"replay · {origin} · no key, nothing is sent · going live: {cost}"
