@@ -49,6 +49,7 @@ def image_type(data: bytes) -> str | None:
     try:
         with Image.open(BytesIO(data), formats=list(ENDS)) as image:
             kind, longest = str(image.format), max(image.size)
+            kind = "JPEG" if kind == "MPO" else kind  # a camera's, with a second picture behind it
             image.verify()
     except Exception:  # Pillow lets out whatever its parsers meet
         return None

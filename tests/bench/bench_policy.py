@@ -7,6 +7,7 @@ Run with the benchmark environment: `.venv-bench/bin/python tests/bench/bench_po
 import ast
 import asyncio
 import contextlib
+import itertools
 import multiprocessing
 import shutil
 import socket
@@ -194,11 +195,13 @@ MESSAGE = {
     "stop_reason": "end_turn", "stop_sequence": None,
     "usage": {"input_tokens": 30, "output_tokens": 12},
 }  # fmt: skip
-ASK: Any = {
-    "model": HAIKU,
-    "max_tokens": 100,
-    "messages": [{"role": "user", "content": "Move Ada's meeting (ada@example.com) to Tuesday."}],
-}
+ASKED = itertools.count()
+
+
+def ask() -> Any:
+    """A call with a text that no policy has seen, as a new turn is."""
+    text = f"Move Ada's meeting {next(ASKED)} (ada@example.com) to Tuesday."
+    return {"model": HAIKU, "max_tokens": 100, "messages": [{"role": "user", "content": text}]}
 
 
 def chain(folder: str) -> dict[str, float]:
@@ -225,10 +228,10 @@ def chain(folder: str) -> dict[str, float]:
     }
 
     def steps(name: str) -> Step:
-        return lambda: clients[name].messages.create(**ASK)
+        return lambda: clients[name].messages.create(**ask())
 
     def async_steps(name: str) -> Step:
-        return lambda: loop.run_until_complete(asyncs[name].messages.create(**ASK))
+        return lambda: loop.run_until_complete(asyncs[name].messages.create(**ask()))
 
     found: dict[str, float] = {}
     with acting_as(Principal("ada", frozenset({"analyst"}), "lab")):
@@ -303,7 +306,7 @@ def operations(folder: str, rows: int = 1_000_000) -> dict[str, float]:
 
     async def gaps() -> float:
         longest, last, done = 0.0, time.perf_counter(), False
-        calls = [asyncio.create_task(client.messages.create(**ASK)) for _ in range(3)]
+        calls = [asyncio.create_task(client.messages.create(**ask())) for _ in range(3)]
         other.execute("BEGIN IMMEDIATE")
         asyncio.get_running_loop().call_later(1, other.execute, "ROLLBACK")
         while not done:

@@ -536,6 +536,7 @@ JPEG, GIF, WEBP = image("JPEG"), image("GIF"), image("WEBP")
         (image("PNG"), "image/png"),
         (JPEG, "image/jpeg"),
         (image("JPEG", progressive=True), "image/jpeg"),
+        (image("MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]), "image/jpeg"),
         (GIF, "image/gif"),
         (WEBP, "image/webp"),
         (image("WEBP", lossless=True), "image/webp"),
