@@ -534,6 +534,7 @@ JPEG, GIF, WEBP = image("JPEG"), image("GIF"), image("WEBP")
     [
         (png(), "image/png"),
         (image("PNG"), "image/png"),
+        (image("PNG", icc_profile=b"p" * 99).replace(b"iCCP", b"iCCp"), "image/png"),
         (JPEG, "image/jpeg"),
         (image("JPEG", progressive=True), "image/jpeg"),
         (image("MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))]), "image/jpeg"),
