@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anthropic import Middleware
-from batching_worker import answers, api_of, asked, created, requests_of, rows
+from batching_worker import Moments, answers, api_of, asked, created, requests_of, rows
 
 from patterns.batching import BatchJob
 from patterns.batching.store import JobStore
@@ -23,27 +22,8 @@ class Died(BaseException):
     """The process is gone."""
 
 
-class Points(Middleware):
-    """Counts the points, and dies at one of them."""
-
-    def __init__(self, deadly: int) -> None:
-        self.deadly, self.passed = deadly, 0
-
-    def pass_(self) -> None:
-        """One more point; nothing happens any more after the deadly one."""
-        self.passed += 1
-        if 0 < self.deadly <= self.passed:
-            raise Died
-
-    def handle(self, request: Any, call_next: Any) -> Any:
-        self.pass_()
-        answer = call_next(request)
-        self.pass_()
-        return answer
-
-
 @contextmanager
-def counted(points: Points) -> Iterator[None]:
+def counted(points: Moments) -> Iterator[None]:
     """Statements to the job's own database are points too."""
     do = JobStore._do
 
@@ -62,7 +42,12 @@ def counted(points: Points) -> Iterator[None]:
 
 def life(api: FakeAPI, path: Path, deadly: int, *, cancel: bool = False, project: str = "") -> int:
     """One process that works until the deadly point; how many points it passed."""
-    points = Points(deadly)
+
+    def die(point: int) -> None:
+        if 0 < deadly <= point:  # nothing happens any more after it
+            raise Died
+
+    points = Moments(die)
     clock: Any = api.clock
     client = api.client(middleware=[points])
     with counted(points):

@@ -1,38 +1,19 @@
 """Two processes on one job: one works while the other cancels it, at every moment there is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anthropic import Middleware
-from batching_worker import api_of, requests_of
+from batching_worker import Moments, api_of, requests_of
 
 from patterns.batching import BatchJob
 from patterns.batching.store import JobStore
 from patterns.fake_api import FakeAPI
 
 COUNT = 5
-
-
-class Moments(Middleware):
-    """Counts the moments of a process, before and after statements and calls; acts at one."""
-
-    def __init__(self, chosen: int, act: Callable[[], object]) -> None:
-        self.chosen, self.act, self.passed = chosen, act, 0
-
-    def pass_(self) -> None:
-        """One more moment."""
-        self.passed += 1
-        if self.passed == self.chosen:
-            self.act()
-
-    def handle(self, request: Any, call_next: Any) -> Any:
-        self.pass_()
-        answer = call_next(request)
-        self.pass_()
-        return answer
 
 
 @contextmanager
@@ -76,7 +57,7 @@ def cancelled_at(api: FakeAPI, path: Path, chosen: int) -> int:
             if other.shards and not clock.elapsed:  # later, some may have been answered
                 expected["canceled"] = COUNT
 
-    moments = Moments(chosen, cancel)
+    moments = Moments(lambda moment: cancel() if moment == chosen else None)
     with job_on(api, path, moments) as job:
         with counted(moments, job):
             job.submit(requests_of(COUNT))

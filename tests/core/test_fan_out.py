@@ -1,6 +1,7 @@
 """patterns.core.fan_out: bounded, lazy, failures as data, clean cancellation."""
 
 import asyncio
+import itertools
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 
@@ -44,6 +45,13 @@ def test_every_item_ends_in_exactly_one_outcome(n: int, limit: int, ordered: boo
     assert peak <= limit
 
 
+def endless(taken: list[int]) -> Iterator[int]:
+    """1, 2, 3, …; what was taken is in `taken`."""
+    for n in itertools.count(1):
+        taken.append(n)
+        yield n
+
+
 def test_unwrap_gives_the_value_or_raises_what_the_call_raised() -> None:
     """An outcome can be turned back into a call."""
     assert Outcome(0, "a", value=1).unwrap() == 1
@@ -53,16 +61,10 @@ def test_unwrap_gives_the_value_or_raises_what_the_call_raised() -> None:
 
 def test_items_are_taken_only_when_there_is_room() -> None:
     """An endless iterator is fine, and closing early stops taking."""
-    taken = 0
-
-    def endless() -> Iterator[int]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield taken
+    taken = list[int]()
 
     async def first(count: int) -> list[int]:
-        outcomes = fan_out(endless(), double, limit=2, buffer=4)
+        outcomes = fan_out(endless(taken), double, limit=2, buffer=4)
         seen = []
         async for outcome in outcomes:
             seen.append(outcome.item)
@@ -72,7 +74,7 @@ def test_items_are_taken_only_when_there_is_room() -> None:
         return seen
 
     assert len(asyncio.run(first(10))) == 10
-    assert taken <= 16
+    assert len(taken) <= 16
 
 
 def test_an_async_iterable_feeds_it_too() -> None:
@@ -396,13 +398,7 @@ def test_a_reader_who_is_slow_holds_the_source_back() -> None:
 
 def test_in_order_what_waits_for_an_earlier_outcome_fills_the_buffer() -> None:
     """A first call that is slow does not have the rest of an endless source in memory."""
-    taken = 0
-
-    def endless() -> Iterator[int]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield taken
+    taken = list[int]()
 
     async def call(n: int) -> int:
         if n == 1:
@@ -410,11 +406,11 @@ def test_in_order_what_waits_for_an_earlier_outcome_fills_the_buffer() -> None:
         return n
 
     async def main() -> list[int]:
-        outcomes = fan_out(endless(), call, limit=2, ordered=True, buffer=4)
+        outcomes = fan_out(endless(taken), call, limit=2, ordered=True, buffer=4)
         reading = asyncio.ensure_future(anext(outcomes))
         for _ in range(200):
             await asyncio.sleep(0)
-        assert taken <= 4 + 2 + 1
+        assert len(taken) <= 4 + 2 + 1
         gate.set()
         seen = [(await reading).item, *[(await anext(outcomes)).item for _ in range(9)]]
         await outcomes.aclose()

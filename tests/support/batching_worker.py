@@ -8,12 +8,12 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from anthropic import Anthropic
+from anthropic import Anthropic, Middleware
 
 from patterns.batching import BatchJob
 from patterns.core.messages import text_of
@@ -25,6 +25,24 @@ LONG = "x" * 62
 
 
 _NUMBERS: WeakKeyDictionary[FakeAPI, Iterator[int]] = WeakKeyDictionary()
+
+
+class Moments(Middleware):
+    """Counts what a process does, before and after each call; `at` is told each number."""
+
+    def __init__(self, at: Callable[[int], object]) -> None:
+        self.at, self.passed = at, 0
+
+    def pass_(self) -> None:
+        """One more moment."""
+        self.passed += 1
+        self.at(self.passed)
+
+    def handle(self, request: Any, call_next: Any) -> Any:
+        self.pass_()
+        answer = call_next(request)
+        self.pass_()
+        return answer
 
 
 def request(n: int, **params: Any) -> Any:
