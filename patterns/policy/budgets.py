@@ -147,10 +147,13 @@ def check_capacity(limits: Limits, cost: Cost) -> None:
     Raises:
         AboveCapacity: a part of the cost is more than a full budget.
     """
-    names = ("requests", "input tokens", "output tokens", "dollars a day", "dollars a month")
-    parts = (*cost, cost.usd)
-    caps = (*limits.capacities, limits.usd_per_day, limits.usd_per_month)
-    for what, part, capacity in zip(names, parts, caps, strict=True):
+    for what, part, capacity in (
+        ("requests", cost.requests, limits.rpm),
+        ("input tokens", cost.input, limits.itpm),
+        ("output tokens", cost.output, limits.otpm),
+        ("dollars a day", cost.usd, limits.usd_per_day),
+        ("dollars a month", cost.usd, limits.usd_per_month),
+    ):
         if capacity is not None and part > capacity:
             raise AboveCapacity(what, part, capacity)
 
@@ -170,15 +173,15 @@ class TokenBucket:
 
     def refill(self, now: float) -> None:
         """Bring the level up to `now`."""
-        if now > self.at:
-            self.level = min(self.capacity, self.level + (now - self.at) * self.capacity / MINUTE)
-            self.at = now
+        now = max(now, self.at)
+        self.level = min(self.capacity, self.level + (now - self.at) * self.capacity / MINUTE)
+        self.at = now
 
     def wait(self, cost: float) -> float:
         """Seconds until the level covers `cost`, as of the last refill."""
-        missing = cost - self.level
-        if missing <= 0 or cost <= 0:
+        if cost <= 0:
             return 0.0
+        missing = max(0.0, cost - self.level)
         return missing * MINUTE / self.capacity if self.capacity else float("inf")
 
     def add(self, tokens: float) -> None:
@@ -211,7 +214,7 @@ class _Account:
     def wait(self, cost: Cost, now: float, today: float) -> float:
         """Seconds until all of the budgets allow it."""
         now = self.now = max(self.now, now)  # a clock that runs backwards stands still
-        wait = self.held_until - now
+        wait = max(0.0, self.held_until - now)
         for index, bucket in self.buckets:
             bucket.refill(now)
             wait = max(wait, bucket.wait(cost[index]))
@@ -219,7 +222,7 @@ class _Account:
             for period, limit, lasts in self.limits.periods(today):
                 if self.spent.get(period, 0.0) + cost.usd > limit:
                     wait = max(wait, lasts)
-        return wait if wait > 0 else 0.0
+        return wait
 
     def add(self, give: Cost, sign: int, today: float) -> None:
         for index, bucket in self.buckets:
@@ -268,7 +271,7 @@ class MemoryStore:
         now, today = self._clock(), self._today()
         with self._lock:
             found = [(self._account(key, limits, now), cost) for key, limits, cost in charges]
-            wait = max([account.wait(cost, now, today) for account, cost in found], default=0.0)
+            wait = max([account.wait(cost, now, today) for account, cost in found])
             if wait > max_wait:
                 return Grant(False, wait)
             for account, cost in found:
@@ -318,7 +321,7 @@ class MemoryStore:
             if len(self._accounts) >= self._max_keys:
                 self._make_room(now)
             account = self._accounts[key] = _Account(limits, now)
-        elif account.limits is not limits and account.limits != limits:
+        elif account.limits != limits:
             account.become(limits, now)
         self._accounts.move_to_end(key)
         return account

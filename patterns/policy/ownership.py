@@ -17,10 +17,18 @@ from patterns.policy.budgets import Store
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied
 from patterns.policy.identity import current_principal
 from patterns.policy.responses import Ending, ended, files_of, kind_of
-from patterns.policy.view import RESULTS, View, view_of
+from patterns.policy.texts import named
+from patterns.policy.view import BATCH, COUNT, CREATE, RESULTS, View, view_of
 
 _FREE: Final = ("models", "organizations")
 """Families whose ids belong to the account."""
+
+
+_IDS: Final = (
+    *("agent", "agent_id", "container", "deployment_id", "environment_id", "memory_store_id"),
+    *("previous_message_id", "session_id", "skill_id", "vault_id", "vault_ids"),
+)
+"""Fields that hold an id; those of files are among the texts of a request."""
 
 
 class NotOwner(PolicyDenied):
@@ -85,23 +93,16 @@ def _used(view: View, request: APIRequest) -> Iterator[str]:
         yield f"list of {path}"
     for item in view.items:
         yield from item.texts.files
-        yield from _named(item.body)
+        ours = {key: item.body.get(key) for key in ("container", "thread")}
+        yield from _named(ours if view.endpoint in (CREATE, COUNT, BATCH) else item.body)
 
 
 def _named(body: Mapping[str, Any]) -> Iterator[str]:
-    container, thread = body.get("container"), body.get("thread")
-    for holder, key in ((container, "id"), (thread, "previous_message_id")):
-        if isinstance(holder, str):
-            yield holder
-        elif isinstance(holder, Mapping) and holder.get(key) is not None:
-            yield str(holder[key])
-    for key in ("agent", "agent_id", "environment_id", "session_id", "vault_ids", "deployment_id"):
-        value = body.get(key)
+    for _, value in named(body, *_IDS):
         for one in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(one, Mapping):
-                one = one.get("id")
-            if isinstance(one, str):
-                yield one
+            name = one.get("id") if isinstance(one, Mapping) else one
+            if isinstance(name, str) and "_" in name:  # a skill of the API's own is `pptx`
+                yield name
 
 
 def _made(payload: Mapping[str, Any]) -> Iterator[str]:

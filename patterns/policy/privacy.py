@@ -151,11 +151,10 @@ class PIIMiddleware(Policy):
         if family in _PLAIN_ANSWERS or about_batches:
             return response
         outgoing = self._outgoing(view)
-        if is_open(response):
-            events = view.endpoint == CREATE and kind_of(response) != "lines"
-            body = CleanEvents(outgoing) if events else CleanBody(outgoing)
+        payload = None if is_open(response) else json_of(response)
+        if payload is None:
+            body = CleanEvents(outgoing) if view.endpoint == CREATE else CleanBody(outgoing)
             return (yield from through(response, body))
-        payload = json_of(response) or {}
         named = "content" in payload
         value = payload["content"] if named else payload
         cleaned = outgoing.value(value, payload.get("usage"))

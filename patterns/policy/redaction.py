@@ -8,7 +8,6 @@ Taught in chapter 01.
 
 import hashlib
 import hmac
-import json
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,6 +17,7 @@ from typing import Literal
 from patterns.core.pseudonym import strong_key
 from patterns.policy.detectors import ALL_TYPES, Match, PIIType, Strictness, find_pii
 from patterns.policy.flow import PolicyDenied
+from patterns.policy.texts import read_json
 
 Strategy = Literal["redact", "mask", "hash", "vault", "block", "allow"]
 Finder = Callable[[str], list[Match]]
@@ -136,8 +136,8 @@ def is_document(text: str) -> bool:
     if text.lstrip()[:1] not in ("{", "["):
         return False
     try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+        read_json(text)
+    except ValueError:
         return False
     return True
 

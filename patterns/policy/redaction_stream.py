@@ -19,7 +19,7 @@ from patterns.policy.detectors import Match
 from patterns.policy.flow import notes
 from patterns.policy.redaction import cut
 from patterns.policy.responses import Body, Lines, event_of
-from patterns.policy.texts import edited, texts_of
+from patterns.policy.texts import Path, edited, read_json, texts_of
 from patterns.policy.vault import Conversation, RestoredText
 
 Event = dict[str, Any]
@@ -134,12 +134,13 @@ class CleanBody(Body):
         """What the caller sees of one line."""
         data = line[5:] if line.startswith(b"data:") else line
         try:
-            value = json.loads(data)
-        except ValueError:
-            return line
+            value = read_json(data)
+        except ValueError:  # no JSON, but text all the same
+            text = line.decode("utf-8", "surrogateescape")
+            return str(self._outgoing.value(text)).encode("utf-8", "surrogateescape")
         cleaned = self._outgoing.value(value)
-        shown = b"data: " if line.startswith(b"data:") else b""
-        return line if cleaned == value else shown + json.dumps(cleaned).encode() + b"\n"
+        start = b"data: " if data is not line else b""
+        return line if cleaned == value else start + json.dumps(cleaned).encode() + b"\n"
 
     def flush(self) -> bytes:
         """What is left when the last line was read."""
@@ -171,7 +172,7 @@ class CleanEvents(CleanBody):
             if event is not None:
                 events = list(self._cleaned(event))
                 return b"".join(lines) if events == [event] else b"".join(map(_sse, events))
-        return b"".join(lines)
+        return b"".join(map(super().line, lines))
 
     def _cleaned(self, event: Event) -> Iterator[Event]:
         kind = event.get("type")
@@ -230,10 +231,10 @@ class CleanEvents(CleanBody):
 
     def _input(self, text: str) -> str:
         try:
-            value = json.loads(text)
+            value = read_json(text)
         except ValueError:
             value = text
-        new = self._outgoing.value({"input": value})["input"]
+        new = self._outgoing.value([{"input": value}])[0]["input"]
         return text if new == value else new if isinstance(new, str) else json.dumps(new)
 
 
@@ -279,7 +280,13 @@ class Restoring:
 
     def value(self, value: Any, usage: Any = None) -> Any:
         """A complete JSON value: tool input, a block, a whole answer."""
-        return self._conversation.restored(value, escaped=self._escaped)
+        body, edits = {"content": value}, dict[Path, Any]()
+        for slot in itertools.chain.from_iterable(texts_of(body, "answer")):
+            block = slot.path[2:] == ("text",)  # what stands deeper is no JSON in JSON
+            text = self._conversation.restore(slot.text, escaped=self._escaped and block)
+            if text != slot.text:
+                edits[slot.path] = int(text) if slot.kind == "number" else text
+        return edited(body, edits)["content"] if edits else value
 
     def told(self) -> None:
         """Nothing was found that the request has not told."""

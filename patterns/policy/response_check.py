@@ -5,7 +5,6 @@ Inside the privacy step, so that it judges what the model wrote and not what was
 Taught in chapter 01.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from anthropic import APIRequest
 
 from patterns.policy.flow import Flow, Policy, PolicyDenied, notes
 from patterns.policy.responses import Ending, ended
+from patterns.policy.texts import read_json
 from patterns.policy.view import CREATE, view_of, wants_json
 
 
@@ -75,7 +75,7 @@ class ResponsePolicy(Policy):
         text = "".join([*ending.texts, *whole])
         try:
             if as_json:
-                json.loads(text)
+                read_json(text)
         except ValueError:
             return "truncated-json" if ending.stop_reason == "max_tokens" else "not-json"
         try:

@@ -20,11 +20,11 @@ from anthropic import APIResponse, AsyncAPIResponse
 from pydantic_core import from_json
 
 from patterns.policy.flow import Do, Flow
-from patterns.policy.texts import named
+from patterns.policy.texts import named, read_json
 
 AnyResponse = APIResponse[Any] | AsyncAPIResponse[Any]
 How = Literal["whole", "read", "closed", "failed", "dropped"]
-Kind = Literal["failed", "json", "events", "lines", "other"]
+Kind = Literal["failed", "json", "events", "other"]
 Known = TypeVar("Known")
 
 
@@ -319,8 +319,6 @@ def kind_of(http: httpx2.Response) -> Kind:
     told = told.partition(";")[0].strip().lower()
     if not http.is_success:
         return "failed"
-    if told.endswith(("jsonl", "x-ndjson")):
-        return "lines"
     return "events" if told == "text/event-stream" else "json" if told.endswith("json") else "other"
 
 
@@ -340,7 +338,7 @@ def whole(response: AnyResponse) -> Flow:
 def is_open(response: AnyResponse) -> bool:
     """Whether the body is a success that comes bit by bit: an event stream, or batch results."""
     kind = kind_of(response)
-    return kind in ("events", "lines") or (kind == "other" and not http_of(response).is_closed)
+    return kind == "events" or (kind == "other" and not http_of(response).is_closed)
 
 
 def through(response: AnyResponse, body: Body) -> Flow:
@@ -359,7 +357,7 @@ def _object(text: bytes) -> dict[str, Any] | None:
         value = from_json(text)
     except ValueError:
         try:
-            value = json.loads(text)  # slower, and as lenient as the SDK: half surrogate pairs
+            value = read_json(text)  # slower, and as lenient as the SDK: half surrogate pairs
         except ValueError:
             return None
     return value if isinstance(value, dict) else None

@@ -146,7 +146,7 @@ class ContentPolicy(Policy):
         found[run[0].origin] = f"{action} {trick}"
         if action == "flag":
             return
-        if action == "block":
+        if action == "block" or run[0].kind == "fixed":  # a name cannot be replaced
             note("phrases", found)
             raise ContentBlocked(trick, score, run[0].origin)
         for slot in run:

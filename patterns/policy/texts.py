@@ -9,6 +9,7 @@ Taught in chapter 01.
 """
 
 import datetime
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,14 +39,13 @@ Path = tuple[str | int | Key, ...]
 
 SEALED: Final = frozenset(("thinking", "redacted_thinking"))
 """Blocks that must go back to the API as they came: a changed one breaks its signature."""
-FIXED: Final = frozenset(("name", "id", "custom_id", "tool_use_id", "title_id", "user_id"))
+FIXED: Final = frozenset(("name", "id", "custom_id", "tool_use_id", "user_id"))
 """Fields that hold names: they are looked at, and cannot be rewritten without breaking the call."""
 _NOT_TEXT: Final = frozenset(
     ("type", "role", "model", "media_type", "stop_reason", "cache_control", "authorization_token")
-) | frozenset(("file_id", "signature", "encrypted_content", "encrypted_index", "prefill"))
-_CONTENT: Final = frozenset(("system", "content", "completion", "prompt"))
+) | frozenset(("file_id", "signature", "encrypted_content", "encrypted_index"))
+_CONTENT: Final = ("system", "content")
 _FREE_FORM: Final = frozenset(("input", "input_schema", "metadata", "output_config"))
-_RESULTS: Final = ("tool_result", "mcp_tool_result", "web_search_tool_result")
 _DOCUMENTS: Final = ("document", "search_result")
 _LONG_NUMBER: Final = 10**6
 
@@ -97,7 +97,10 @@ class Texts:
         self.tools: list[str] = []
         self.runs: list[Run] = []
         last = sorted(body, key=lambda key: (key == "messages", key == "system"))
-        self._mapping({key: body[key] for key in last}, (), origin)
+        try:
+            self._mapping({key: body[key] for key in last}, (), origin)
+        except RecursionError:
+            raise NotReadable("the body is nested too deep to be read; send less of it.") from None
         self.runs = [run for run in self.runs if run]
 
     @cached_property
@@ -198,7 +201,7 @@ class Texts:
             self.files.append(value["file_id"])
         if kind == "tool_addition":
             self.tools += sorted(_tools(value.get("tool"))) or ["?"]
-        if kind.endswith("tool_result") or kind in _RESULTS:
+        if kind.endswith("tool_result"):
             return "tool"
         if kind in _DOCUMENTS and origin == "user":
             return "document"
@@ -207,14 +210,26 @@ class Texts:
 
 def named(value: Any, *keys: str) -> Iterator[tuple[str, Any]]:
     """What stands under one of the keys anywhere in a JSON value, with its key."""
-    if isinstance(value, _OBJECT):
-        for key, item in value.items():
-            if key in keys:
-                yield key, item
-            yield from named(item, *keys)
-    elif isinstance(value, _LIST):
-        for item in value:
-            yield from named(item, *keys)
+    todo = [value]
+    while todo:
+        found = todo.pop()
+        if isinstance(found, _OBJECT):
+            yield from ((key, item) for key, item in found.items() if key in keys)
+            todo += found.values()
+        elif isinstance(found, _LIST):
+            todo += found
+
+
+def read_json(text: str | bytes) -> Any:
+    """The JSON value of a text.
+
+    Raises:
+        ValueError: it is none, or nested deeper than can be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
 
 
 def _tools(addition: Any) -> Iterator[str]:

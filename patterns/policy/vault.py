@@ -13,11 +13,10 @@ import re
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from patterns.policy.detectors import Match
-from patterns.policy.texts import SEALED
 
 _NUMBERS: Final = 7_700_000_000_000
 """Placeholders for numbers in JSON begin here: 13 digits that no card or article number has."""
@@ -58,23 +57,6 @@ class Conversation:
             return json.dumps(kept)[1:-1] if escaped else kept
 
         return _PLACEHOLDER.sub(value, text)
-
-    def restored(self, value: Any, *, escaped: bool = False) -> Any:
-        """A JSON value with the values back in, in keys, strings and numbers."""
-        if isinstance(value, str):
-            return self.restore(value, escaped=escaped)
-        if isinstance(value, list):
-            return [self.restored(one, escaped=escaped) for one in value]
-        if isinstance(value, Mapping):
-            if value.get("type") in SEALED:
-                return value
-            return {
-                self.restore(key): self.restored(one, escaped=escaped and key == "text")
-                for key, one in value.items()
-            }
-        if type(value) is int and str(value) in self._values:
-            return int(self._values[str(value)])
-        return value
 
 
 def literals(text: str) -> list[Match]:
@@ -132,25 +114,18 @@ class Vault:
         self._kept: OrderedDict[str, Conversation] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
     def conversation(self, name: str) -> Conversation:
         """The conversation of that name; a new one if it was never used, or not for a while."""
         with self._lock:
             now = self._clock()
-            while self._kept and self._is_over(now):
-                self._kept.popitem(last=False)
-            found = self._kept.setdefault(name, Conversation())
+            found = self._kept.pop(name, None)
+            if found is None or now - found.used > self._lifetime:
+                found = Conversation()
+            self._kept[name] = found
             found.used = now
-            self._kept.move_to_end(name)
+            while now - self._oldest().used > self._lifetime or len(self._kept) > self._most:
+                self._kept.popitem(last=False)
             return found
 
-    def _is_over(self, now: float) -> bool:
-        oldest = next(iter(self._kept.values()))
-        return now - oldest.used > self._lifetime or len(self._kept) > self._most
-
-    def forget(self, name: str) -> None:
-        """Forget a conversation at once."""
-        with self._lock:
-            self._kept.pop(name, None)
+    def _oldest(self) -> Conversation:
+        return next(iter(self._kept.values()))

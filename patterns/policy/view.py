@@ -259,7 +259,7 @@ def _action(name: str, body: Json, texts: Texts, item: str | None = None, items:
 
 def _other(name: str, body: Json, texts: Texts | None = None) -> Action:
     """A call of another kind: what it may run is in the request only as far as it names models."""
-    if not runs_models(name) or name == "messages.batches.cancel":
+    if not runs_models(name):
         return Action(name)
     models = sorted({_model(value) for _, value in named(body, "model")}) or [UNKNOWN]
     tools = (*(texts.tools if texts else ()), UNKNOWN)
@@ -274,7 +274,7 @@ def _model(value: Any) -> str:
 
 
 def _cap(body: Json, needed: bool) -> int | None:
-    value = body.get("max_tokens", body.get("max_tokens_to_sample"))
+    value = body.get("max_tokens")
     if value is None and not needed:
         return None
     if type(value) is not int or value < 0:

@@ -1,11 +1,13 @@
 """Whose an id is: what answers give out, and what requests name."""
 
 import asyncio
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from anthropic import APIRequest, AsyncAnthropic, InternalServerError
+from anthropic import Anthropic, APIRequest, AsyncAnthropic, InternalServerError
 
 from patterns.core.models import HAIKU
 from patterns.fake_api import FakeAPI, Fault
@@ -43,7 +45,10 @@ def test_an_agent_is_its_owners_however_it_is_named(agent: Any) -> None:
     assert api.journal == []
 
 
-NAMES = ("agent", "agent_id", "environment_id", "session_id", "vault_ids", "deployment_id")
+NAMES = (
+    *("agent", "agent_id", "environment_id", "session_id", "vault_ids", "vault_id"),
+    *("deployment_id", "memory_store_id", "skill_id"),
+)
 
 
 @pytest.mark.parametrize("named", NAMES)
@@ -51,10 +56,37 @@ def test_every_field_that_holds_an_id_is_looked_at(named: str) -> None:
     """Alone or in a list, in whatever call it stands."""
     api = FakeAPI()
     client = api.client(middleware=[Ownership(MemoryStore())])
-    for body in ({named: "id_1"}, {named: ["id_1"]}):
+    for body in ({named: "id_1"}, {named: ["id_1"]}, {"resources": [{named: {"id": "id_1"}}]}):
         with acting_as(BOB), pytest.raises(NotOwner, match="id_1"):
             client.post("/v1/sessions", cast_to=object, body=body)
     assert api.journal == []
+
+
+def test_a_skill_in_a_container_is_its_owners(tmp_path: Path) -> None:
+    """Those of the API itself are everybody's; what a tool is called with is nobody's business."""
+    store = MemoryStore()
+    store.claim(["skill_1"], ADA.key)
+    sent: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        return httpx2.Response(200, json={})
+
+    client = Anthropic(
+        api_key="t",
+        http_client=httpx2.Client(transport=httpx2.MockTransport(answer)),
+        middleware=[Ownership(store)],
+    )
+    use = {"type": "tool_use", "id": "t", "name": "x", "input": {"session_id": "of_ours"}}
+    turns = [{"role": "assistant", "content": [use]}]
+    for skill, who in (("skill_1", ADA), ("xlsx", BOB), ("skill_1", BOB)):
+        container = {"skills": [{"type": "custom", "skill_id": skill}]}
+        body = {**ASK, "messages": turns, "container": container}
+        items = [{"custom_id": "a", "params": body}]
+        for path, asked in (("messages", body), ("messages/batches", {"requests": items})):
+            with acting_as(who), contextlib.suppress(NotOwner):
+                client.post(f"/v1/{path}", cast_to=object, body=asked)
+    assert len(sent) == 4
 
 
 def streamed(store: MemoryStore, how: str) -> None:

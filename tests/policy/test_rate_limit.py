@@ -26,7 +26,7 @@ from redis.retry import Retry
 
 from patterns.core.models import HAIKU, OPUS
 from patterns.fake_api import FakeAPI, Fault
-from patterns.policy.budgets import Charge
+from patterns.policy.budgets import Charge, check_capacity
 from patterns.policy.flow import PolicyDenied, noting
 from patterns.policy.rate_limit import (
     AboveCapacity,
@@ -467,6 +467,89 @@ def test_100_000_users_fit_into_bounded_memory(users: int) -> None:
         store.reserve([Charge("one more", limits, Cost(1))], 0)
 
 
+def test_the_key_that_was_used_longest_ago_makes_room() -> None:
+    """Not the one that came first and is busy again."""
+    clock, once = Clock(), Limits(rpm=1)
+    store = MemoryStore(clock=clock, max_keys=2)
+    for name in ("a", "b"):
+        store.reserve([Charge(name, once, Cost(1))], 0)
+    clock.now += 61
+    store.reserve([Charge("a", once, Cost(1))], 0)
+    assert store.reserve([Charge("c", once, Cost(1))], 0).granted
+    assert not store.reserve([Charge("a", once, Cost(1))], 0).granted
+
+
+@pytest.mark.parametrize("waits", ["overdrawn", "held", "paid"])
+def test_a_key_that_is_still_in_use_makes_no_room(waits: str) -> None:
+    """It has refilled only when its level, its hold and its dollars are as new ones would be."""
+    clock, day = Clock(), [0.0]
+    store = MemoryStore(clock=clock, today=lambda: day[0], max_keys=1)
+    limits = Limits(rpm=60, usd_per_day=1)
+    charge = Charge("a", limits, Cost(usd=0.5 if waits == "paid" else 0))
+    store.adjust([charge._replace(cost=Cost(-120 if waits == "overdrawn" else 0))],
+                 hold=120 if waits == "held" else 0)  # fmt: skip
+    store.reserve([charge], 1_000)
+    other = Charge("b", limits, Cost(1))
+    clock.now += 119
+    with pytest.raises(StoreFull, match="1 keys are in use"):
+        store.reserve([other], 0)
+    clock.now += 1
+    day[0] += 86_399
+    if waits == "paid":
+        with pytest.raises(StoreFull):
+            store.reserve([other], 0)
+    day[0] += 1
+    assert store.reserve([other], 0).granted
+
+
+def test_what_is_told_counts_from_the_time_at_which_it_is_told() -> None:
+    """What is left, and how long to stay away, after a while without a call."""
+    clock, limits = Clock(), Limits(rpm=60, itpm=60)
+    store = MemoryStore(clock=clock)
+    assert store.reserve([Charge("k", limits, Cost(60, 60))], 0).granted
+    clock.now += 30
+    store.adjust([Charge("k", limits, Cost())], Cost(5, 40, 10))
+    assert store.levels("k", limits) == (5, 30, None)
+    clock.now += 100
+    store.adjust([Charge("k", limits, Cost())], hold=20)
+    store.adjust([Charge("k", limits, Cost())], hold=10)  # the longer one counts
+    assert store.reserve([Charge("k", limits, Cost(1))], 0) == (False, 20)
+    clock.now += 20
+    assert store.reserve([Charge("k", limits, Cost(60, 60))], 0) == (True, 0)
+
+
+@pytest.mark.parametrize("name", ["rpm", "itpm", "otpm", "usd_per_day", "usd_per_month"])
+def test_a_full_budget_covers_its_limit_and_nothing_above_it(name: str) -> None:
+    """For each of the five; the rest is not limited."""
+    store = MemoryStore(clock=lambda: 0.0, today=lambda: 0.0)
+    limits = Limits(**{name: 5})
+    part = {"rpm": "requests", "itpm": "input", "otpm": "output"}.get(name, "usd")
+    just, more = (Cost(1e9, 1e9, 1e9, 1e9)._replace(**{part: most}) for most in (5, 5.5))
+    check_capacity(limits, just)
+    with pytest.raises(AboveCapacity, match=r"needs 5\.5 .* holds 5;") as refused:
+        check_capacity(limits, more)
+    assert (refused.value.cost, refused.value.capacity) == (5.5, 5)
+    assert store.reserve([Charge("k", limits, just)], 0).granted
+    assert not store.reserve([Charge("k", limits, Cost()._replace(**{part: 0.5}))], 0).granted
+    assert store.reserve([Charge("k", limits, Cost(1, 1, 1, 1)._replace(**{part: 0}))], 0).granted
+
+
+def test_a_limit_of_nothing_lets_free_things_through() -> None:
+    """And nothing that costs: not even after a while."""
+    store, none = MemoryStore(clock=(clock := Clock())), Limits(rpm=0)
+    clock.now += 1_000
+    assert store.reserve([Charge("k", none, Cost(0, 5))], 0) == (True, 0)
+    assert store.reserve([Charge("k", none, Cost(1))], 1e9) == (False, float("inf"))
+
+
+def test_an_overdrawn_bucket_lets_free_things_through() -> None:
+    """What costs no request does not wait for the requests."""
+    store, limits = MemoryStore(clock=Clock()), Limits(rpm=1, itpm=60)
+    store.adjust([Charge("k", limits, Cost(-5))])
+    assert store.reserve([Charge("k", limits, Cost(0, 1))], 0) == (True, 0)
+    assert store.reserve([Charge("k", limits, Cost(1))], 0) == (False, 300)
+
+
 def test_changed_limits_keep_their_level() -> None:
     """Also where a limit goes and comes back: alternating two would let everything through."""
     store = MemoryStore(clock=Clock())
@@ -754,7 +837,7 @@ def test_an_owner_stays_the_owner() -> None:
     store.claim(["a"], "bob")
     assert store.owners("a") == ["ada"]
     store.claim("bc", "ada")
-    assert store.owners("ac") == [None, "ada"]
+    assert store.owners("abc") == [None, "ada", "ada"]
 
 
 def test_redis_keeps_nested_budgets_dollars_and_owners(redis_port: int) -> None:

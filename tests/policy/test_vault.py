@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import weakref
 from typing import Any
 
 import httpx2
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patterns.core.messages import text_of
-from patterns.core.models import HAIKU
+from patterns.core.models import HAIKU, OPUS
 from patterns.fake_api import FakeAPI, Fault, Reply, ToolUse
 from patterns.policy import PIIMiddleware, Principal, acting_as
 from patterns.policy.detectors import find_pii
@@ -243,19 +244,32 @@ def test_the_async_client_restores_alike() -> None:
 
 
 def test_a_vault_forgets_what_is_over() -> None:
-    """After its lifetime, when it is full, and when it is told to."""
+    """A lifetime after its last use."""
+    now = [0.0]
+    vault = Vault(lifetime=10, clock=lambda: now[0])
+    first = vault.conversation("a")
+    for now[0] in (10, 20):
+        assert vault.conversation("a") is first
+    now[0] = 31
+    assert vault.conversation("a") is not first
+
+
+def test_a_full_vault_forgets_the_one_that_was_used_longest_ago() -> None:
+    """Not the one that is needed now; and what is over leaves nothing in memory."""
     now = [0.0]
     vault = Vault(lifetime=10, most=2, clock=lambda: now[0])
-    first = vault.conversation("a")
-    assert vault.conversation("a") is first
+    a, b = vault.conversation("a"), vault.conversation("b")
+    assert vault.conversation("a") is a
+    c = vault.conversation("c")
+    assert [vault.conversation(name) for name in "ac"] == [a, c]
+    forgotten = weakref.ref(b)
+    del b
+    assert forgotten() is None
     now[0] = 11
-    assert vault.conversation("a") is not first
-    for name in "bcd":
-        vault.conversation(name)
-    assert len(vault) <= 3
-    vault.forget("d")
-    vault.forget("never there")
-    assert vault.conversation("d") is not None
+    forgotten = weakref.ref(a)
+    del a
+    vault.conversation("d")
+    assert forgotten() is None
 
 
 def test_each_type_and_origin_can_have_its_own_strategy() -> None:
@@ -309,14 +323,64 @@ def test_a_placeholder_that_is_cut_is_restored(cut: int) -> None:
     assert shown + "".join(held.flush()) == f"a{MAIL}b 4111111111111111 [EMAIL_"
 
 
-def test_numbers_come_back_as_numbers() -> None:
-    """In tool input; thinking is not touched."""
-    conversation = Vault().conversation("x")
-    (match,) = find_pii(CARD)
-    number = int(conversation.mask(match, "4111111111111111", True))
-    sealed = {"type": "thinking", "thinking": f"{number}"}
-    restored = conversation.restored({"n": number, "m": 5, "t": True, "s": sealed})
-    assert restored == {"n": 4111111111111111, "m": 5, "t": True, "s": sealed}
+@pytest.mark.parametrize("kind", [["string", "null"], "thinking", {"a": 1}, "base64"])
+def test_tool_input_is_restored_whatever_its_fields_are_called(kind: Any) -> None:
+    """Numbers as numbers; what is a block's field elsewhere is a field like any other there."""
+    fake = FakeAPI()
+    sent = {"type": kind, "to": "[EMAIL_1]", "n": 7_700_000_000_001, "m": 5, "data": "[EMAIL_1]",
+            "text": "[EMAIL_1]", "content": [{"text": "[EMAIL_1]"}], "[EMAIL_1]": True}  # fmt: skip
+    fake.enqueue(*[Reply(tool_use=[ToolUse("x", sent)])] * 2)
+    client = fake.client(middleware=[PIIMiddleware("vault", exceptions={})])
+    asked = json.dumps({"card": 4111111111111111, "to": MAIL})
+    whole = ask(client, asked)
+    turns: Any = [{"role": "user", "content": asked}]
+    with client.messages.stream(model=HAIKU, max_tokens=99, messages=turns) as stream:
+        streamed: Any = stream.get_final_message()
+    given = json.loads(json.dumps(sent).replace("[EMAIL_1]", MAIL))
+    for message in (whole, streamed):
+        assert message.content[0].input == {**given, "n": 4111111111111111}
+
+
+def test_values_come_back_escaped_where_text_is_json_and_as_they_are_elsewhere() -> None:
+    """A value with a quotation mark in it, in structured output and in tool input."""
+    fake, secret = FakeAPI(), 'ab"cd ef'
+    said = json.dumps({"password": "[API_KEY_1]"})
+    use = ToolUse("x", {"text": "[API_KEY_1]"})
+    fake.enqueue(*[Reply(said, tool_use=[use])] * 2)
+    client = fake.client(middleware=[PIIMiddleware("vault")])
+    schema = {"type": "object", "additionalProperties": False}
+    body: Any = {"model": HAIKU, "max_tokens": 99,
+                 "output_config": {"format": {"type": "json_schema", "schema": schema}},
+                 "messages": [{"role": "user", "content": f"password: '{secret}'"}]}  # fmt: skip
+    with client.messages.stream(**body) as stream:
+        streamed: Any = stream.get_final_message()
+    for message in (client.messages.create(**body), streamed):
+        assert json.loads(message.content[0].text) == {"password": secret}
+        assert message.content[1].input == {"text": secret}
+    assert secret not in str([entry.body for entry in fake.journal])
+
+
+def test_thinking_goes_back_and_comes_back_as_it_was() -> None:
+    """A changed one breaks its signature; in a stream as well."""
+    fake = FakeAPI()
+    fake.enqueue(*[Reply("Hi", thinking="of [EMAIL_1]")] * 2)
+    client = fake.client(middleware=[PIIMiddleware("vault")])
+    thinking: Any = {"type": "adaptive", "display": "summarized"}
+    body: Any = {"model": OPUS, "max_tokens": 99, "thinking": thinking}
+    body["messages"] = [{"role": "user", "content": MAIL}]
+    whole = client.messages.create(**body)
+    with client.messages.stream(**body) as stream:
+        streamed: Any = stream.get_final_message()
+    assert [one.content[0].thinking for one in (whole, streamed)] == ["of [EMAIL_1]"] * 2
+
+
+def test_a_system_prompt_has_the_same_placeholders_in_every_conversation() -> None:
+    """Whatever the user says first: so that its prefix is found in the cache."""
+    fake = FakeAPI()
+    client = fake.client(middleware=[PIIMiddleware("vault", exceptions={})])
+    for said in ("Hello", "I am x@example.org"):
+        ask(client, said, system=f"Ours is {MAIL}")
+    assert [entry.body["system"] for entry in fake.journal] == ["Ours is [EMAIL_1]"] * 2
 
 
 def test_a_placeholder_inside_of_a_value_is_part_of_the_value() -> None:
