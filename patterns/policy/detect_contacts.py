@@ -21,7 +21,7 @@ _DOT = r"(?:\.|%2[eE]|&#46;| ?[\[({] ?dot ?[\])}] ?)"
 _EMAIL = re.compile(
     # The look-behind lets each run of local characters be tried once, from its start.
     rf"(?<!{_LOCAL}){_LOCAL}{{1,64}}?{_AT}(?:{_LABEL}{_DOT}){{1,6}}"
-    rf"(?:[A-Za-z\u0400-\u04ff]{{2,24}}|xn--[0-9a-z-]{{2,59}}|[\u3040-\u9fff\uac00-\ud7af]{{2,8}})"
+    rf"(?:xn--[0-9a-z-]{{2,59}}|[A-Za-z\u0400-\u04ff]{{2,24}}|[\u3040-\u9fff\uac00-\ud7af]{{2,8}})"
     rf"(?![0-9A-Za-z_])",
     re.IGNORECASE,
 )

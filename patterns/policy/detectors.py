@@ -118,9 +118,10 @@ def _scan(
     return found
 
 
+_SAID: Final = r"pass|pwd|secret|kennw|contrase|mot de|senha|haslo|wachtw|密[码碼]|비밀번호"
 _HINTS: Final[dict[PIIType, re.Pattern[str]]] = {
     "api_key": re.compile(
-        r"[0-9A-Za-z_+/.=~-]{16}|-----BEGIN|[:=]|passw|pwd|secret|mot de", re.IGNORECASE
+        rf"[0-9A-Za-z_+/.=~-]{{16}}|-----BEGIN|[:=]|curl|mysql|{_SAID}", re.IGNORECASE
     ),
     "email": re.compile(r"@|%40|&#|&commat;|[\[({] ?at ?[\])}]", re.IGNORECASE),
     "iban": re.compile(r"[A-Za-z]{2}\d\d"),
@@ -130,7 +131,8 @@ _HINTS: Final[dict[PIIType, re.Pattern[str]]] = {
     "phone": re.compile(r"\d{2}"),
 }
 _ANY: Final = re.compile(
-    r"[0-9@]|-----BEGIN|[\[({] ?at ?[\])}]|pass|pwd|secret|&commat;|hooks\.|contrase", re.IGNORECASE
+    rf"[0-9@]|-----BEGIN|[\[({{] ?at ?[\])}}]|&commat;|hooks\.|[A-Za-z]{{16}}|{_SAID}",
+    re.IGNORECASE,
 )
 _FINDERS: Final[dict[PIIType, Callable[[str, Context, Strictness], Spans]]] = {
     "api_key": keys,

@@ -155,6 +155,15 @@ CASES: list[tuple[str, list[str]]] = [
     ("Artikel 4000000000001 and SKU 4111111111111111", []),
     ("driver's licence 123-456-7890", []),
     ("total 0.4111111111111111 of 4", []),
+    ("write to a@xn--d1acufc.xn--p1ai today", ["a@xn--d1acufc.xn--p1ai"]),
+    ("IBAN CR05 0152 0200 1026 2840 66", ["CR05 0152 0200 1026 2840 66"]),
+    ("HF_TOKEN is hf_" + "x" * 34, []),
+    ("call hf_requiredCharacteristicTypesForDisplay() here", []),
+    ("mailchimp " + "343ea45721923ed956e2b38c31db76aa-us30", ["343ea45721923ed956e2"]),
+    ("login with hf_" + "yUnKsLIBhMeEabfeMAVcMvqLNkkxipTGAh", ["hf_yUnKs"]),
+    ("the password policy2 of 2026", []),
+    ("password == confirmation", []),
+    ("auth->password->length", []),
     ("password: required", []),
     ("password = os.environ['PASSWORD']", []),
 ]
@@ -182,3 +191,45 @@ def test_what_was_redacted_once_holds_no_more() -> None:
         for strategy in strategies:
             once = redact(text, strategy=strategy, key=b"k" * 32).text
             assert redact(once, strategy=strategy, key=b"k" * 32).text == once
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "password = '{}'", "password: {}", '{{"password": "{}"}}', '{{\\"password\\":\\"{}\\"}}',
+        "<password>{}</password>", "<Password>\n  {}\n</Password>", "password,{}", "password\t{}",
+        "| password | {} |", 'put("password", "{}")', "define('DB_PASSWORD', '{}');",
+        'set.password("{}")', "login ada password {}", "curl -s -u ada:{} https://x.example",
+        "mysql -u root -p{} shop", "sshpass -p {} ssh ada@x", "PGPASSWORD={} psql", "--password {}",
+        "ENV DB_PASSWORD {}", "?user=a&password={}&x=1", 'if (password == "{}")',
+        'password != "{}"', 'PASSWORD ?= "{}"', "password .= '{}'", 'PASSWORD ::= "{}"',
+        'password "{}";', "password := `{}`", "my password is {}", "mot de passe : {}",
+        "Kennwort: {}", "senha: {}", "密码：{}", "db_pass = '{}'", "DB_PASS={}", '"pass": "{}"',
+        "pass: {}", "ansible_ssh_pass: {}", 'const password: string = "{}";',
+        'var password string = "{}"', 'password = @"{}";', "password: |\n  {}", "password -> {}",
+        "ada said: the secret is {}", "Password={};User Id=sa",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["Hunter2!x9", "correct7Horse"])
+def test_a_password_is_found_whatever_stands_between_it_and_its_name(form: str, value: str) -> None:
+    """In code, configuration, markup, commands, tables and prose, and nothing else is taken."""
+    text = form.format(value)
+    assert [text[one.start : one.end] for one in find_pii(text)] == [value]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        'token = "{}"', "api_key: {}", "X-Api-Key: {}", "Authorization: Bearer {}",
+        "Authorization: Token {}", "?access_token={}&x=1", "<apiKey>{}</apiKey>",
+        "<token>\n    {}\n</token>", 'setProperty("API_TOKEN", "{}")', "apiToken := `{}`",
+        'var apiToken string = "{}"', 'const token: string = "{}"', 'API_TOKEN ?= "{}"',
+        '$apiToken .= "{}"', 'api_TOKEN :::= "{}"', '"apiToken" => "{}"', "token: >-\n  {}",
+        '{{"config.ini": "API_TOKEN={}\\nBACKUP=true"}}', "--api-key {}", "token\t{}",
+        'token.set("{}")', "my API key is {}", "secret_key_base: {}", "consumer api secret: {}",
+    ],
+)  # fmt: skip
+def test_a_token_is_found_whatever_stands_between_it_and_its_name(form: str) -> None:
+    """A random value beside a name for one, in the syntax of a dozen languages."""
+    text = form.format("9f8Ab3kQ77zPq1LmX2")
+    assert [text[one.start : one.end] for one in find_pii(text)] == ["9f8Ab3kQ77zPq1LmX2"]
