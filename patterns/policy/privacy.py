@@ -10,7 +10,7 @@ Taught in chapter 01.
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from anthropic import APIRequest
@@ -51,8 +51,8 @@ class PIIMiddleware(Policy):
     Args:
         on_input: strategy for prompts, systems, tools and history; None lets them pass. `vault`
             puts placeholders in and, in the answer, the values back.
-        on_output: strategy for answers; None lets them pass. Unless it is given, answers to
-            masked prompts are restored, and others redacted.
+        on_output: strategy for answers; None lets them pass. Unless it is given, they are redacted
+            where prompts are not masked as a whole, and what a vault holds is put back.
         exceptions: other strategies by type (`card`), origin (`tool`), or `(origin, type)`.
         allow: values that may stay; `@example.com` for a whole domain.
         types, strictness: as for `find_pii`.
@@ -79,6 +79,8 @@ class PIIMiddleware(Policy):
         def by_patterns(text: str) -> list[Match]:
             return find_pii(text, types=types, strictness=strictness)
 
+        vaults = "vault" in (on_input, on_output, *exceptions.values()) and mode == "enforce"
+        self._restores = vaults and on_output in ("vault", "default")
         if on_output == "default":
             on_output = "vault" if on_input == "vault" else "redact"
         for strategy in {on_input, on_output, *exceptions.values()} - {None, "vault"}:
@@ -90,8 +92,7 @@ class PIIMiddleware(Policy):
         self._input = Cleaner(seen_before, incoming, key, **options) if on_input else None
         outgoing = chooser(on_output or "allow", {})
         self._output = Cleaner(finder, outgoing, key, "output", **options) if on_output else None
-        self._restores = on_output == "vault" and mode == "enforce"
-        vaults = "vault" in (on_input, *exceptions.values()) and mode == "enforce"
+        self._redacts = on_output != "vault" or mode == "observe"
         self.vault = (Vault() if vault is None else vault) if vaults else None
         self._threads: Threads[str] = Threads()
         self._names = f"{on_input} in, {on_output} out" + (", observe" if mode == "observe" else "")
@@ -145,12 +146,15 @@ class PIIMiddleware(Policy):
         return f"{who}|{hashlib.sha256(first.encode('utf-8', 'replace')).hexdigest()}"
 
     def _received(self, view: View, response: AnyResponse) -> Flow:
-        assert self._output is not None
         family = view.endpoint.partition("/v1/")[2].partition("/")[0]
         about_batches = view.endpoint.startswith("messages.batches.") and view.endpoint != RESULTS
         if family in _PLAIN_ANSWERS or about_batches:
             return response
-        outgoing = self._outgoing(view)
+        for outgoing in self._outgoing(view):
+            response = yield from self._cleaned(view, response, outgoing)
+        return response
+
+    def _cleaned(self, view: View, response: AnyResponse, outgoing: Redacting | Restoring) -> Flow:
         payload = None if is_open(response) else json_of(response)
         if payload is None:
             body = CleanEvents(outgoing) if view.endpoint == CREATE else CleanBody(outgoing)
@@ -163,12 +167,13 @@ class PIIMiddleware(Policy):
             return response
         return with_json(response, {**payload, "content": cleaned} if named else cleaned)
 
-    def _outgoing(self, view: View) -> Redacting | Restoring:
-        assert self._output is not None
-        if not self._restores or self.vault is None:
-            return Redacting(self._output)
-        conversation = self.vault.conversation(self._name(view))
-        return Restoring(conversation, escaped=wants_json(view.body))
+    def _outgoing(self, view: View) -> Iterator[Redacting | Restoring]:
+        """What is done to an answer, in turn; a placeholder is no identifier."""
+        if self._redacts and self._output is not None:
+            yield Redacting(self._output)
+        if self._restores and self.vault is not None:
+            conversation = self.vault.conversation(self._name(view))
+            yield Restoring(conversation, escaped=wants_json(view.body))
 
     def __repr__(self) -> str:
         return f"PIIMiddleware({self._names})"

@@ -86,8 +86,7 @@ def estimate_tokens(item: Item) -> int:
 
 def per_model(request: APIRequest) -> str:
     """One budget per model, as the API keeps them."""
-    body = request.json
-    return str(body.get("model", "batches")) if isinstance(body, Mapping) else "other"
+    return str(view_of(request).body.get("model", "batches"))
 
 
 Price = Callable[[str, Mapping[str, Any]], Any]
@@ -140,7 +139,7 @@ class RateLimit(Policy):
         view = view_of(request)
         if view.endpoint not in (CREATE, COUNT, BATCH):
             return (yield request)
-        cost, model = self._cost(view, request.retries_taken), view.items[0].action.models[0]
+        cost, models = self._cost(view, request.retries_taken), view.items[0].action.models
         keys = [budget.key(request) for budget in self.budgets]
         for budget in self.budgets:
             check_capacity(budget.limits, cost)
@@ -164,7 +163,7 @@ class RateLimit(Policy):
             told = None, 0.0
 
         def settle(ending: Ending) -> Do:
-            give = self._unused(view.endpoint, cost, ending, model)
+            give = self._unused(view.endpoint, cost, ending, models)
             return self._adjust(self._charges(keys, give), *told)
 
         return (yield from ended(response, settle))  # a dropped stream keeps its reservation
@@ -235,7 +234,7 @@ class RateLimit(Policy):
 
         return Do(sync, other)
 
-    def _unused(self, endpoint: str, cost: Cost, ending: Ending, model: str) -> Cost:
+    def _unused(self, endpoint: str, cost: Cost, ending: Ending, models: Sequence[str]) -> Cost:
         """What to give back: of a failure, all tokens. Cache reads count towards no input limit.
 
         A batch keeps its reservation, since its usage is known only with its results, and so does
@@ -249,7 +248,8 @@ class RateLimit(Policy):
         used = (usage.get("input_tokens") or 0) + (usage.get("cache_creation_input_tokens") or 0)
         if ending.how != "whole" and ending.stop_reason is None:
             return Cost(input=cost.input - used)
-        usd = cost.usd - self._usd([model], usage) if cost.usd else 0.0
+        answered = str(ending.message.get("model"))
+        usd = cost.usd - self._usd([answered] if answered in models else models, usage)
         return Cost(0, cost.input - used, cost.output - (usage.get("output_tokens") or 0), usd)
 
     def __repr__(self) -> str:

@@ -99,18 +99,14 @@ def safe_end(text: str) -> int:
 
     Never cuts between words that one identifier may hold: numbers, and short words between them.
     """
-    limit = len(text) - AROUND
-    if limit <= 0:
-        return 0
-    if len(text) > LONGEST:
-        return len(text) - LONGEST
-    opened = text.rfind("-----BEGIN")
-    if opened >= 0 and "-----END" not in text[opened:]:
-        limit = min(limit, opened)
+    limit = max(0, len(text) - AROUND)
+    before, begun, rest = text.rpartition("-----BEGIN")
+    if begun and "-----END" not in rest:
+        limit = min(limit, len(before))
     words = list(_WORD.finditer(text[:limit]))
     while words[:-1] and _MAY_BELONG.fullmatch(words[-2][0]):
         words.pop()
-    return words[-1].start() if words else limit
+    return max(len(text) - LONGEST, words[-1].start() if words else limit)
 
 
 class CleanBody(Body):
@@ -206,8 +202,6 @@ class CleanEvents(CleanBody):
             yield from self._written(self._texts.feed(delta["text"]))
         elif delta["type"] == "input_json_delta":
             self._inputs.setdefault(event["index"], []).append(delta["partial_json"])
-        elif delta["type"] in ("thinking_delta", "signature_delta"):
-            yield event
         else:
             yield {**event, "delta": self._outgoing.value([delta])[0]}
 

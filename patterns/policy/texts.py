@@ -37,7 +37,7 @@ class Key:
 
 Path = tuple[str | int | Key, ...]
 
-SEALED: Final = frozenset(("thinking", "redacted_thinking"))
+SEALED: Final = frozenset(("thinking", "redacted_thinking", "thinking_delta"))
 """Blocks that must go back to the API as they came: a changed one breaks its signature."""
 FIXED: Final = frozenset(("name", "id", "custom_id", "tool_use_id", "user_id"))
 """Fields that hold names: they are looked at, and cannot be rewritten without breaking the call."""
@@ -85,7 +85,7 @@ class Texts:
         runs: the texts, grouped as the model reads them.
         images, documents: how many are attached.
         files: ids of files that are named.
-        tools: names of tools that a turn adds, of kinds that no list of tools shows.
+        tools: what turns add to the list of tools.
 
     Raises:
         NotReadable: a value that is no JSON, which a scan would pass unseen.
@@ -94,7 +94,7 @@ class Texts:
     def __init__(self, body: Json, origin: Origin = "system") -> None:
         self.images = self.documents = 0
         self.files: list[str] = []
-        self.tools: list[str] = []
+        self.tools: list[Any] = []
         self.runs: list[Run] = []
         last = sorted(body, key=lambda key: (key == "messages", key == "system"))
         try:
@@ -200,7 +200,7 @@ class Texts:
         if isinstance(value.get("file_id"), str):
             self.files.append(value["file_id"])
         if kind == "tool_addition":
-            self.tools += sorted(_tools(value.get("tool"))) or ["?"]
+            self.tools.append(value.get("tool"))
         if kind.endswith("tool_result"):
             return "tool"
         if kind in _DOCUMENTS and origin == "user":
@@ -230,11 +230,6 @@ def read_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError(str(error)) from None
-
-
-def _tools(addition: Any) -> Iterator[str]:
-    for key, name in named(addition, "name", "mcp_server_name", "server_name"):
-        yield f"{name}" if key == "name" else f"mcp:{name}"
 
 
 def joined(run: Run) -> str:

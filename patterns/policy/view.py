@@ -54,6 +54,10 @@ UNKNOWN: Final = "?"
 """Stands for a model or a tool that the request does not show; only a rule for `*` covers it."""
 
 
+_NAMES: Final = ("mcp_server_name", "server_name", "name")
+"""What a tool is named by, the first that it has: those of a remote server by the server."""
+
+
 class Action(NamedTuple):
     """What somebody wants to do, as far as a rule can see it.
 
@@ -241,14 +245,15 @@ def _batch(body: Json) -> list[Item]:
 
 def _action(name: str, body: Json, texts: Texts, item: str | None = None, items: int = 1) -> Action:
     if name not in (CREATE, COUNT, BATCH):
-        return _other(name, body, texts)
+        return _other(name, body)
+    offered = _offered(body, texts)
     bodies = (body, *_objects(body, "fallbacks"))
     caps = [_cap(one, name != COUNT and one is body) for one in bodies]
     return Action(
         name,
-        tuple(_models(body)),
+        tuple(_models(body, offered)),
         max((cap for cap in caps if cap is not None), default=None),
-        (*_tools(body), *texts.tools),
+        tuple(_tools(body, offered)),
         item,
         _settings(body),
         texts.images,
@@ -257,15 +262,13 @@ def _action(name: str, body: Json, texts: Texts, item: str | None = None, items:
     )
 
 
-def _other(name: str, body: Json, texts: Texts | None = None) -> Action:
+def _other(name: str, body: Json) -> Action:
     """A call of another kind: what it may run is in the request only as far as it names models."""
     if not runs_models(name):
         return Action(name)
     models = sorted({_model(value) for _, value in named(body, "model")}) or [UNKNOWN]
-    tools = (*(texts.tools if texts else ()), UNKNOWN)
-    return Action(
-        name, tuple(models), _cap(body, False), tools, None, _settings(body), unbounded=True
-    )
+    most, settings = _cap(body, False), _settings(body)
+    return Action(name, tuple(models), most, (UNKNOWN,), None, settings, unbounded=True)
 
 
 def _model(value: Any) -> str:
@@ -289,21 +292,25 @@ def _string(body: Json, key: str) -> str:
     return value
 
 
-def _models(body: Json) -> Iterator[str]:
+def _offered(body: Json, texts: Texts) -> list[Json]:
+    """The tools that a request lists, and those that its turns add."""
+    added = [one.get("definition", one) for one in _objects({"tools": texts.tools}, "tools")]
+    return [*_objects(body, "tools"), *_objects({"tools": added}, "tools")]
+
+
+def _models(body: Json, offered: list[Json]) -> Iterator[str]:
     yield _string(body, "model")
     if isinstance(body.get("fallbacks"), str):
         yield f"fallbacks:{body['fallbacks']}"  # the API picks: only a rule for "*" covers that
-    for other in (*_objects(body, "fallbacks"), *_objects(body, "tools")):
+    for other in (*_objects(body, "fallbacks"), *offered):
         if "model" in other:
             yield _string(other, "model")
 
 
-def _tools(body: Json) -> Iterator[str]:
-    for tool in _objects(body, "tools"):
-        if "mcp_server_name" in tool:
-            yield f"mcp:{_string(tool, 'mcp_server_name')}"
-        else:
-            yield _string(tool, "name" if "name" in tool else "type")
+def _tools(body: Json, offered: list[Json]) -> Iterator[str]:
+    for tool in offered:
+        key = next((one for one in _NAMES if one in tool), "type")
+        yield f"{'mcp:' if key in _NAMES[:2] else ''}{_string(tool, key)}"
     for server in _objects(body, "mcp_servers"):
         yield f"mcp:{_string(server, 'name')}"
     container = body.get("container")

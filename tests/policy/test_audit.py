@@ -305,6 +305,7 @@ def test_a_prompt_is_recorded_as_a_keyed_fingerprint_or_redacted(
     assert len({row["detail"]["prompt"] for row in api.rows("request")}) == 4
     with AuditLog(tmp_path / "other.db", b"x" * 32) as other:
         assert other.hash("Hello") != log.hash("Hello")
+        assert other.hash("\ud800") != other.hash("\ud801")
     readable = Api(log, text=lambda text: redact(text).text)
     readable.client.messages.create(**{**ASK, "system": f"I am {ADDRESS}"})
     assert readable.rows("request")[-1]["detail"]["prompt"] == "I am [EMAIL]\nHello"
@@ -314,6 +315,9 @@ def test_a_prompt_is_recorded_as_a_keyed_fingerprint_or_redacted(
 def test_log_injection_is_escaped(log: AuditLog, capsys: Any, tmp_path: Path, nasty: str) -> None:
     """New lines, ANSI, U+202E and U+2028 stay inside one line of ASCII."""
     log.append("request", {"user": "u", "note": nasty}, call=nasty)
+    with contextlib.closing(sqlite3.connect(log.path)) as file:
+        (row,) = file.execute("SELECT body || detail FROM audit").fetchone()
+    assert row.isascii()
     (tmp_path / "key").write_bytes(KEY)
     main(["export", str(log.path), "--key-file", str(tmp_path / "key")])
     (line,) = capsys.readouterr().out.splitlines()
@@ -669,6 +673,21 @@ def test_a_closed_or_foreign_file_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database, and long enough to be none" * 20)
     with pytest.raises(AuditUnavailable, match="not a database"):
         AuditLog(tmp_path / "text.db", KEY)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_the_thread_of_a_log_ends_with_it(tmp_path: Path, closes: bool) -> None:
+    """Closed, or forgotten."""
+    before = set(threading.enumerate())
+    log = AuditLog(tmp_path / "audit.db", KEY)
+    (thread,) = set(threading.enumerate()) - before
+    if closes:
+        log.close()
+    else:
+        log._db.close()
+    del log
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_a_full_disk_is_not_taken_for_a_busy_one(log: AuditLog) -> None:

@@ -229,6 +229,44 @@ def test_what_costs_extra_or_gives_power_can_be_ruled_on(
     assert api.sent == 0
 
 
+ADDED: list[tuple[Any, str]] = [
+    ({"type": "tool_reference", "name": "pay"}, "pay"),
+    ({"type": "mcp_tool_reference", "server_name": "crm", "name": "pay"}, "mcp:crm"),
+    ({"type": "mcp_toolset_reference", "server_name": "crm"}, "mcp:crm"),
+    ({"type": "tool_definition", "definition": {"name": "pay", "input_schema": {
+        "type": "object", "properties": {"name": {"type": "string"}}}}}, "pay"),
+    ({"type": "tool_definition", "definition": {"type": "bash_20250124"}}, "bash_20250124"),
+    ({"type": "tool_definition", "definition": {"type": "mcp_toolset",
+                                                "mcp_server_name": "crm"}}, "mcp:crm"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tool", "name"), ADDED)
+def test_a_tool_that_a_turn_adds_is_ruled_on_like_one_in_the_list(tool: Any, name: str) -> None:
+    """By the same name; and so is the model that it may run."""
+    turn = {"role": "user", "content": [{"type": "tool_addition", "tool": tool}]}
+    narrow, other = Api([Rule("analyst", "*", HAIKU, tools=name)]), Api([Rule("analyst")])
+    narrow.ask(ANALYST, messages=[turn])
+    with pytest.raises(NotAuthorized, match=f"tool {name};"):
+        other.ask(ANALYST, messages=[turn])
+    if "definition" in tool:
+        tool = {**tool, "definition": {**tool["definition"], "model": OPUS}}
+        turn = {"role": "user", "content": [{"type": "tool_addition", "tool": tool}]}
+        with pytest.raises(NotAuthorized, match=OPUS):
+            narrow.ask(ANALYST, messages=[turn])
+    assert (narrow.sent, other.sent) == (1, 0)
+
+
+@pytest.mark.parametrize("tool", [None, "pay", {}, {"definition": None}, {"definition": {}}])
+def test_a_tool_that_a_turn_adds_and_that_cannot_be_read_is_denied(tool: Any) -> None:
+    """Whatever the rules."""
+    api = Api([Rule("analyst", "*", tools="*")])
+    turn = {"role": "user", "content": [{"type": "tool_addition", "tool": tool}]}
+    with pytest.raises(NotReadable):
+        api.ask(ANALYST, messages=[turn])
+    assert api.sent == 0
+
+
 def test_settings_that_a_rule_names_pass() -> None:
     """And a new thread, whose tools are all in the request."""
     settings = {"speed": "fast", "service_tier": "*", "inference_geo": "us", "billing_policy": "*"}

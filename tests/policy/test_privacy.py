@@ -741,6 +741,35 @@ def test_a_private_key_is_held_back_until_it_is_complete() -> None:
     assert safe_end("short") == 0
 
 
+def test_prose_is_shown_as_it_comes() -> None:
+    """Only what may be context of an identifier waits, however long the answer is."""
+    buffer = HeldText(Cleaner(find_pii, chooser("redact", {}), None, "output"), Counter())
+    prose = "Several travellers wondered whether another morning would bring warmer weather. " * 20
+    shown = 0
+    for at in range(0, len(prose), 5):
+        shown += sum(len(str(piece)) for piece in buffer.feed(prose[at : at + 5]))
+        assert at - 110 < shown <= max(0, at + 5 - 80)
+
+
+def test_a_private_key_that_comes_in_pieces_is_not_searched_with_each_of_them() -> None:
+    """It is held until its end is there, and searched then; the prose after it is not held."""
+    looked: list[str] = []
+
+    def find(text: str) -> list[Match]:
+        looked.append(text)
+        return find_pii(text)
+
+    buffer = HeldText(Cleaner(find, chooser("redact", {}), None, "output"), Counter())
+    key = "-----BEGIN PRIVATE KEY-----\n" + "MIIE + abc\n" * 90 + "-----END PRIVATE KEY-----"
+    for at in range(0, len(key), 7):
+        assert buffer.feed(key[at : at + 7]) == []
+    assert len(looked) < 5
+    prose = " and after it came something else, which was not secret at all." * 9
+    (shown,) = buffer.feed(prose)
+    assert f"[API_KEY]{prose}".startswith(str(shown))
+    assert len(str(shown)) > len(prose) - 120
+
+
 def test_a_detector_that_looks_further_than_ours_is_not_cut() -> None:
     """Names of several long words, for example."""
     name = "Johannes Chrysostomus Wolfgangus Theophilus Mozart"
@@ -826,6 +855,31 @@ def test_a_match_over_a_seam_wins_over_the_pieces_it_covers() -> None:
         "[CARD] [IP]",
     ]
     assert set(ALL_TYPES) >= {match.type for match in matches}
+
+
+def test_identifiers_are_found_where_they_stand_in_several_blocks() -> None:
+    """Whole ones in any of the blocks, and those that cross a seam."""
+    parts = ["x", f"{MAIL}; ", "4111 1111 ", "1111 1111", " y 10.0.0.1 ", f"z {IBAN}"]
+    text = "".join(parts)
+    run = [Slot((str(number),), part) for number, part in enumerate(parts)]
+    wanted = [("email", "x" + MAIL), ("card", CARD), ("ip", "10.0.0.1"), ("iban", IBAN)]
+    assert [(one.type, text[one.start : one.end]) for one in run_matches(run, find_pii)] == wanted
+    apart = [Slot(("a",), f"1 {MAIL}"), Slot(("b",), " 2 10.0.0.1"), Slot(("c",), f" 3 {CARD}")]
+    text = "".join(slot.text for slot in apart)
+    found_there = [text[one.start : one.end] for one in run_matches(apart, find_pii)]
+    assert found_there == [MAIL, "10.0.0.1", CARD]
+
+
+def test_the_shortest_address_is_found_as_a_key() -> None:
+    """Six characters."""
+    api = Api(PIIMiddleware(exceptions={}))
+    use = {"type": "tool_use", "id": "toolu_1", "name": "x", "input": {"a@b.de": 1}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "ok"}
+    tools = [{"name": "x", "input_schema": {"type": "object"}}]
+    turns = [{"role": "user", "content": "go"}, {"role": "assistant", "content": [use]},
+             {"role": "user", "content": [result]}]  # fmt: skip
+    api.ask("unused", messages=turns, tools=tools)
+    assert api.fake.journal[0].body["messages"][1]["content"][0]["input"] == {"[EMAIL]": 1}
 
 
 def test_every_whole_label_of_a_card_goes_out_as_a_fingerprint() -> None:

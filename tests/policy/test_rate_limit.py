@@ -287,6 +287,41 @@ def test_what_the_api_says_is_left_caps_the_levels() -> None:
     assert api.used().output == 100  # no usage in the answer: the reservation stays
 
 
+def test_what_a_stream_is_told_at_its_start_counts_while_it_is_read() -> None:
+    """For those who call meanwhile; and once it is over as well."""
+    api, body = Api(), b'data: {"type": "message_start", "message": {}}\n\n'
+    sent = {"content-type": "text/event-stream", "anthropic-ratelimit-requests-remaining": "7"}
+    transport = httpx2.MockTransport(
+        lambda _: httpx2.Response(200, headers=sent, stream=httpx2.ByteStream(body))
+    )
+    http = httpx2.Client(transport=transport)
+    client = Anthropic(api_key="t", http_client=http, middleware=[api.limit])
+    stream = client.messages.create(**ASK, stream=True)
+    assert api.store.levels(HAIKU, LIMITS)[0] == 7
+    api.clock.now += 1
+    stream.close()
+    assert api.store.levels(HAIKU, LIMITS)[0] == 8
+
+
+@pytest.mark.parametrize(("answered", "spent"), [(HAIKU, 0.02), (OPUS, 0.2), ("another", 0.2)])
+def test_dollars_are_those_of_the_model_that_answered(answered: str, spent: float) -> None:
+    """A fallback may be dearer; of one that nobody named the dearest price counts."""
+    store = MemoryStore(clock=lambda: 0.0, today=lambda: 0.0)
+    price = {HAIKU: 0.01, OPUS: 0.1}.__getitem__
+    limit = RateLimit(
+        Limits(usd_per_day=50), store,
+        price=lambda model, usage: price(model) * (usage["input_tokens"] + usage["output_tokens"]),
+    )  # fmt: skip
+    message = {"model": answered, "usage": {"input_tokens": 1, "output_tokens": 1}}
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=message))
+    http = httpx2.Client(transport=transport)
+    client = Anthropic(api_key="t", http_client=http, middleware=[limit])
+    body = {**ASK, "fallbacks": [{"model": OPUS}]}
+    client.post("/v1/messages", cast_to=object, body=body)
+    assert not store.reserve([Charge(HAIKU, limit.limits, Cost(usd=50.01 - spent))], 0).granted
+    assert store.reserve([Charge(HAIKU, limit.limits, Cost(usd=49.99 - spent))], 0).granted
+
+
 def test_retry_after_keeps_everybody_out() -> None:
     """Not only the call that was told."""
     api = Api(max_wait=10)

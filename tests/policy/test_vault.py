@@ -292,6 +292,52 @@ def test_each_type_and_origin_can_have_its_own_strategy() -> None:
     assert said[1] == f"so {MAIL}"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_one_type_keeps_in_the_vault_comes_back_and_the_rest_is_redacted(stream: bool) -> None:
+    """A tool is called with the value; what only looks like a placeholder stays what it is."""
+    fake, use = FakeAPI(), ToolUse("x", {"a": "[IP_1]"})
+    fake.enqueue(Reply(f"{MAIL} is at [IP_1], not [LITERAL_1]", tool_use=[use]))
+    client = fake.client(middleware=[PIIMiddleware(exceptions={"ip": "vault"})])
+    body: Any = {"model": HAIKU, "max_tokens": 99}
+    body["messages"] = [{"role": "user", "content": f"{MAIL} is at {IP}, not [IP_1]"}]
+    if stream:
+        with client.messages.stream(**body) as streamed:
+            message: Any = streamed.get_final_message()
+    else:
+        message = client.messages.create(**body)
+    said = fake.journal[0].body["messages"][0]["content"]
+    assert said == "[EMAIL] is at [IP_1], not [LITERAL_1]"
+    assert message.content[0].text == f"[EMAIL] is at {IP}, not [IP_1]"
+    assert message.content[1].input == {"a": IP}
+
+
+@pytest.mark.parametrize(("options", "text"), [
+    ({}, f"{MAIL} [EMAIL_1]"), ({"on_output": "redact"}, "[EMAIL] [EMAIL_1]"),
+    ({"on_output": None}, f"{MAIL} [EMAIL_1]"), ({"on_output": "vault"}, f"{MAIL} x@example.org"),
+    ({"on_output": "redact", "mode": "observe"}, f"{MAIL} [EMAIL_1]"),
+    ({"mode": "observe"}, f"{MAIL} [EMAIL_1]"),
+])  # fmt: skip
+def test_answers_are_treated_as_they_are_told_to(options: Any, text: str) -> None:
+    """Restored, redacted, or left as they are."""
+    fake = FakeAPI()
+    fake.enqueue(f"{MAIL} [EMAIL_1]")
+    client = fake.client(middleware=[PIIMiddleware("vault", **options)])
+    answer = text_of(ask(client, "x@example.org"))
+    assert answer == (text if options else f"{MAIL} x@example.org")
+    only = fake.client(middleware=[PIIMiddleware("redact", "vault")])
+    fake.enqueue(f"{MAIL} [EMAIL_1]")
+    assert text_of(ask(only, "x@example.org")) == f"{MAIL} [EMAIL_1]"
+
+
+@pytest.mark.parametrize("text", [f"{CARD}[EMAIL_1]", f"[EMAIL_1]{CARD}", f"{CARD}[EMAIL_1]{CARD}"])
+def test_what_looks_like_a_placeholder_right_beside_a_value_is_masked_too(text: str) -> None:
+    """It comes back as it was."""
+    api = Echo()
+    assert ask(api.client, text).content[0].text == text
+    sent = text.replace("[EMAIL_1]", "[LITERAL_1]").replace(CARD, "[CARD_1]")
+    assert sent.encode() in api.sent[0]
+
+
 def test_our_own_support_address_stays_in_our_system_prompt() -> None:
     """A key or a card may not stand there either."""
     fake = FakeAPI()
