@@ -10,7 +10,7 @@ from patterns.batching.choose import choose
 from patterns.batching.job import RESUMABLE, BatchJob, StillRunning
 from patterns.batching.plan import BadRequest, plan_batches
 from patterns.batching.results import BatchResult
-from patterns.batching.status import JobStatus, TimeBar
+from patterns.batching.status import JobStatus
 from patterns.batching.store import JobStoreError
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "JobStoreError",
     "ResultsError",
     "StillRunning",
-    "TimeBar",
     "choose",
     "plan_batches",
 ]

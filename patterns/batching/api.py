@@ -24,6 +24,7 @@ from anthropic import (
     APIError,
     APIRequest,
     APIResponse,
+    AsyncAnthropic,
     BadRequestError,
     CallNext,
     Middleware,
@@ -92,6 +93,10 @@ class BatchAPI:
             said it does not know. Longer than the API takes; 60 is a guess on the safe side.
         every: seconds between two such looks.
         draw: a number from 0 to 1 for the jitter of retries.
+
+    Raises:
+        TypeError: an async client.
+        ValueError: seconds that make no sense.
     """
 
     client: Anthropic
@@ -101,6 +106,15 @@ class BatchAPI:
     settle: float = 60.0
     every: float = 5.0
     draw: Callable[[], float] = random.random
+
+    def __post_init__(self) -> None:
+        if isinstance(self.client, AsyncAnthropic):
+            raise TypeError("a batch job takes Anthropic(), also in async code; this one is async.")
+        if not (self.patience >= 0 and self.settle >= 0 and self.every > 0):
+            raise ValueError(
+                f"patience is {self.patience}, settle {self.settle}, every {self.every}; "
+                "they are seconds, and every is above 0."
+            )
 
     @cached_property
     def _own(self) -> Anthropic:
@@ -174,22 +188,14 @@ class BatchAPI:
         if self.client.middleware:
             requests = json.loads(b"".join(body))["requests"]
             return _whole(self._own.messages.batches.create(requests=requests))
-        headers = {"content-type": "application/json", "content-length": str(size)}
-        return _whole(
-            self._own.post(
-                "/v1/messages/batches",
-                content=body,
-                cast_to=MessageBatch,
-                options={"headers": headers},
-            )
-        )
+        options: Any = {"headers": {"content-length": str(size)}}
+        post, path = self._own.post, "/v1/messages/batches"
+        return _whole(post(path, content=body, cast_to=MessageBatch, options=options))
 
     def cancel(self, batch_id: str) -> None:
-        """Ask the API to stop a batch; it may have ended meanwhile."""
-        try:
+        """Ask the API to stop a batch; it may have ended meanwhile, or be gone."""
+        with suppress(BadRequestError, NotFoundError):
             self.until_it_works(lambda: self._own.messages.batches.cancel(batch_id))
-        except BadRequestError:
-            return
 
     def results(self, batch_id: str) -> Any:
         """The SDK's stream of results.

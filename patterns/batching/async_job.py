@@ -28,7 +28,7 @@ from anthropic.types.messages.batch_create_params import Request
 
 from patterns.batching.job import RESUMABLE, BatchJob, Engine, Resumed
 from patterns.batching.results import BatchResult
-from patterns.batching.status import JobCost, JobStatus, Progress
+from patterns.batching.status import JobCost, JobStatus
 from patterns.batching.store import BatchShard
 
 T = TypeVar("T")
@@ -74,8 +74,9 @@ class AsyncBatchJob:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._run(self._job.close)
-        self._thread.shutdown()
+        closing = self._thread.submit(self._job.close)
+        self._thread.shutdown(wait=False)  # after closing, which no cancelling can prevent
+        await asyncio.shield(asyncio.wrap_future(closing))
 
     def _pause(self, seconds: float) -> None:
         if self._sleep is not None:
@@ -121,13 +122,9 @@ class AsyncBatchJob:
         """See `BatchJob.status`."""
         return await self._run(self._job.status)
 
-    async def wait(self, *, progress: Progress | None = None) -> JobStatus:
-        """See `BatchJob.wait`; for less than all of it take `asyncio.timeout`.
-
-        Args:
-            progress: shown from the job's thread.
-        """
-        return await self._run(self._job.wait, progress=progress)
+    async def wait(self, **options: Any) -> JobStatus:
+        """See `BatchJob.wait`; `progress` is told in the job's thread."""
+        return await self._run(self._job.wait, **options)
 
     async def results(self) -> AsyncIterator[BatchResult]:
         """See `BatchJob.results`; read in pages, so that other steps may come between."""

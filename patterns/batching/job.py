@@ -30,8 +30,9 @@ from patterns.batching.api import SHORTEST, BatchAPI, BatchGone, NoBatch
 from patterns.batching.plan import MOST_BYTES, MOST_REQUESTS, Cutter, PlanChanged, fill
 from patterns.batching.reading import Reading
 from patterns.batching.results import BatchResult
-from patterns.batching.status import JobCost, JobStatus, Progress, cost_of, status_of
+from patterns.batching.status import JobCost, JobStatus, cost_of, status_of
 from patterns.batching.store import BatchShard, JobStore
+from patterns.batching.wire import NONCE
 from patterns.batching.work import Work
 from patterns.core.errors import Portable
 from patterns.core.retrying import is_transient
@@ -121,6 +122,8 @@ class BatchJob:
 
     Raises:
         JobStoreError: the file or database cannot be used.
+        TypeError: an async client.
+        ValueError: a nonce or seconds that make no sense.
     """
 
     def __init__(
@@ -136,10 +139,13 @@ class BatchJob:
         nonce: str | None = None,
         **options: Any,
     ) -> None:
+        self._new_nonce = nonce or secrets.token_hex(8)
+        if not NONCE.fullmatch(self._new_nonce):
+            raise ValueError(f"nonce is {nonce!r}; it must be 16 of 0-9 and a-f.")
+        self._api = BatchAPI(client, clock, sleep, **options)
+        self._most = most_requests, most_bytes
         self._engine = None if isinstance(where, str | Path) else where
         self._store = JobStore(where if isinstance(where, str | Path) else where.url, name)
-        self._api = BatchAPI(client, clock, sleep, **options)
-        self._most, self._new_nonce = (most_requests, most_bytes), nonce
         self.readings: dict[int, Reading] = {}
         """What reading results found here, by the number of the batch."""
 
@@ -175,9 +181,7 @@ class BatchJob:
             with plan.step():
                 for _ in fill(plan, requests, *self._most):
                     pass
-            if self._store.state is not None or not self._store.begin(
-                plan, self._new_nonce or secrets.token_hex(8)
-            ):
+            if self._store.state is not None or not self._store.begin(plan, self._new_nonce):
                 self._compare(plan)
         finally:
             plan.close()
@@ -225,14 +229,17 @@ class BatchJob:
         """How far the job is; asks nobody."""
         return status_of(self._store, self._api.clock())
 
-    def wait(self, *, timeout: float | None = None, progress: Progress | None = None) -> JobStatus:
+    def wait(
+        self, *, timeout: float = math.inf, progress: Callable[[JobStatus], object] | None = None
+    ) -> JobStatus:
         """Until every batch has ended and its results are stored: look, less and less often.
 
         Args:
             timeout: seconds; without one it waits as long as the API takes, at most a day.
-            progress: such as `TimeBar()`.
+            progress: told the status at each look, such as `print`.
 
         Raises:
+            ValueError: the timeout is no number.
             StillRunning: the time is over.
             NotSubmitted: there is something to submit first.
             ResultsError: of the first batch whose results cannot be had; the others are stored.
@@ -240,33 +247,30 @@ class BatchJob:
         """
         if self._store.state in (None, "planned"):
             raise NotSubmitted(len(self.shards))
-        patience = min(self._api.patience, math.inf if timeout is None else timeout)
-        crew = self._crew(replace(self._api, patience=patience))
+        if math.isnan(timeout):
+            raise ValueError("timeout is nan; give seconds, or nothing to wait for the end.")
+        crew = self._crew(replace(self._api, patience=max(0.0, min(self._api.patience, timeout))))
         began = self._api.clock()
         problems: dict[int, Exception] = {}
-        try:
-            while True:
-                pause, status = self._round(crew, problems, timeout), self.status()
-                if progress:
-                    progress.show(status)
-                if pause == 0:
-                    break
-                left = math.inf if timeout is None else timeout - (self._api.clock() - began)
-                if left <= SHORTEST:
-                    raise StillRunning(status)
-                self._api.sleep(min(pause, left))
-        finally:
+        while True:
+            pause, status = self._round(crew, problems, timeout), self.status()
             if progress:
-                progress.close()
+                progress(status)
+            if pause == 0:
+                break
+            left = timeout - (self._api.clock() - began)
+            if left <= SHORTEST:
+                raise StillRunning(status)
+            self._api.sleep(min(pause, left))
         for number in sorted(problems):
             raise problems[number]
         return status
 
-    def _round(self, crew: Crew, problems: dict[int, Exception], timeout: float | None) -> float:
+    def _round(self, crew: Crew, problems: dict[int, Exception], timeout: float) -> float:
         try:
             return crew.round(problems)
         except (APIError, NoBatch) as error:
-            if timeout is None or not is_transient(error):
+            if timeout == math.inf or not is_transient(error):
                 raise
             raise StillRunning(self.status()) from error  # an outage longer than the time to wait
 
@@ -305,7 +309,8 @@ class BatchJob:
                 list(cutter.cut(n, custom_id, size))
                 self._store.move(n, cutter.number)
                 again[reason] = again.get(reason, 0) + 1
-            list(cutter.rest())
+            if cutter.count:
+                cutter.shard()
         self.submit()
         kept = sum(self._store.outcomes().values())
         return Resumed(kept, again, self.shards[before:])

@@ -27,7 +27,7 @@ CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")
 
 
 class BadRequest(Portable, ValueError):
-    """A request that no batch can hold. Nothing was planned.
+    """A request that no batch can hold, or an id that comes twice. Nothing was planned.
 
     Attributes:
         position: its place in the input, from 0.
@@ -37,27 +37,6 @@ class BadRequest(Portable, ValueError):
     def __init__(self, position: int, custom_id: str | None, problem: str) -> None:
         self.position, self.custom_id = position, custom_id
         super().__init__(f"request {position}: {problem}")
-
-
-class InvalidCustomId(BadRequest):
-    """The id is not 1 to 64 letters, digits, underscores or hyphens."""
-
-
-class DuplicateCustomId(BadRequest):
-    """Two requests of the job have one id, so their results could not be told apart."""
-
-
-class RequestTooLarge(BadRequest):
-    """One request alone is more than a batch may be.
-
-    Attributes:
-        size: its bytes, as sent.
-    """
-
-    def __init__(self, position: int, custom_id: str, size: int, most: int) -> None:
-        self.size = size
-        problem = f"{custom_id!r} has {size:,} bytes and a batch at most {most:,}; shorten it."
-        super().__init__(position, custom_id, problem)
 
 
 class NothingToSend(Portable, ValueError):
@@ -85,9 +64,9 @@ def plan_batches(
         most_bytes: bytes in one batch.
 
     Raises:
-        BadRequest: a request that no batch can hold: InvalidCustomId, DuplicateCustomId,
-            RequestTooLarge, or one that is no request.
+        BadRequest: a request that no batch can hold.
         NothingToSend: there is none.
+        ValueError: `most_requests` is none that a batch can hold.
     """
     store = JobStore()
     try:
@@ -104,44 +83,46 @@ def fill(
     cutter = Cutter(store, most_requests, most_bytes)
     for position, request in enumerate(requests):
         custom_id, params = encode(position, request)
-        size = len(OPENING) + len(CLOSING)
-        size += wire_size(cutter.number + 1, position + 1, custom_id, len(params))
-        if size > most_bytes:
-            raise RequestTooLarge(position, custom_id, size, most_bytes)
         yield from cutter.cut(position + 1, custom_id, len(params))
+        if cutter.size > most_bytes:
+            problem = f"{custom_id!r} alone makes a batch of {cutter.size:,} bytes; shorten it to "
+            raise BadRequest(position, custom_id, f"{problem}at most {most_bytes:,}.")
         if not store.add_request(position + 1, custom_id, cutter.number, params):
             problem = f"custom_id {custom_id!r} comes twice; results are told apart by it."
-            raise DuplicateCustomId(position, custom_id, problem)
-    yield from cutter.rest()
-    if cutter.number == 1 and not cutter.count:
+            raise BadRequest(position, custom_id, problem)
+    if not cutter.count:
         raise NothingToSend
+    yield cutter.shard()
 
 
 class Cutter:
-    """Decides where one shard ends and the next begins, and says how large each is on the wire."""
+    """Decides where one shard ends and the next begins, and says how large each is on the wire.
+
+    Raises:
+        ValueError: a number of requests that no batch holds.
+    """
 
     def __init__(self, store: JobStore, most_requests: int, most_bytes: int) -> None:
+        if not 1 <= most_requests <= MOST_REQUESTS:
+            raise ValueError(f"most_requests is {most_requests}; a batch holds 1 to 100,000.")
         self._store, self._most, self._most_bytes = store, most_requests, most_bytes
-        self.number = len(store.shards()) + 1
-        self.count, self._size = 0, 0
+        self._begin(len(store.shards()) + 1)
+
+    def _begin(self, number: int) -> None:
+        self.number, self.count, self.size = number, 0, len(OPENING) + len(CLOSING) - 1
 
     def cut(self, n: int, custom_id: str, params: int) -> Iterator[BatchShard]:
         """Make room for the n-th request; gives the shard that this closes."""
-        added = wire_size(self.number, n, custom_id, params) + 1  # and a comma
-        if self.count == self._most or self._framed(added) > self._most_bytes:
-            yield from self.rest()
-            self.number, self.count, self._size = self.number + 1, 0, 0
-            added = wire_size(self.number, n, custom_id, params) + 1
-        self.count, self._size = self.count + 1, self._size + added
+        added = wire_size(self.number, n, custom_id, params)
+        if self.count == self._most or (self.count and self.size + added > self._most_bytes):
+            yield self.shard()
+            self._begin(self.number + 1)
+            added = wire_size(self.number, n, custom_id, params)
+        self.count, self.size = self.count + 1, self.size + added
 
-    def rest(self) -> Iterator[BatchShard]:
-        """The last shard, if it holds anything."""
-        if self.count:
-            yield self._store.add_shard(self.number, self.count, self._framed(0))
-
-    def _framed(self, added: int) -> int:
-        """Bytes of the body with so many more."""
-        return len(OPENING) + self._size + added - 1 + len(CLOSING)
+    def shard(self) -> BatchShard:
+        """Keep the shard as it is."""
+        return self._store.add_shard(self.number, self.count, self.size)
 
 
 def encode(position: int, request: Request) -> tuple[str, bytes]:
@@ -153,7 +134,7 @@ def encode(position: int, request: Request) -> tuple[str, bytes]:
     custom_id = request.get("custom_id") if isinstance(request, Mapping) else None
     if not isinstance(custom_id, str) or not CUSTOM_ID.match(custom_id):
         problem = f"custom_id is {custom_id!r}; it must be 1 to 64 of a-z, A-Z, 0-9, _ and -."
-        raise InvalidCustomId(position, custom_id if isinstance(custom_id, str) else None, problem)
+        raise BadRequest(position, custom_id if isinstance(custom_id, str) else None, problem)
     if wrong := _problem(request):
         raise BadRequest(position, custom_id, f"{custom_id!r} {wrong}")
     try:

@@ -1,8 +1,8 @@
-"""How far a job is, what it cost, and a bar that shows the only measure that the API gives.
+"""How far a job is, by the only measure that the API gives, and what it cost.
 
 Counts of finished requests stay zero until a whole batch has ended, so a bar of requests would
-stand at 0 % and then jump to 100. This one shows how much of the 24 hours is used up, and says
-how many batches have ended.
+stand at 0 % and then jump to 100. A status shows how much of the 24 hours is used up, and how many
+batches have ended.
 
 Used by the folder patterns/batching, taught in chapter 08.
 """
@@ -10,7 +10,6 @@ Used by the folder patterns/batching, taught in chapter 08.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
 
 from patterns.batching.results import BatchResult
 from patterns.batching.store import JobStore
@@ -18,7 +17,7 @@ from patterns.batching.store import JobStore
 
 @dataclass(frozen=True)
 class JobStatus:
-    """How far a job is.
+    """How far a job is; as text in one line, such as "0 of 1 batches ended, …".
 
     Attributes:
         shards: batches of the job, those sent again included.
@@ -40,9 +39,16 @@ class JobStatus:
 
     @property
     def share(self) -> float:
-        """How much of its time the oldest running batch has used, 0 to 1."""
+        """How much of its time the oldest running batch has used, 0 to 1; 1 if none runs."""
         whole = self.elapsed + self.left
         return self.elapsed / whole if whole > 0 else 1.0
+
+    def __str__(self) -> str:
+        text = f"{self.ended} of {self.shards} batches ended"
+        if self.elapsed or self.left:
+            hours, minutes = divmod(int(self.left) // 60, 60)
+            text += f", {self.share:.0%} of the time is over, {hours}:{minutes:02} h are left"
+        return text
 
 
 def status_of(store: JobStore, now: float) -> JobStatus:
@@ -55,8 +61,8 @@ def status_of(store: JobStore, now: float) -> JobStatus:
         ended=sum(shard.state == "collected" for shard in shards),
         requests=store.count_requests(),
         outcomes=store.outcomes(),
-        elapsed=max((now - (shard.created_at or now) for shard in running), default=0.0),
-        left=min(((shard.expires_at or now) - now for shard in running), default=0.0),
+        elapsed=max(0.0, *(now - (shard.created_at or now) for shard in running), 0.0),
+        left=max(0.0, min(((shard.expires_at or now) - now for shard in running), default=0.0)),
     )
 
 
@@ -88,44 +94,3 @@ def cost_of(results: Iterable[BatchResult]) -> JobCost:
         tier = result.usage.service_tier or "standard"
         by_tier[tier] = by_tier.get(tier, Decimal(0)) + usd
     return JobCost(sum(by_tier.values(), Decimal(0)), by_tier, unpriced)
-
-
-class Progress(Protocol):
-    """Told the status at each look."""
-
-    def show(self, status: JobStatus) -> None:
-        """Show it."""
-
-    def close(self) -> None:
-        """Nothing more comes."""
-
-
-class TimeBar:
-    """A tqdm bar, in a notebook or a terminal: elapsed against the moment of expiry.
-
-    Args:
-        options: for tqdm, such as `file=`.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
-        form = "{percentage:3.0f}% of 24 h |{bar}| {desc}"
-        self._bar = tqdm(total=1.0, bar_format=form, **options)
-
-    def show(self, status: JobStatus) -> None:
-        """Move the bar to now; where nothing runs any more it stays where it was."""
-        text = f"{status.ended} of {status.shards} batches ended"
-        if status.ended < status.shards:
-            text += f", {_hours(status.left)}"
-            self._bar.n = min(1.0, status.share)
-        self._bar.set_description_str(text)
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        self._bar.close()
-
-
-def _hours(seconds: float) -> str:
-    minutes = int(max(0.0, seconds) // 60)
-    return f"expires in {minutes // 60}:{minutes % 60:02} h"

@@ -111,16 +111,17 @@ class JobStore:
 
     def __init__(self, where: Path | str = "", name: str = "job") -> None:
         self.name, text = name, str(where)
-        self._where = re.sub(r"//.*@", "//", text) if "://" in text else Path(text).name
-        self._postgres = text.startswith("postgresql")
+        scheme, is_url, _ = text.partition("://")
+        self._where = re.sub(r"//.*@", "//", text) if is_url else Path(text).name
+        self._postgres = bool(is_url) and scheme.startswith("postgresql")
         self._deep = False
         self._nonce = ""
         try:
-            self._db = _connect(text)
+            self._db = _connect(text, self._postgres)
         except Exception as error:
             raise _explained(error, self._where) from error
         try:
-            self._open(own="://" not in text)
+            self._open(own=not is_url)
         except BaseException:
             self._db.close()
             raise
@@ -397,8 +398,8 @@ _MISSING_AS: Final = f"SELECT r.nonce, r.n, 'canceled', 'canceled', NULL, ? {_MI
 _UNSENT: Final = b'{"result":{"type":"canceled"}}'
 
 
-def _connect(where: str) -> Any:
-    if where.startswith("postgresql"):
+def _connect(where: str, postgres: bool) -> Any:
+    if postgres:
         psycopg = import_module("psycopg")  # comes with DBOS, which a job in a file needs not
         return psycopg.connect(re.sub(r"\+\w+", "", where, count=1), autocommit=True)
     timeout = BUSY_S if where.startswith("sqlite://") else 0

@@ -20,7 +20,7 @@ import httpx2
 from anthropic import APIConnectionError, APIError, APIStatusError
 from anthropic.types.messages import MessageBatch
 
-from patterns.batching.api import SHORTEST, BatchAPI, NoBatch
+from patterns.batching.api import BatchAPI, NoBatch
 from patterns.batching.reading import belongs_to
 from patterns.batching.store import BatchShard, JobStore
 from patterns.core.retrying import backoff, headers_of, is_transient, retry_after
@@ -87,12 +87,15 @@ class Submission:
     def _keep(self, shard: BatchShard, batch: MessageBatch) -> None:
         created, expires = batch.created_at.timestamp(), batch.expires_at.timestamp()
         self._store.mark_submitted(shard, batch.id, created, expires)
-        if self._store.state == "stopped" and batch.processing_status != "ended":
-            self._api.cancel(batch.id)  # whoever cancelled the job did not know this batch yet
+        # Meanwhile the job may have been cancelled, or another worker may have sent the shard.
+        unwanted = self._store.state == "stopped"
+        unwanted = unwanted or self._store.shard(shard.number).batch_id != batch.id
+        if unwanted and batch.processing_status != "ended":
+            self._api.cancel(batch.id)
 
     def _found(self, shard: BatchShard) -> bool:
         """Whether an open create is settled, or may be once a batch ends; False if it is lost."""
-        deadline = self._api.clock() + self._api.settle
+        left = self._api.settle  # counted in pauses: a clock that jumps must not cut it short
         while True:
             candidates = self._candidates(shard)
             for batch in candidates:
@@ -105,9 +108,10 @@ class Submission:
                         self._strangers.add(batch.id)
             if any(batch.id not in self._strangers for batch in candidates):
                 return True
-            if (left := deadline - self._api.clock()) <= SHORTEST:
+            if left <= 0:
                 return False
             self._api.sleep(min(self._api.every, left))
+            left -= self._api.every
 
     def _candidates(self, shard: BatchShard) -> list[MessageBatch]:
         """The batches that may be this shard's: made since, of its size, and nobody else's."""

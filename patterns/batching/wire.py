@@ -14,7 +14,8 @@ OPENING: Final = b'{"requests":['
 CLOSING: Final = b"]}"
 LONGEST_ID: Final = 64
 """Characters of a `custom_id`, by the Batches API's documentation."""
-_ID: Final = re.compile(r"([0-9a-f]{16})-([0-9]{1,9})-([0-9]{1,9})-")
+NONCE: Final = re.compile("[0-9a-f]{16}")
+_ID: Final = re.compile(f"({NONCE.pattern})-([0-9]{{1,9}})-([0-9]{{1,9}})-")
 
 
 def wire_id(nonce: str, shard: int, n: int, custom_id: str) -> str:
@@ -37,5 +38,5 @@ def wire_request(nonce: str, shard: int, n: int, custom_id: str, params: bytes) 
 
 
 def wire_size(shard: int, n: int, custom_id: str, params: int) -> int:
-    """Bytes of such a request, from the bytes of its parameters."""
-    return len(wire_request("0" * 16, shard, n, custom_id, b"")) + params
+    """Bytes of such a request and a comma, from the bytes of its parameters."""
+    return len(wire_request("0" * 16, shard, n, custom_id, b"")) + params + 1

@@ -23,6 +23,9 @@ gives the seconds to wait before using them. Below zero they are given back."""
 
 BUCKETS: Final = ("requests", "input-tokens", "output-tokens")
 """What the API limits per minute, as its `anthropic-ratelimit-*` headers name it."""
+MARGIN: Final = 0.05
+"""Share of an allowance that is never touched, for what other programs send and for estimates that
+were too low. It costs no throughput: a bucket that is kept at 5 % fills as fast as an empty one."""
 FULLEST: Final = 0.75
 """Share of the output bucket that is waited for at most: one that is full runs over."""
 
@@ -104,9 +107,6 @@ class AdaptiveLimit:
     1,000 calls at once need a client with more connections (`DefaultAsyncHttpxClient(limits=...)`).
 
     Args:
-        margin: share of a minute's allowance (0 to 1) that is never touched, for what other
-            programs send and for estimates that were too low. It costs no throughput: a bucket
-            that is kept at 5 % fills as fast as an empty one.
         start: calls at once before any answer.
         most: calls at once in all.
         share: what several processes have in common, such as a store of chapter 01 on Redis.
@@ -118,21 +118,17 @@ class AdaptiveLimit:
     def __init__(
         self,
         *,
-        margin: float = 0.05,
         start: int = 10,
         most: int = 10_000,
         share: Share | None = None,
     ) -> None:
-        if not (0 <= margin < 1 and 1 <= start <= most):
-            raise ValueError(
-                f"margin is {margin}, start {start}, most {most}; "
-                "margin must be 0 to below 1, and start 1 to most."
-            )
+        if not 1 <= start <= most:
+            raise ValueError(f"start is {start}, most {most}; start must be 1 to most.")
         self.refused = 0
         """How many answers were 429 so far."""
         self.middleware: Middleware = _Watch(self)
         """For the client that makes the calls: it reads the headers."""
-        self._margin, self._most, self._window = margin, most, float(start)
+        self._most, self._window = most, start
         self._share = share
         self._open = 0
         self._blocked_until = -math.inf
@@ -157,7 +153,7 @@ class AdaptiveLimit:
         self._open += 1
         _SLOT.set(self._reserve())
 
-    def release(self, error: Exception | None) -> None:
+    def release(self) -> None:
         """Take back a slot; what was set aside for a call that was never sent is free again."""
         slot = _SLOT.get()
         if slot is not None and slot.limit is self and not slot.is_sent:
@@ -169,8 +165,8 @@ class AdaptiveLimit:
     async def __aenter__(self) -> None:
         await self.acquire()
 
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.release(error if isinstance(error, Exception) else None)
+    async def __aexit__(self, *_: object) -> None:
+        self.release()
 
     async def _admit(self, needs: Mapping[str, float] | None = None) -> None:
         """Wait for an allowance, first come, first served: calls that start, retries, the rest."""
@@ -206,7 +202,7 @@ class AdaptiveLimit:
         for name, bucket in self._buckets.items():
             if name not in needs:
                 continue
-            need = min(needs[name] + self._margin * bucket.limit, bucket.limit)
+            need = min(needs[name] + MARGIN * bucket.limit, bucket.limit)
             waits.append((need - bucket.fill(now)) * 60 / bucket.limit)
         longest = max(waits)
         return max(longest, 0.001) if longest > 1e-9 else 0.0
@@ -344,7 +340,7 @@ class AdaptiveLimit:
             left = _number(response, f"anthropic-ratelimit-{name}-remaining")
             if limit is None or limit < 1 or left is None:
                 continue
-            spare = self._margin * limit / 2  # for the estimates among what was sent since
+            spare = MARGIN * limit / 2  # for the estimates among what was sent since
             since, filled = self._reserved[name] - before[name], (now - sent_at) * limit / 60
             left -= self._held[name]
             least, most = left - since - spare, left + max(0.0, filled - since)
@@ -387,8 +383,14 @@ def _length(value: object) -> int:
 async def _usage_of(response: AsyncAPIResponse[Any], request: APIRequest) -> dict[str, float]:
     """What an answer took from the token buckets; nothing is known of a stream before its end."""
     usage = None if request.stream else getattr(await response.parse(), "usage", None)
-    if usage is None:
+    fresh, output = _tokens(usage, "input_tokens"), _tokens(usage, "output_tokens")
+    if fresh is None or output is None:
         return {}
-    written = getattr(usage, "cache_creation_input_tokens", None) or 0
-    fresh = usage.input_tokens + written  # what is read from the cache does not count
-    return {"input-tokens": float(fresh), "output-tokens": float(usage.output_tokens)}
+    fresh += _tokens(usage, "cache_creation_input_tokens") or 0  # what is read does not count
+    return {"input-tokens": fresh, "output-tokens": output}
+
+
+def _tokens(usage: object, name: str) -> float | None:
+    """An amount of a usage; None for one that is none: the SDK does not check what comes."""
+    value = getattr(usage, name, None)
+    return float(value) if isinstance(value, int | float) and 0 <= value < math.inf else None

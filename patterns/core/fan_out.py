@@ -44,30 +44,13 @@ class Outcome(Generic[Item, Value]):
 
 
 class Limit(Protocol):
-    """Decides how many calls run at once: an adaptive limit in place of a number."""
+    """Decides how many calls run at once: an adaptive limit, or a semaphore that several share."""
 
-    async def acquire(self) -> None:
+    async def acquire(self) -> object:
         """Wait until one more call may start."""
 
-    def release(self, error: Exception | None) -> None:
-        """Take back a slot; `error` is what the call raised, or None."""
-
-
-class FixedLimit:
-    """At most `n` calls at once."""
-
-    def __init__(self, n: int) -> None:
-        if n < 1:
-            raise ValueError(f"limit is {n}; it must be 1 or more, or nothing would ever run.")
-        self._slots = asyncio.Semaphore(n)
-
-    async def acquire(self) -> None:
-        """Wait for a free slot."""
-        await self._slots.acquire()
-
-    def release(self, error: Exception | None) -> None:
-        """Free a slot."""
-        self._slots.release()
+    def release(self) -> None:
+        """Take back a slot."""
 
 
 async def fan_out(
@@ -92,27 +75,25 @@ async def fan_out(
         BaseException: whatever the iterable itself raises, after the calls that it led to; what a
             call raises that is no `Exception`, at once.
     """
-    gate = FixedLimit(limit) if isinstance(limit, int) else limit
-    if buffer < 1:
-        raise ValueError(f"buffer is {buffer}; it must be 1 or more.")
+    if buffer < 1 or (isinstance(limit, int) and limit < 1):
+        raise ValueError(f"limit is {limit}, buffer {buffer}; both must be 1 or more.")
+    gate = asyncio.Semaphore(limit) if isinstance(limit, int) else limit
     ended: asyncio.Queue[Outcome[Item, Value] | BaseException | None] = asyncio.Queue()
     waiting: dict[int, Outcome[Item, Value]] = {}
     has_room = asyncio.Event()
-    running: set[asyncio.Task[Exception | None]] = set()
+    running: set[asyncio.Task[None]] = set()
 
-    async def run(index: int, item: Item) -> Exception | None:
-        error = None
+    async def run(index: int, item: Item) -> None:
         try:
             last_word: Outcome[Item, Value] | BaseException = Outcome(index, item, await fn(item))
         except BaseException as raised:
             error = _failure(raised, index)
             last_word = Outcome(index, item, error=error) if error else raised
         ended.put_nowait(last_word)
-        return error
 
-    def finish(task: "asyncio.Task[Exception | None]") -> None:
+    def finish(task: asyncio.Task[None]) -> None:
         running.discard(task)
-        gate.release(None if task.cancelled() else task.result())  # it may never have begun
+        gate.release()  # here, since a cancelled task may never have begun
 
     async def start_all() -> None:
         last_word: BaseException | None = None
@@ -128,10 +109,9 @@ async def fan_out(
                     running.add(task)
                     task.add_done_callback(finish)
                     index += 1
-            await asyncio.gather(*running, return_exceptions=True)
         except BaseException as raised:
             last_word = raised
-            await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
         ended.put_nowait(last_word)
 
     starter = asyncio.create_task(start_all())

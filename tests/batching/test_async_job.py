@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from batching_worker import PATH, request, requests_of
 
-from patterns.batching import AsyncBatchJob, BatchJob, JobStatus
+from patterns.batching import AsyncBatchJob, BatchJob
 from patterns.batching.store import JobStoreInUse
 from patterns.fake_api import FakeAPI, Fault, VirtualClock
 
@@ -60,25 +60,16 @@ def test_what_was_cancelled_and_what_failed_is_gone_on_with() -> None:
 def test_the_event_loop_goes_on_and_a_cancelled_wait_stops() -> None:
     """In real time: the job would look again after five seconds; it can be gone on with."""
     api = FakeAPI(batch_seconds=3_600)
-
     looked = threading.Event()
-
-    class Looks:
-        def show(self, status: JobStatus) -> None:
-            looked.set()
-
-        def close(self) -> None:
-            looked.clear()
 
     async def work() -> str:
         async with AsyncBatchJob(api.client(), "") as job:
             await job.submit(requests_of(3))
-            waiting = asyncio.create_task(job.wait(progress=Looks()))
+            waiting = asyncio.create_task(job.wait(progress=lambda _: looked.set()))
             await asyncio.to_thread(looked.wait)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            assert not looked.is_set()
             return (await job.submit())[0].state
 
     assert asyncio.run(work()) == "submitted"
@@ -89,17 +80,10 @@ def test_a_step_that_is_cancelled_twice_stops_all_the_same() -> None:
     api = FakeAPI(batch_seconds=3_600)
     looked = threading.Event()
 
-    class Looks:
-        def show(self, status: JobStatus) -> None:
-            looked.set()
-
-        def close(self) -> None:
-            pass
-
     async def work() -> str:
         async with AsyncBatchJob(api.client(), "") as job:
             await job.submit(requests_of(3))
-            waiting = asyncio.create_task(job.wait(progress=Looks()))
+            waiting = asyncio.create_task(job.wait(progress=lambda _: looked.set()))
             await asyncio.to_thread(looked.wait)
             waiting.cancel()
             await asyncio.sleep(0)
@@ -186,3 +170,34 @@ def test_requests_are_made_in_the_context_of_the_caller() -> None:
             await job.plan(request(n) for n in range(2) if name.get() == "ada")
 
     asyncio.run(work())
+
+
+def test_leaving_is_finished_although_it_is_cancelled(tmp_path: Path) -> None:
+    """The file is free and the thread is gone, also where a step was under way."""
+    gate, sent = threading.Event(), threading.Event()
+
+    def hold(body: Any) -> bool:
+        sent.set()
+        return gate.wait() and False
+
+    api = FakeAPI(clock=VirtualClock(), faults=[Fault.status(500, path=PATH, requests=hold)])
+
+    async def work() -> None:
+        job = job_on(api, tmp_path / "j")
+        async with job:
+            submitting = asyncio.create_task(job.submit(requests_of(3)))
+            await asyncio.to_thread(sent.wait)
+            leaving = asyncio.create_task(job.__aexit__())
+            await asyncio.sleep(0)
+            leaving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leaving
+            gate.set()
+            await submitting
+            [thread] = [each for each in threading.enumerate() if each.name.startswith("batch-job")]
+            await asyncio.to_thread(thread.join)
+
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        asyncio.run(work())  # it leaves a second time
+    with BatchJob(api.client(), tmp_path / "j") as again:
+        assert again.shards[0].state == "submitted"

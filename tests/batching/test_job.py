@@ -1,6 +1,6 @@
 """patterns.batching.job: submit, wait, resume, cancel, price; again after anything."""
 
-import io
+import math
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
@@ -13,7 +13,7 @@ from anthropic import PermissionDeniedError
 from anthropic.types import Usage
 from batching_worker import PATH, api_of, job_on, request, requests_of
 
-from patterns.batching import BatchJob, JobStatus, StillRunning, TimeBar
+from patterns.batching import BatchJob, JobStatus, StillRunning
 from patterns.batching.api import BatchGone
 from patterns.batching.job import NotSubmitted
 from patterns.core.models import SONNET
@@ -29,16 +29,10 @@ def test_waiting_looks_less_and_less_often_and_tells_the_time() -> None:
     api, clock = api_of(1)
     seen: list[JobStatus] = []
 
-    class Notes:
-        def show(self, status: JobStatus) -> None:
-            seen.append(status)
-
-        def close(self) -> None:
-            assert seen[-1].ended == 1
-
     with job_on(api) as job:
         job.submit(requests_of(5))
-        job.wait(progress=Notes())
+        job.wait(progress=seen.append)
+    assert seen[-1].ended == 1
     polls = [entry for entry in api.journal if entry.path.startswith(POLLS)][:-2]
     gaps = [b.at - a.at for a, b in pairwise(polls)]
     assert gaps[:3] == pytest.approx([5, 7.5, 11.25])
@@ -92,7 +86,7 @@ def test_what_the_api_refuses_is_raised_also_while_time_is_short() -> None:
     with job_on(api) as job:
         job.submit(requests_of(5))
         api.add_faults(Fault.status(403, path=POLLS, times=2))
-        for timeout in (60, None):
+        for timeout in (60, math.inf):
             with pytest.raises(PermissionDeniedError):
                 job.wait(timeout=timeout)
         assert job.wait().ended == 1
@@ -189,17 +183,78 @@ def test_the_clock_of_the_machine_is_the_default(tmp_path: Path) -> None:
         assert len(list(job.results())) == 2
 
 
-def test_the_bar_shows_time_and_batches() -> None:
+def test_a_status_says_the_time_and_the_batches() -> None:
     """Never a share of requests, which nobody knows."""
     api, _ = api_of(6)
-    out = io.StringIO()
-    bar = TimeBar(file=out, mininterval=0)
     with job_on(api) as job:
-        job.submit(requests_of(2))
-        job.wait(progress=bar)
-    assert "12% of 24 h" in out.getvalue()
-    assert "0 of 1 batches ended, expires in 20:" in out.getvalue()
-    assert out.getvalue().endswith("1 of 1 batches ended\n"), "the bar is left as it is"
+        job.plan(requests_of(2))
+        said = [str(job.status())]
+        job.submit()
+        job.wait(progress=lambda status: said.append(str(status)))
+    planned, *running, ended = said
+    assert planned == "0 of 1 batches ended"
+    assert running[0] == "0 of 1 batches ended, 0% of the time is over, 24:00 h are left"
+    assert "0 of 1 batches ended, 12% of the time is over, 21:00 h are left" in running
+    assert ended == "1 of 1 batches ended"
+
+
+@pytest.mark.parametrize("wrong_by", [-2 * HOUR, 2 * HOUR, 30 * HOUR])
+def test_a_clock_that_goes_wrong_only_changes_what_is_shown(wrong_by: float) -> None:
+    """Set back or forward in the middle of the job: between 0 and 100 %, and the same answers."""
+    api, clock = api_of(1)
+    now = [0.0]
+    timed: Any = {"clock": lambda: clock.now() + now[0], "sleep": clock.sleep}
+    seen: list[JobStatus] = []
+    with BatchJob(api.client(), "", **timed) as job:
+        job.submit(requests_of(3))
+        now[0] = wrong_by
+        assert job.wait(progress=seen.append).outcomes == {"succeeded": 3}
+    assert all(status.elapsed >= 0 and status.left >= 0 for status in seen)
+    assert all(0 <= status.share <= 1 for status in seen)
+    assert sum(entry.method == "POST" for entry in api.journal) == 1
+
+
+NONSENSE: list[dict[str, Any]] = [
+    {"patience": float("nan")},
+    {"patience": -1.0},
+    {"settle": float("nan")},
+    {"settle": -0.1},
+    {"every": 0.0},
+    {"every": float("nan")},
+    {"nonce": "mine"},
+    {"nonce": "0123456789ABCDEF"},
+    {"nonce": "0123456789abcdef0"},
+]
+
+
+@pytest.mark.parametrize("options", NONSENSE, ids=str)
+def test_options_that_make_no_sense_are_refused(options: Any, tmp_path: Path) -> None:
+    """Before a file is made; with the value and what is allowed."""
+    (name,) = options
+    with pytest.raises(ValueError, match=rf"{name} is|{name} -?[n0-9]"):
+        BatchJob(FakeAPI().client(), tmp_path / "j", **options)
+    assert not (tmp_path / "j").exists()
+
+
+def test_a_wait_that_is_no_number_is_refused_and_one_that_is_over_looks_once() -> None:
+    """Not a number would be never."""
+    api, clock = api_of()
+    with job_on(api) as job:
+        job.submit(requests_of(3))
+        with pytest.raises(ValueError, match="timeout is nan"):
+            job.wait(timeout=float("nan"))
+        for over in (0, -5):
+            with pytest.raises(StillRunning):
+                job.wait(timeout=over)
+        assert clock.elapsed == 0
+        clock.advance(HOUR)
+        assert job.wait(timeout=0).outcomes == {"succeeded": 3}
+
+
+def test_an_async_client_is_told_apart_at_once() -> None:
+    """Its calls would be no answers, for an hour."""
+    with pytest.raises(TypeError, match=r"takes Anthropic\(\), also in async code"):
+        BatchJob(FakeAPI().async_client(), "")  # type: ignore[arg-type]
 
 
 def test_cancelling_stops_what_runs_and_keeps_what_is_done() -> None:
@@ -214,3 +269,15 @@ def test_cancelling_stops_what_runs_and_keeps_what_is_done() -> None:
         outcomes = Counter(result.outcome for result in job.results())
         assert outcomes == {"succeeded": 15, "canceled": 5} == job.status().outcomes
         assert job.cancel() == ()
+
+
+def test_a_batch_that_is_gone_does_not_keep_the_others_from_being_cancelled() -> None:
+    """Somebody has deleted it: there is nothing to stop."""
+    api, clock = api_of(1)
+    with job_on(api, most_requests=2) as job:
+        first, second = job.submit(requests_of(4))
+        api.add_faults(Fault.status(404, path=f"{PATH}/{first.batch_id}/cancel"))
+        assert job.cancel() == (first.batch_id, second.batch_id)
+        asked = [entry.path for entry in api.journal if entry.path.endswith("/cancel")]
+        assert asked[-1] == f"{PATH}/{second.batch_id}/cancel"
+        assert clock.elapsed < 120

@@ -15,11 +15,8 @@ from hypothesis import strategies as st
 from patterns.batching import BadRequest, plan_batches
 from patterns.batching.plan import (
     CUSTOM_ID,
-    DuplicateCustomId,
-    InvalidCustomId,
     NothingToSend,
     PlanChanged,
-    RequestTooLarge,
     fill,
 )
 from patterns.batching.store import BatchShard, JobStore
@@ -93,7 +90,7 @@ def test_bytes_decide_where_the_count_does_not() -> None:
 @pytest.mark.parametrize("custom_id", ["", "a b", "ü", "x" * 65, "a\n", None, 7])
 def test_ids_that_the_api_refuses_are_refused_before_anything_is_sent(custom_id: Any) -> None:
     """With the place in the input."""
-    with pytest.raises(InvalidCustomId, match="request 1: custom_id is") as caught:
+    with pytest.raises(BadRequest, match="request 1: custom_id is") as caught:
         list(plan_batches([request(0), changed(custom_id=custom_id)]))
     assert caught.value.position == 1
 
@@ -101,25 +98,49 @@ def test_ids_that_the_api_refuses_are_refused_before_anything_is_sent(custom_id:
 @pytest.mark.parametrize("wrong", [None, "text", 5])
 def test_what_is_no_request_is_refused(wrong: Any) -> None:
     """Neither is one without an id."""
-    with pytest.raises(InvalidCustomId):
+    with pytest.raises(BadRequest, match="custom_id is None"):
         list(plan_batches([wrong]))
 
 
 def test_an_id_that_comes_twice_is_refused_also_in_another_shard() -> None:
     """Results of the whole job are joined on it."""
     asked = [*requests_of(25), request(3)]
-    with pytest.raises(DuplicateCustomId, match="'job-3' comes twice") as caught:
+    with pytest.raises(BadRequest, match="'job-3' comes twice") as caught:
         list(plan_batches(asked, most_requests=10))
     assert caught.value.position == 25
 
 
 def test_a_request_larger_than_a_batch_is_refused() -> None:
     """It would fit nowhere."""
-    with pytest.raises(
-        RequestTooLarge, match=r"has 2,\d+ bytes and a batch at most 1,000"
-    ) as caught:
+    with pytest.raises(BadRequest, match=r"a batch of 2,\d+ bytes; shorten it to at most 1,000"):
         list(plan_batches([request(1, system="x" * 2_000)], most_bytes=1_000))
-    assert caught.value.size > 2_000
+
+
+@pytest.mark.parametrize("slack", [0, 1])
+def test_a_batch_may_have_as_many_bytes_as_are_allowed_and_not_one_more(slack: int) -> None:
+    """By what is really sent: all in one where they fit, one less of them where they do not."""
+    asked = list(requests_of(12))
+    (whole,) = plan_batches(asked)
+    cut = [shard.requests for shard in plan_batches(asked, most_bytes=whole.size - slack)]
+    assert cut == ([12] if slack == 0 else [11, 1])
+    alone = request(1, system="x" * 2_000)
+    (single,) = plan_batches([alone])
+    if slack == 0:
+        assert list(plan_batches([alone, alone | {"custom_id": "b"}], most_bytes=single.size))
+    else:
+        with pytest.raises(BadRequest, match="shorten it"):
+            list(plan_batches([alone], most_bytes=single.size - 1))
+
+
+@pytest.mark.parametrize("most", [0, -1, 100_001])
+def test_numbers_of_requests_that_no_batch_holds_are_refused(most: int) -> None:
+    """Before a request is taken, and nothing is planned."""
+    with pytest.raises(ValueError, match="a batch holds 1 to 100,000"):
+        list(plan_batches(requests_of(3), most_requests=most))
+    with job_on(FakeAPI(clock=VirtualClock()), most_requests=most) as job:
+        with pytest.raises(ValueError, match=f"most_requests is {most}"):
+            job.submit(requests_of(3))
+        assert job.shards == ()
 
 
 def test_nothing_to_send_is_an_error() -> None:
@@ -163,7 +184,7 @@ def test_a_bad_request_plans_nothing_and_a_good_list_can_follow(tmp_path: Path) 
     """All or none."""
     api = FakeAPI(clock=VirtualClock())
     with job_on(api, tmp_path / "j") as job:
-        with pytest.raises(DuplicateCustomId):
+        with pytest.raises(BadRequest, match="comes twice"):
             job.submit([request(1), request(2), request(1)])
         assert (job.shards, api.journal) == ((), [])
         assert [shard.requests for shard in job.submit(requests_of(3))] == [3]

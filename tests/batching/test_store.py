@@ -156,6 +156,15 @@ def planned(store: JobStore, count: int = 3) -> bool:
         plan.close()
 
 
+def test_a_file_may_be_called_like_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a URL is one."""
+    monkeypatch.chdir(tmp_path)
+    JobStore("postgresql-nightly").close()
+    assert (tmp_path / "postgresql-nightly").exists()
+
+
 def test_only_the_first_of_two_plans_counts(tmp_path: Path) -> None:
     """The second sees it and keeps nothing of its own."""
     url = f"sqlite:///{tmp_path / 'jobs'}"

@@ -260,3 +260,45 @@ def test_the_body_is_streamed_with_its_exact_length_and_our_ids_on_it() -> None:
     assert [{**each, "custom_id": own_id(each["custom_id"])} for each in sent] == list(
         requests_of(2_000)
     )
+
+
+def test_a_clock_that_is_set_forward_does_not_end_the_looking_early() -> None:
+    """A minute is a minute of pauses: the batch that shows after half of it is found."""
+    api = api_with(creates(Fault.disconnect()))
+    api.add_faults(Fault(_empty_list, path=PATH, requests=range(3, 9)))
+    clock = api.clock
+    ahead = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        ahead[0] += 7_200
+
+    with BatchJob(api.client(), "", clock=lambda: clock.now() + ahead[0], sleep=sleep) as job:
+        job.submit(requests_of(5))
+        assert job.wait().outcomes == {"succeeded": 5}
+    assert len(posts(api)) == 1
+
+
+def test_a_worker_that_slept_through_its_lease_stops_the_batch_that_it_made_in_vain(
+    tmp_path: Path,
+) -> None:
+    """Another one had taken over and sent the shard: of two batches one is stopped."""
+    api, clock = api_of()
+    url = f"sqlite:///{tmp_path / 'jobs'}"
+    timed: Any = {"clock": clock.now, "sleep": clock.sleep}
+    taken: list[str | None] = []
+
+    def asleep(call: Any, call_next: Any) -> Any:
+        if call.method == "post" and not taken:
+            taken.append(None)
+            with BatchJob(api.client(), url, **timed) as second:
+                taken[0] = second.submit()[0].batch_id
+        return call_next(call)
+
+    with BatchJob(api.client(middleware=[asleep]), url, **timed) as job:
+        job.submit(requests_of(5))
+        assert job.wait().outcomes == {"succeeded": 5}
+        assert [shard.batch_id for shard in job.shards] == taken
+    made = list(api.client().messages.batches.list())
+    assert len(made) == 2
+    assert [batch.id for batch in made if batch.cancel_initiated_at is None] == taken

@@ -4,12 +4,13 @@ import asyncio
 import itertools
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patterns.core.fan_out import FixedLimit, Outcome, fan_out
+from patterns.core.fan_out import Outcome, fan_out
 
 
 async def double(x: int) -> int:
@@ -161,27 +162,34 @@ def test_a_buffer_below_one_is_refused() -> None:
     """The same for the buffer, with a limit object of one's own."""
 
     async def collect() -> None:
-        async for _ in fan_out([1], double, limit=FixedLimit(1), buffer=0):
+        async for _ in fan_out([1], double, limit=asyncio.Semaphore(1), buffer=0):
             pass
 
-    with pytest.raises(ValueError, match="buffer is 0"):
+    with pytest.raises(ValueError, match="buffer 0; both must be 1"):
         asyncio.run(collect())
 
 
-def test_a_limit_of_ones_own_takes_the_place_of_a_number() -> None:
-    """It hears of each failure, which is what an adaptive limit lives on."""
-    heard: list[Exception | None] = []
+def test_several_fan_outs_may_share_one_semaphore() -> None:
+    """It takes the place of a number, and holds for all of them together."""
+    running = peak = 0
 
-    class Listening(FixedLimit):
-        def release(self, error: Exception | None) -> None:
-            heard.append(error)
-            super().release(error)
+    async def watched(x: int) -> int:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return x
 
-    async def collect() -> int:
-        return len([o async for o in fan_out([1, 3], double, limit=Listening(2))])
+    async def collect(limit: asyncio.Semaphore) -> int:
+        return len([o async for o in fan_out(range(10), watched, limit=limit)])
 
-    assert asyncio.run(collect()) == 2
-    assert sorted(type(each).__name__ for each in heard) == ["NoneType", "ValueError"]
+    async def main() -> list[int]:
+        shared = asyncio.Semaphore(3)
+        return await asyncio.gather(*(collect(shared) for _ in range(4)))
+
+    assert asyncio.run(main()) == [10] * 4
+    assert peak == 3
 
 
 async def grown_by(count: int) -> int:
@@ -326,13 +334,14 @@ def test_every_slot_is_given_back_also_of_calls_that_never_began() -> None:
     """A limit that is shared by several fan-outs loses nothing when one of them is closed."""
     taken: list[int] = []
 
-    class Counting(FixedLimit):
-        async def acquire(self) -> None:
+    class Counting(asyncio.Semaphore):
+        async def acquire(self) -> Literal[True]:
             await super().acquire()
             taken.append(1)
+            return True
 
-        def release(self, error: Exception | None) -> None:
-            super().release(error)
+        def release(self) -> None:
+            super().release()
             taken.append(-1)
 
     async def main(after: int) -> int:
