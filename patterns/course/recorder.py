@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import httpx2
 
@@ -30,6 +30,8 @@ from patterns.course.replay import key_of, request_key, respond
 
 logger = logging.getLogger(__name__)
 
+SIGN_IN: Final = "/v1/oauth/token"
+"""What is asked and answered here are credentials."""
 _OF_THE_CONNECTION = frozenset(("content-encoding", "content-length", "transfer-encoding"))
 
 
@@ -142,6 +144,8 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     a reader who closes early), is reported at once, with `cut`. Content is decoded. What
     `on_exchange` raises is logged, so that no answer which has been paid for is lost to it.
 
+    The exchange of an identity token for an access token is passed on and not reported.
+
     Args:
         upstream: an httpx2 transport, sync, async or both.
         on_request: called before a request is sent; returns its number, may raise to stop it.
@@ -172,6 +176,8 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         request.read()
         if known := self._recall(request):
             return respond(known)
+        if request.url.path.endswith(SIGN_IN):
+            return cast(httpx2.BaseTransport, self.upstream).handle_request(request)
         ticket = _Ticket(request, self._on_request(), self._clock())
         response = cast(httpx2.BaseTransport, self.upstream).handle_request(request)
         if response.status_code >= 400:
@@ -184,8 +190,10 @@ class TapTransport(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         await request.aread()
         if known := self._recall(request):
             return respond(known)
-        ticket = _Ticket(request, self._on_request(), self._clock())
         upstream = cast(httpx2.AsyncBaseTransport, self.upstream)
+        if request.url.path.endswith(SIGN_IN):
+            return await upstream.handle_async_request(request)
+        ticket = _Ticket(request, self._on_request(), self._clock())
         response = await upstream.handle_async_request(request)
         if response.status_code >= 400:
             await response.aread()

@@ -31,6 +31,7 @@ Taught in chapter 00.
 
 from patterns.fake_api.api import FakeAPI
 from patterns.fake_api.clock import Clock, RealClock, VirtualClock
+from patterns.fake_api.federation import FederationRule
 from patterns.fake_api.journal import Entry
 from patterns.fake_api.latency import Latency
 from patterns.fake_api.limits import RateLimits
@@ -45,6 +46,7 @@ __all__ = [
     "Error",
     "FakeAPI",
     "Fault",
+    "FederationRule",
     "Latency",
     "RateLimits",
     "RealClock",

@@ -25,8 +25,9 @@ from patterns.fake_api.build import make_id
 from patterns.fake_api.cache import PromptCache
 from patterns.fake_api.catalogue import get_model, list_models
 from patterns.fake_api.clock import Clock, RealClock
+from patterns.fake_api.federation import ORGANIZATION, FederationRule
 from patterns.fake_api.files import Files
-from patterns.fake_api.journal import SECRET_HEADERS, Entry
+from patterns.fake_api.journal import SECRET_HEADERS, Entry, Packed
 from patterns.fake_api.latency import Latency
 from patterns.fake_api.limits import Limiter, RateLimits
 from patterns.fake_api.messages import Messages
@@ -34,15 +35,15 @@ from patterns.fake_api.scripting.chooser import Chooser
 from patterns.fake_api.scripting.faults import Fault, FaultScript, first_error
 from patterns.fake_api.scripting.replies import Answering
 from patterns.fake_api.scripting.scripts import Replies
+from patterns.fake_api.sign_in import Access, SignIn, without_secrets
 from patterns.fake_api.wire.answers import error_answer, json_answer
 from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.http import Answer, Request
-from patterns.fake_api.wire.routes import Call, identify, route
+from patterns.fake_api.wire.routes import TOKENS, Call, identify, route
 from patterns.fake_api.wire.transport import FakeTransport
 
 NO_SKILLS: Final = {"data": [], "has_more": False, "next_page": None}
-ORGANIZATION: Final = "00000000-0000-4000-8000-00000000fa4e"
-"""The organisation that every response names."""
+CREDENTIALS: Final = frozenset(("api_key", "auth_token", "credentials", "config", "profile"))
 
 
 class FakeAPI:
@@ -56,7 +57,9 @@ class FakeAPI:
         faults: what goes wrong.
         seed: changes ids, jitter and the order of batch results.
         strict: answer a request that no entry of the script fits with a 400, not with the echo.
-        keys: credentials that are accepted; every non-empty one by default.
+        keys: credentials that are accepted, or a mapping from them to their workspaces; every
+            non-empty one by default.
+        federation: rules under which identity tokens are exchanged for access tokens.
         batch_seconds: how long a batch takes, or a function from its size to that.
         batch_cache_hits: chance (0 to 1) that a request of a batch sees the prompt cache.
     """
@@ -72,6 +75,7 @@ class FakeAPI:
         seed: int = 0,
         strict: bool = False,
         keys: Collection[str] | None = None,
+        federation: Collection[FederationRule] = (),
         batch_seconds: float | Callable[[int], float] = 600.0,
         batch_cache_hits: float = 0.6,
     ) -> None:
@@ -86,21 +90,32 @@ class FakeAPI:
         self._messages = Messages(self._chooser, cache, self._files, self._limiter, latency, seed)
         answers = BatchAnswers(self._chooser, cache, hits=batch_cache_hits, seed=seed)
         self._batches = BatchRoutes(Batches(batch_seconds, seed), answers)
+        self._actions: dict[str, Callable[[Call, str], Answer]] = {
+            "message": self._messages.create,
+            "count_tokens": self._messages.count_tokens,
+            "models": self._models,
+            "model": self._model,
+            "skills": lambda call, _: json_answer(NO_SKILLS),
+            **self._files.handlers(),
+            **self._batches.handlers(),
+        }
         self._faults = FaultScript(list(faults))
         self._seed = seed
-        self._keys = None if keys is None else frozenset(keys)
+        self._access = Access(keys, federation, seed)
         self._ordinals: dict[bytes, int] = {}
         self._lock = threading.RLock()
 
     def client(self, **options: Any) -> Anthropic:
         """The SDK's client, talking to this API in process; takes the SDK's own options."""
-        options.setdefault("api_key", "fake")
+        if not CREDENTIALS & options.keys():
+            options["api_key"] = "fake"
         http_client = httpx2.Client(transport=self.transport)
         return Anthropic(http_client=http_client, **options)
 
     def async_client(self, **options: Any) -> AsyncAnthropic:
         """The SDK's async client, talking to this API in process."""
-        options.setdefault("api_key", "fake")
+        if not CREDENTIALS & options.keys():
+            options["api_key"] = "fake"
         http_client = httpx2.AsyncClient(transport=self.transport)
         client = AsyncAnthropic(http_client=http_client, **options)
         # The SDK would look it up in a thread, and virtual time would run on meanwhile.
@@ -120,6 +135,16 @@ class FakeAPI:
         """Let more go wrong from now on."""
         with self._lock:
             self._faults.faults.extend(faults)
+
+    @property
+    def sign_ins(self) -> Sequence[SignIn]:
+        """The authentication history: attempts to exchange an identity token under a rule."""
+        return self._access.sign_ins
+
+    def revoke(self, credential: str) -> None:
+        """Accept a key, an access token, or tokens under a rule's id, no longer."""
+        with self._lock:
+            self._access.revoked.add(credential)
 
     def handle(self, request: Request) -> Answer:
         """Answer one request; what the transport and the server call."""
@@ -155,19 +180,12 @@ class FakeAPI:
 
     def _answer(self, call: Call) -> Answer:
         handler, argument = route(call.request)
-        call.workspace = identify(call.request, self._keys)
-        actions: dict[str, Callable[[Call, str], Answer]] = {
-            "message": self._messages.create,
-            "count_tokens": self._messages.count_tokens,
-            "models": self._models,
-            "model": self._model,
-            "skills": lambda call, _: json_answer(NO_SKILLS),
-            **self._files.handlers(),
-            **self._batches.handlers(),
-        }
+        if handler == "token":
+            return self._access.exchange(call)
+        call.workspace = identify(call, self._access, handler)
         if handler != "message":
             self._admit_other(handler, call.at)
-        return actions[handler](call, argument)
+        return self._actions[handler](call, argument)
 
     def _models(self, call: Call, _: str) -> Answer:
         return json_answer(list_models(call.request.query, call.at, call.betas))
@@ -200,5 +218,5 @@ def _entry(call: Call, answer: Answer, request_id: str) -> Entry:
         answer.usage,
         answer.reply,
         request.query,
-        call.packed,
+        call.packed if request.path != TOKENS else Packed.of(without_secrets(request.body)),
     )

@@ -23,7 +23,10 @@ from typing import Any, Final
 
 import httpx2
 
+from patterns.course.issuer import Issuer
 from patterns.fake_api import Error, FakeAPI, Fault, Reply, VirtualClock
+from patterns.fake_api.federation import ORGANIZATION
+from patterns.fake_api.sign_in import GRANT
 
 FOLDER: Final = Path(__file__).parents[1] / "evidence"
 HEADERS: Final = {
@@ -32,6 +35,11 @@ HEADERS: Final = {
     "content-type": "application/json",
 }
 NOON: Final = 43_200
+EXCHANGE: Final = {
+    "grant_type": GRANT,
+    "federation_rule_id": "fdrl_01FakeRule",
+    "organization_id": ORGANIZATION,
+}
 Fact = Mapping[str, Any]
 
 
@@ -187,7 +195,8 @@ def _batch_differences(want: Fact, result: Any) -> Iterator[str]:
 def inputs(message: Any) -> int:
     """All input tokens of a message."""
     keys = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(message["usage"].get(key) or 0 for key in keys)
+    usage = message.get("usage") or {}
+    return sum(usage.get(key) or 0 for key in keys)
 
 
 class _Session:
@@ -199,7 +208,9 @@ class _Session:
         setup = fact.get("setup") or {}
         start = datetime.fromisoformat(setup.get("now", "2026-11-26")).replace(tzinfo=UTC)
         self.clock = VirtualClock(start.timestamp() + NOON)
-        api = FakeAPI(clock=self.clock, batch_seconds=10, keys=setup.get("keys"))
+        self.issuer = Issuer(clock=self.clock.now)
+        rules = [self.issuer.rule(**setup["federation"])] if "federation" in setup else []
+        api = FakeAPI(clock=self.clock, batch_seconds=10, keys=setup.get("keys"), federation=rules)
         if "reply" in setup:
             api.enqueue(Reply(**setup["reply"]))
         if "error" in setup:
@@ -214,6 +225,8 @@ class _Session:
 
     def run(self) -> httpx2.Response:
         """The answer to the request, or to the last of its steps."""
+        if "$token" in self.headers.get("authorization", ""):
+            self._sign_in(self.fact["setup"].get("later", 0))
         steps = self.fact.get("steps")
         if steps is None:
             return self._send(self.fact.get("request"))
@@ -223,14 +236,31 @@ class _Session:
             if response.status_code != 200:
                 break
             if n == 0:
-                saved, self.first_input = response.json()["id"], inputs(response.json())
+                saved, self.first_input = response.json().get("id", ""), inputs(response.json())
         return response
 
+    def _sign_in(self, later: float) -> None:
+        """Put the access token for an identity token where `$token` stands, some time later."""
+        body = {**EXCHANGE, "assertion": self.issuer.token()}
+        token = self.client.post("/v1/oauth/token", json=body).json()["access_token"]
+        self.headers["authorization"] = self.headers["authorization"].replace("$token", token)
+        self.clock.advance(later)
+
     def _send(self, body: Any) -> httpx2.Response:
+        if isinstance(assertion := (body or {}).get("assertion"), dict):
+            body = {**body, "assertion": self.issuer.token(**self._claims(assertion))}
         text = self.fact.get("raw", "" if body is None else json.dumps(expand(body)))
         data = gzip.compress(text.encode()) if self.fact.get("gzip") else text.encode()
         path, method = self.fact.get("path", "/v1/messages"), self.fact.get("method", "POST")
         return self.client.request(method, path, headers=self.headers, content=data)
+
+    def _claims(self, claims: Fact) -> dict[str, Any]:
+        """Claims of an identity token, in which `+60` is a minute from now."""
+        now = self.clock.now()
+        return {
+            name: int(now + float(value)) if re.match(r"[+-]\d", str(value)) else value
+            for name, value in claims.items()
+        }
 
     def batch_result(self, batch_id: str) -> Any:
         """The first result of a batch, once it has ended."""

@@ -1,10 +1,9 @@
 """Who is asking for what: paths, methods, credentials, version, size, JSON."""
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from patterns.fake_api.journal import Packed
 from patterns.fake_api.validation.betas import betas_of
@@ -14,11 +13,15 @@ from patterns.fake_api.wire.errors import APIError
 from patterns.fake_api.wire.http import Request
 from patterns.fake_api.wire.jsons import from_bytes
 
+if TYPE_CHECKING:
+    from patterns.fake_api.sign_in import Access
+
 MOST_BYTES: Final = 32 * 1024 * 1024
 MOST_BATCH_BYTES: Final = 256 * 1024 * 1024
 MOST_FILE_BYTES: Final = 500 * 1024 * 1024
 BATCHES: Final = "/v1/messages/batches"
 FILES: Final = "/v1/files"
+TOKENS: Final = "/v1/oauth/token"
 ROUTES: Final = (
     (re.compile(r"/v1/messages\Z"), {"POST": "message"}),
     (re.compile(r"/v1/messages/count_tokens\Z"), {"POST": "count_tokens"}),
@@ -32,6 +35,7 @@ ROUTES: Final = (
     (re.compile(r"/v1/skills\Z"), {"GET": "skills"}),
     (re.compile(r"/v1/models\Z"), {"GET": "models"}),
     (re.compile(r"/v1/models/([^/]+)\Z"), {"GET": "model"}),
+    (re.compile(rf"{TOKENS}\Z"), {"POST": "token"}),
 )
 NO_BETAS: Final = frozenset[str]()
 
@@ -115,24 +119,25 @@ def route(request: Request) -> tuple[str, str]:
     raise APIError(404, f"Not found: there is no {request.path!r} here")
 
 
-def identify(request: Request, keys: Collection[str] | None) -> str:
+def identify(call: Call, access: "Access", handler: str) -> str:
     """The workspace of a request: whose cache and batches it sees.
 
     Raises:
-        APIError: 401 without an accepted credential, 400 without a version, 413 for a body
-            that is too large.
+        APIError: 401 without an accepted credential, 403 for one that has not got the endpoint,
+            400 without a version, 413 for a body that is too large.
     """
+    request = call.request
     key, token = request.headers.get("x-api-key"), _bearer(request)
     if key and token:
         raise APIError(401, "send x-api-key or Authorization: Bearer, not both")
     credential = key or token
     if not credential:
         raise APIError(401, "a credential is required: x-api-key or Authorization: Bearer")
-    if keys is not None and credential not in keys:
-        raise APIError(401, "invalid x-api-key")
+    bound = access.workspace_of(credential, handler, call.at, bearer=not key)
     check_version(request.headers.get("anthropic-version"))
     _check_size(request)
-    workspace = request.headers.get("anthropic-workspace-id")
+    # The workspace of a token or a scoped key was chosen when it was made: the header is ignored.
+    workspace = bound or request.headers.get("anthropic-workspace-id")
     return workspace or blake2b(credential.encode(), digest_size=8).hexdigest()
 
 
