@@ -108,9 +108,7 @@ class Balancer:
     seconds of the caller's clock.
     """
 
-    def __init__(self, *, expect: Size = Size()) -> None:
-        """`expect` is the size of a call until a pool has seen one of its own."""
-        self.expect = expect
+    def __init__(self) -> None:
         self.calls = 0
         self.pools: dict[str, Pool] = {}
         self.outstanding: dict[str, int] = {}
@@ -149,7 +147,7 @@ class Balancer:
 
         The pool's running average, or the prompt at three characters a token if that is more.
         """
-        usual = self.pool(agent).size or self.expect
+        usual = self.pool(agent).size or Size()
         return Size(max(usual.input_tokens, len(task.prompt) / 3), usual.output_tokens)
 
     def started(self, task: Task, agent: Agent, now: float) -> Ticket:

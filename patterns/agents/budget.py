@@ -7,7 +7,6 @@ teaches it.
 """
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
@@ -30,6 +29,8 @@ class Budget:
         for name, limit in (("tokens", self.tokens), ("usd", self.usd)):
             if limit is not None and not (isfinite(limit) and limit >= 0):
                 raise ValueError(f"budget: {name} is {limit}, give a number from 0 or None")
+        if self.usd is not None:  # a float would not come back from a database as it was
+            object.__setattr__(self, "usd", Decimal(str(self.usd)))
 
 
 UNLIMITED = Budget()
@@ -92,10 +93,8 @@ class Ledger(Protocol):
 class LocalLedger:
     """The ledger of a run that makes all its calls in this process."""
 
-    def __init__(self, before: Iterable[Attempt] = ()) -> None:
+    def __init__(self) -> None:
         self.spent, self.held = Spent(), dict[str, Spent]()
-        for attempt in before:
-            self.spent.add(attempt)
         self.settled = asyncio.Event()
 
     async def reserve(self, task: str, budget: Budget) -> str | None:

@@ -19,7 +19,7 @@ from patterns.agents.budget import UNLIMITED, Budget
 from patterns.agents.plan import Agent, NoCapableAgent, Plan, Task, match
 from patterns.agents.report import Context, Reply, RunReport
 from patterns.agents.scheduler import Job
-from patterns.agents.stages import Resumable, Spent, asked, go_on, spent_on
+from patterns.agents.stages import Resumable, asked, go_on
 from patterns.agents.synthesis import NoSynthesis as NoSynthesis
 from patterns.agents.synthesis import NothingToSynthesize as NothingToSynthesize
 from patterns.agents.synthesis import Synthesis as Synthesis
@@ -42,11 +42,14 @@ it. Do not add a task that puts the results together: that is done afterwards.""
 
 @dataclass(frozen=True)
 class Decomposition:
-    """A plan that Claude made and that was checked; `repaired` if the first one was invalid."""
+    """A plan that Claude made and that was checked; `repaired` if the first one was invalid.
+
+    `report` says what making it took.
+    """
 
     plan: Plan
     repaired: bool
-    spent: Spent
+    report: RunReport
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,10 @@ class Coordinated:
     @property
     def cost_usd(self) -> Decimal | None:
         """Dollars for planning, work and synthesis; None when a call has no known price."""
-        work = [attempt.cost_usd for attempt in self.report.attempts if attempt.usage]
-        return total(self.decomposition.spent.cost_usd, *work, self.synthesis.spent.cost_usd)
+        stages = self.decomposition.report, self.report, self.synthesis.report
+        return total(
+            *(each.cost_usd for report in stages for each in report.attempts if each.usage)
+        )
 
 
 async def coordinate(
@@ -147,9 +152,9 @@ async def decompose(
 
     planner = Agent("planner", model=model)
     job = Job(Plan((Task("plan", goal),)), (planner,), 1, run_id)
-    [result] = (await asked(job, ask, engine=engine)).results.values()
-    plan = _plan_from(result.output["draft"]["tasks"])
-    return Decomposition(plan, result.output["repaired"], spent_on([result]))
+    report = await asked(job, ask, engine=engine)
+    made = report.outputs["plan"]
+    return Decomposition(_plan_from(made["draft"]["tasks"]), made["repaired"], report)
 
 
 def plan_schema(agents: Sequence[Agent], most_tasks: int = MOST_TASKS) -> type[BaseModel]:

@@ -20,19 +20,29 @@ import asyncio
 import json
 import time
 from asyncio import to_thread
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self, cast
 
 from patterns.agents import records
 from patterns.agents.balancer import Balancer, Unbalanced
-from patterns.agents.budget import UNLIMITED, LocalLedger
+from patterns.agents.budget import UNLIMITED
 from patterns.agents.failures import OtherPlan, one_line
 from patterns.agents.plan import Agent, Plan, Task
 from patterns.agents.records import CallNotRegistered, Record, RunStalled, UnknownRun
-from patterns.agents.report import Attempt, Context, RunReport, TaskResult
-from patterns.agents.scheduler import Call, Execute, Interrupted, Job, RunBroken, report_of, run_job
+from patterns.agents.report import Context, RunReport, TaskResult
+from patterns.agents.scheduler import (
+    Call,
+    Execute,
+    InProcess,
+    Interrupted,
+    Job,
+    RunBroken,
+    report_of,
+    run_job,
+)
 from patterns.agents.shared_ledger import SharedLedger
 from patterns.core.durable import ENDED, POLL_S, UNFINISHED, Durable, holder_of, running
 
@@ -76,7 +86,7 @@ class DBOSEngine(Durable):
         self.passed: dict[Job, tuple[Call, Balancer]] = {}
         self.under_way: dict[str, asyncio.Task[Any]] = {}
         self.reports: dict[str, RunReport] = {}
-        self.awaited: dict[str, asyncio.Future[WorkflowStatus]] = {}
+        self.awaited: dict[asyncio.Future[WorkflowStatus | Exception], str] = {}
         self.poller: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -115,15 +125,13 @@ class DBOSEngine(Durable):
             Interrupted: this coroutine was cancelled; start it again to go on.
         """
         with self._passing(job, call, balancer) as service:
-            self.start()  # in the loop that its workflows will run on
-            found = await to_thread(self.record, job.run_id)
+            found = await self.recorded(job.run_id)
             if found is None:
                 return await self._begin(job, service, self.clock())
             if found.job != job:
-                raise OtherPlan(job.run_id, records.differing(found.job, job))
-            if found.status.status in (*UNFINISHED, "SUCCESS"):
-                attend = self._attend  # pragma: no cover  # a run of another process
-                return await attend(job, found.status.workflow_id)  # pragma: no cover
+                raise OtherPlan(job.run_id, found.job.differing(job))
+            if not found.ended or found.status.status == "SUCCESS":
+                return await self._attend(job, found.status.workflow_id)
             return await self._go_on(found, job, service, retry_failed=False)
 
     async def resume(
@@ -153,12 +161,10 @@ class DBOSEngine(Durable):
             CallNotRegistered: no call was passed, and this engine has none of that name.
             RunStalled, RunBroken, Interrupted: as `run`.
         """
-        self.start()
-        found = await to_thread(self._known, run_id)
+        found = await self._known(run_id)
         job = replace(found.job, **changes)
         with self._passing(job, call or found.service, balancer) as service:
-            under_way = found.status.status in UNFINISHED and job == found.job
-            if under_way and not retry_failed:  # pragma: no cover  # in another process
+            if not (found.ended or retry_failed or job != found.job):
                 return await self._attend(job, found.status.workflow_id)
             return await self._go_on(found, job, service, retry_failed)
 
@@ -166,12 +172,16 @@ class DBOSEngine(Durable):
         self, run_id: str, *, retry_failed: bool = False, **changes: Any
     ) -> records.Outlook:
         """What `resume` with the same arguments would keep, and what it would ask for again."""
-        self.start()
-        found = await to_thread(self._known, run_id)
+        found = await self._known(run_id)
         return records.outlook(found, replace(found.job, **changes), retry_failed)
 
-    def record(self, run_id: str) -> Record | None:
+    async def recorded(self, run_id: str) -> Record | None:
         """What is recorded of a run, also while it runs; None if that is nothing."""
+        self.start()  # in the loop that its workflows will run on
+        return await to_thread(self.record, run_id)
+
+    def record(self, run_id: str) -> Record | None:
+        """As `recorded`; starts the engine where it is called."""
         self.start()
         first = records.workflow_id(run_id)
         found = [
@@ -180,30 +190,36 @@ class DBOSEngine(Durable):
         ]
         if not found:
             return None
-        generation = len(found)
-        newest_id = records.workflow_id(run_id, generation)
+        newest_id = records.workflow_id(run_id, len(found))
         newest = next(one for one in found if one.workflow_id == newest_id)
-        return self._read(newest, generation)
+        return self._read(newest, len(found))
 
     def _read(self, status: WorkflowStatus, generation: int) -> Record:
         assert status.input
-        service, job, begun, before = status.input["args"]
+        service, text, begun, before = status.input["args"]
+        job = records.job_of(text)
         steps = self.client.list_workflow_steps(status.workflow_id)
         recorded = {one["function_name"]: one["output"] for one in steps if one["output"]}
-        results = records.results_of(before) | {
-            name: records.result_of(text) for name, text in recorded.items()
-        }
+        results = records.results_of(before)
+        for task in self._tasks(job, generation, "SUCCESS"):  # the run may not have them yet
+            result = records.result_of(str(task.output))
+            results[result.id] = records.joined(results.get(result.id), result)
+        results |= {name: records.result_of(text) for name, text in recorded.items()}
         if status.status == "SUCCESS":
             results |= records.results_of(str(status.output))
-        return Record(generation, status, service, records.job_of(job), begun, results)
+        return Record(generation, status, service, job, begun, results)
 
-    def spent(self, job: Job) -> list[Attempt]:
-        """Every call of a run that is recorded."""
-        results = self._known(job.run_id).results.values()
-        return [attempt for result in results for attempt in result.attempts]
+    def _tasks(self, job: Job, generation: int, *status: str) -> list[WorkflowStatus]:
+        """The queued tasks of a run that are in one of these states."""
+        return self.client.list_workflows(
+            workflow_id_prefix=records.workflow_id(job.run_id, generation, ""),
+            name=TASK,
+            status=[*status],
+            load_input=False,
+        )
 
-    def _known(self, run_id: str) -> Record:
-        if found := self.record(run_id):
+    async def _known(self, run_id: str) -> Record:
+        if found := await self.recorded(run_id):
             return found
         raise UnknownRun(run_id, self.url)
 
@@ -234,7 +250,7 @@ class DBOSEngine(Durable):
             status: Any = await handle.get_status()
             begun_with = records.job_of(status.input["args"][1])
             if begun_with != job:  # somebody else was first
-                raise OtherPlan(job.run_id, records.differing(begun_with, job))
+                raise OtherPlan(job.run_id, begun_with.differing(job))
             return await handle.get_result(polling_interval_sec=POLL_S)
 
         return await self._attend(job, name, ending())
@@ -242,17 +258,18 @@ class DBOSEngine(Durable):
     async def _go_on(self, found: Record, job: Job, service: str, retry_failed: bool) -> RunReport:
         """Let go of the run as it stands, and start it again with all that is recorded."""
         name = found.status.workflow_id
-        if found.status.status in UNFINISHED:  # after which nobody can record a step of it
+        if not found.ended:  # after which nobody can record a step of it
             await to_thread(self.client.cancel_workflow, name)
             await self._interrupt(name)
-        queued = [one.workflow_id for one in await to_thread(self._queued_tasks, found)]
-        await to_thread(self.client.cancel_workflows, queued)
-        found = await to_thread(self._known, job.run_id)
+        queued = await to_thread(self._tasks, found.job, found.generation, *UNFINISHED)
+        await to_thread(self.client.cancel_workflows, [one.workflow_id for one in queued])
+        found = await self._known(job.run_id)
         ahead = records.outlook(found, job, retry_failed)
+        report = found.report()
         if found.status.status == "SUCCESS" and job == found.job and not ahead.again:
-            return found.report()
-        await to_thread(SharedLedger(self.database, job.run_id).forget_unsettled)
-        begun = self.clock() - found.report().makespan
+            return report
+        await to_thread(SharedLedger(self, job.run_id).go_on, report.attempts)
+        begun = self.clock() - report.makespan
         return await self._begin(
             job,
             service,
@@ -265,6 +282,7 @@ class DBOSEngine(Durable):
         self, job: Job, name: str, ending: Coroutine[Any, Any, str] | None = None
     ) -> RunReport:
         """Wait for a run's end, and look after it."""
+        self.reports[name] = report_of(job, {}, {})  # until more is known
         ended = asyncio.create_task(ending or self._outcome(name))
         watching = asyncio.create_task(self._watch(job.run_id, name))
         try:
@@ -274,14 +292,16 @@ class DBOSEngine(Durable):
             results = records.results_of(await ended)
             return RunReport(job.run_id, job.plan, results)
         except asyncio.CancelledError:
-            await self._interrupt(name)
-            if report := self.reports.get(name):
-                raise Interrupted(report) from None
+            if await self._interrupt(name):
+                raise Interrupted(self.reports[name]) from None
             raise  # it runs elsewhere, and goes on there
-        except (RunStalled, RunBroken, OtherPlan):
+        except (RunStalled, OtherPlan):
             raise
         except Exception as error:  # the database's, or what a run has ended with
-            report = self.reports.get(name) or report_of(job, {}, {})
+            report = self.reports[name]
+            if not report.outputs:  # it ended elsewhere
+                with suppress(Exception):
+                    report = (await self._known(job.run_id)).report()
             raise RunBroken(report, one_line(error)) from error
         finally:
             for task in (ended, watching):
@@ -297,8 +317,8 @@ class DBOSEngine(Durable):
             await asyncio.sleep(min(LOOK_S, self.patience_s))
             if clock() - since < self.patience_s:
                 continue
-            found = await to_thread(self._known, run_id)
-            if len(found.results) == steps and found.status.status in UNFINISHED:
+            found = await self._known(run_id)
+            if len(found.results) == steps and not found.ended:
                 raise RunStalled(found.report(), self._holders(found), self.patience_s)
             steps, since = len(found.results), clock()
 
@@ -312,41 +332,49 @@ class DBOSEngine(Durable):
             return False
         return not (idle and self.requeue(status))
 
-    def _queued_tasks(self, found: Record) -> list[WorkflowStatus]:
-        """The tasks of a run that are queued, or under way at some worker."""
-        prefix = records.workflow_id(found.job.run_id, found.generation, "")
-        return self.client.list_workflows(
-            workflow_id_prefix=prefix, status=[*UNFINISHED], load_input=False
-        )
-
     def _holders(self, found: Record) -> tuple[str, ...]:
         """Who has the tasks of a run that are queued, or else the run."""
-        held = {holder_of(one) for one in self._queued_tasks(found) or [found.status]}
+        queued = self._tasks(found.job, found.generation, *UNFINISHED)
+        held = {holder_of(one) for one in queued or [found.status]}
         return tuple(sorted(holder for holder in held if holder))
 
-    async def _interrupt(self, name: str) -> None:
-        if task := self.under_way.get(name):
+    async def _interrupt(self, name: str) -> bool:
+        """Cut a run off, if it is under way here."""
+        task = self.under_way.get(name)
+        if task:
             task.cancel()
             await asyncio.wait({task})
+        return task is not None
 
     async def _outcome(self, name: str) -> str:
         """What a workflow of any worker has ended with; one look at the database is for all."""
-        future = self.awaited.setdefault(name, asyncio.get_running_loop().create_future())
+        future = asyncio.get_running_loop().create_future()
+        self.awaited[future] = name
         if self.poller is None or self.poller.done():
             self.poller = asyncio.create_task(self._poll())
-        status = await asyncio.shield(future)
-        if status.status != "SUCCESS":  # pragma: no cover  # a worker of another process ended it
+        try:
+            status = await future
+        finally:
+            del self.awaited[future]
+        if isinstance(status, Exception):
+            raise status
+        if status.status != "SUCCESS":
             raise RuntimeError(f"{status.status}: {status.error or 'it was resumed elsewhere'}")
         return str(status.output)
 
     async def _poll(self) -> None:
         while self.awaited:
-            names = [*self.awaited]
-            ended = await to_thread(
-                self.client.list_workflows, workflow_ids=names, status=[*ENDED], load_input=False
-            )
-            for status in ended:
-                self.awaited.pop(status.workflow_id).set_result(status)
+            names = [*{*self.awaited.values()}]
+            look = partial(self.client.list_workflows, workflow_ids=names, load_input=False)
+            answers: dict[str, WorkflowStatus | Exception]
+            try:
+                ended = await to_thread(look, status=[*ENDED])
+                answers = {status.workflow_id: status for status in ended}
+            except Exception as error:
+                answers = dict.fromkeys(names, error)
+            for future, name in self.awaited.items():
+                if name in answers and not future.done():
+                    future.set_result(answers[name])
             await asyncio.sleep(POLL_S)
 
     def call_of(self, job: Job, service: str) -> tuple[Call, Balancer]:
@@ -356,6 +384,25 @@ class DBOSEngine(Durable):
         if service not in self.services:  # pragma: no cover  # in a worker of its own process
             raise CallNotRegistered(job.run_id, service)
         return self.services[service], self.balancer
+
+    def ledger_of(self, job: Job) -> SharedLedger | None:
+        """Where a run's spending is kept, if it has a limit; else its results tell it."""
+        return None if job.budget == UNLIMITED else SharedLedger(self, job.run_id)
+
+    def told(self, name: str, report: RunReport) -> None:
+        """Keep how far a run came for those who wait for it here."""
+        if name in self.reports:
+            self.reports[name] = report
+
+    @contextmanager
+    def working(self) -> Iterator[str]:
+        """While a workflow runs here: `close` can cut it off. Gives its id."""
+        name = str(DBOS.workflow_id)
+        self.under_way[name] = cast("asyncio.Task[Any]", asyncio.current_task())
+        try:
+            yield name
+        finally:
+            del self.under_way[name]
 
 
 class InWorkflow:
@@ -367,17 +414,25 @@ class InWorkflow:
 
     async def run(self, job: Job, call: Call | str, balancer: Balancer) -> RunReport:
         """Run the job as steps of the current workflow."""
-        reserved = {task.id: DBOS.reserve_step() for task in job.plan}  # before anything else
+        record = _recorder(job.plan)
 
         async def step(task: Task, inputs: Mapping[str, Any], execute: Execute) -> TaskResult:
-            async def recorded() -> str:
-                return records.result_text(await execute())
+            return await record(task.id, execute)
 
-            return records.result_of(await reserved[task.id].run_async({"name": task.id}, recorded))
+        return await InProcess(step).run(job, call, balancer)
 
-        if isinstance(call, str):
-            raise CallNotRegistered(job.run_id, call)
-        return await run_job(job, call, balancer, step=step)
+
+def _recorder(plan: Plan) -> Callable[[str, Execute], Awaitable[TaskResult]]:
+    """What records each task of a plan as a step; call it before anything else of the workflow."""
+    reserved = {task.id: DBOS.reserve_step() for task in plan}
+
+    async def record(name: str, execute: Execute) -> TaskResult:
+        async def step() -> str:
+            return records.result_text(await execute())
+
+        return records.result_of(await reserved[name].run_async({"name": name}, step))
+
+    return record
 
 
 @DBOS.workflow(name=RUN)
@@ -387,8 +442,7 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
     `before` are the results that a resumed run brings along.
     """
     engine, job = cast(DBOSEngine, running()), records.job_of(text)
-    reserved = {task.id: DBOS.reserve_step() for task in job.plan}  # before anything else
-    name, brought = str(DBOS.workflow_id), records.results_of(before)
+    record, brought = _recorder(job.plan), records.results_of(before)
     queued = engine.queue and bool(service)
 
     async def step(task: Task, inputs: Mapping[str, Any], execute: Execute) -> TaskResult:
@@ -396,34 +450,33 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
         if earlier and earlier.stop is None:
             return earlier
 
-        async def recorded() -> str:
+        async def executed() -> TaskResult:
             if queued:
-                result = records.result_of(
-                    await _queued(engine, name, service, job, task, inputs, begun)
-                )
-            else:
-                result = await execute()
-            tried = earlier.attempts if earlier else ()
-            return records.result_text(replace(result, attempts=(*tried, *result.attempts)))
+                text = await _queued(engine, name, service, job, task, inputs, begun)
+                return records.joined(earlier, records.result_of(text))
+            return records.joined(earlier, await execute())
 
-        return records.result_of(await reserved[task.id].run_async({"name": task.id}, recorded))
+        return await record(task.id, executed)
 
-    engine.under_way[name] = cast("asyncio.Task[Any]", asyncio.current_task())
-    try:
-        call, balancer = engine.call_of(job, service)
-        if queued:  # the worker that takes a task balances it
-            balancer = Unbalanced()
-        ledger = LocalLedger(await to_thread(engine.spent, job) if job.budget != UNLIMITED else ())
-        elapsed = max(0.0, engine.clock() - begun)
-        report = await run_job(job, call, balancer, step=step, elapsed=elapsed, ledger=ledger)
-    except (Interrupted, RunBroken) as stop:
-        engine.reports[name] = stop.report
-        if isinstance(stop, Interrupted):
-            raise
-        raise RuntimeError(stop.reason) from stop  # of which the database can keep a copy
-    finally:
-        engine.under_way.pop(name, None)
-    engine.reports[name] = report
+    with engine.working() as name:
+        try:
+            call, balancer = engine.call_of(job, service)
+            if queued:  # the worker that takes a task balances it
+                balancer = Unbalanced()
+            report = await run_job(
+                job,
+                call,
+                balancer,
+                step=step,
+                elapsed=max(0.0, engine.clock() - begun),
+                ledger=engine.ledger_of(job),
+            )
+        except (Interrupted, RunBroken) as stop:
+            engine.told(name, stop.report)
+            if isinstance(stop, Interrupted):
+                raise
+            raise RuntimeError(stop.reason) from stop  # of which the database can keep a copy
+        engine.told(name, report)
     return records.results_text(report.results.values())
 
 
@@ -436,13 +489,14 @@ async def _task(service: str, text: str, inputs: str, begun: float) -> str:
     async def call_with_inputs(agent: Agent, task: Task, context: Context) -> Any:
         return await call(agent, task, replace(context, inputs=json.loads(inputs)))
 
-    report = await run_job(
-        job,
-        call_with_inputs,
-        balancer,
-        elapsed=max(0.0, engine.clock() - begun),
-        ledger=SharedLedger(engine.database, job.run_id),
-    )
+    with engine.working():
+        report = await run_job(
+            job,
+            call_with_inputs,
+            balancer,
+            elapsed=max(0.0, engine.clock() - begun),
+            ledger=engine.ledger_of(job),
+        )
     [result] = report.results.values()
     return records.result_text(result)
 

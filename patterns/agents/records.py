@@ -70,6 +70,11 @@ class Record:
     begun: float
     results: Mapping[str, TaskResult]
 
+    @property
+    def ended(self) -> bool:
+        """Whether nobody works on it any more."""
+        return self.status.status not in ("ENQUEUED", "PENDING")
+
     def report(self) -> RunReport:
         """A report with what is recorded."""
         return report_of(self.job, self.results, {})
@@ -126,6 +131,12 @@ def carried(record: Record, ahead: Outlook) -> list[TaskResult]:
     ]
 
 
+def joined(earlier: TaskResult | None, result: TaskResult) -> TaskResult:
+    """A task's result with the attempts that were made before the run went on."""
+    tried = earlier.attempts if earlier else ()
+    return replace(result, attempts=(*tried, *result.attempts))
+
+
 def _question(task: Task) -> tuple[Any, ...]:
     return task.prompt, task.depends_on
 
@@ -179,8 +190,3 @@ def results_of(text: str) -> dict[str, TaskResult]:
     """What `results_text` gave, by task."""
     found = [result_of(one) for one in json.loads(text)]
     return {one.id: one for one in found}
-
-
-def differing(one: Job, other: Job) -> list[str]:
-    """The fields in which two jobs differ."""
-    return [name for name, value in vars(one).items() if vars(other)[name] != value]

@@ -49,6 +49,8 @@ class Job:
     deadline_s: float | None = None
 
     def __post_init__(self) -> None:
+        if not self.run_id:
+            raise ValueError("run_id is empty, give the run a name")
         if not (isinstance(self.max_concurrency, int) and self.max_concurrency >= 1):
             raise ValueError(f"max_concurrency is {self.max_concurrency}, give a number from 1")
         if self.deadline_s is not None and not 0 < self.deadline_s < inf:
@@ -58,6 +60,10 @@ class Job:
             raise ValueError(f"agents are told apart by name, and some share one: {names}")
         for task in self.plan:
             match(task, self.agents)
+
+    def differing(self, other: "Job") -> list[str]:
+        """The fields in which another job differs."""
+        return [name for name, value in vars(self).items() if vars(other)[name] != value]
 
 
 class Engine(Protocol):
@@ -132,13 +138,16 @@ async def run_plan(
 
 
 class InProcess:
-    """The default engine: nothing outlives the process."""
+    """The default engine: nothing outlives the process, unless `step` records it."""
+
+    def __init__(self, step: Step | None = None) -> None:
+        self.step = step
 
     async def run(self, job: Job, call: Call | str, balancer: Balancer) -> RunReport:
         """Run the job on the current event loop."""
         if isinstance(call, str):
             raise ValueError(f"call is the name {call!r}; pass the function, or an engine= with it")
-        return await run_job(job, call, balancer)
+        return await run_job(job, call, balancer, step=self.step)
 
 
 async def run_job(

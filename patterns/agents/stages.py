@@ -4,47 +4,25 @@ Planning and synthesis are calls like any other, so they go through the schedule
 time-outs and, with a durable engine, a record. Chapter 3 teaches it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Protocol
-
-from anthropic.types import Usage
 
 from patterns.agents.balancer import Balancer
 from patterns.agents.failures import OtherPlan
 from patterns.agents.plan import Agent, Task
-from patterns.agents.report import Context, Reply, RunReport, TaskResult
+from patterns.agents.report import Context, Reply, RunReport
 from patterns.agents.scheduler import Call, Engine, InProcess, Job
-from patterns.agents.worker import total
 
 
 class Resumable(Engine, Protocol):
     """An engine that goes on with a run in another way: `DBOSEngine`."""
 
+    async def recorded(self, run_id: str) -> Any:
+        """As `DBOSEngine.recorded`."""
+
     async def resume(
         self, run_id: str, call: Call | str | None = None, **options: Any
     ) -> RunReport:
         """As `DBOSEngine.resume`."""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What calls outside the plan took."""
-
-    usage: tuple[Usage, ...]
-    cost_usd: Decimal | None
-    request_ids: tuple[str, ...]
-
-
-def spent_on(results: Iterable[TaskResult]) -> Spent:
-    """The sum over every attempt."""
-    attempts = [attempt for result in results for attempt in result.attempts]
-    return Spent(
-        tuple(usage for attempt in attempts for usage in attempt.usage),
-        total(*(attempt.cost_usd for attempt in attempts if attempt.usage)),
-        tuple(request_id for attempt in attempts for request_id in attempt.request_ids),
-    )
 
 
 async def go_on(
@@ -60,25 +38,19 @@ async def go_on(
     Raises:
         OtherPlan: the recorded run has another plan, and that is not to be replaced.
     """
-    made: list[str] = []
-
-    async def noting(agent: Agent, task: Task, context: Context) -> Any:
-        made.append(task.id)
-        return await call(agent, task, context)
-
     balancer = balancer or Balancer()
     if engine is None:
         return await InProcess().run(job, call, balancer)
-    options: dict[str, Any] = {"balancer": balancer, "retry_failed": True}
-    try:
-        report = await engine.run(job, noting, balancer)
-        if made or not report.missing:  # a failure now is not one of before
-            return report
-    except OtherPlan as other:
-        if "plan" in other.fields and not new_plan:
-            raise
-        options |= {name: getattr(job, name) for name in other.fields}
-    return await engine.resume(job.run_id, call, **options)
+    found = await engine.recorded(job.run_id)
+    changed = found.job.differing(job) if found else []
+    if "plan" in changed and not new_plan:
+        raise OtherPlan(job.run_id, changed)
+    if found and (changed or found.ended):
+        options = {name: getattr(job, name) for name in changed}
+        return await engine.resume(
+            job.run_id, call, balancer=balancer, retry_failed=True, **options
+        )
+    return await engine.run(job, call, balancer)
 
 
 async def asked(job: Job, call: Call, *, engine: Resumable | None, **options: Any) -> RunReport:

@@ -14,7 +14,7 @@ from anthropic import AsyncAnthropic
 from patterns.agents.plan import Agent, Plan, Task
 from patterns.agents.report import RunReport
 from patterns.agents.scheduler import Job
-from patterns.agents.stages import Resumable, Spent, asked, spent_on
+from patterns.agents.stages import Resumable, asked
 from patterns.agents.worker import (
     INPUT_TOKENS,
     caller,
@@ -64,13 +64,16 @@ class NoSynthesis(Portable, Exception):
 
 @dataclass(frozen=True)
 class Synthesis:
-    """The answer, and which tasks it had to do without or could read only in part."""
+    """The answer, and which tasks it had to do without or could read only in part.
+
+    `report` says what putting it together took.
+    """
 
     text: str
     missing: tuple[str, ...]
     trimmed: tuple[str, ...]
     partial: bool
-    spent: Spent
+    report: RunReport
 
 
 async def synthesize(
@@ -125,7 +128,7 @@ async def synthesize(
         report.missing,
         trimmed,
         report.partial or bool(trimmed or made.trimmed),
-        spent_on(made.results.values()),
+        made,
     )
 
 

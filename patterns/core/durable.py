@@ -14,7 +14,6 @@ only the newest owner record a step. Not for work that may simply be repeated.
 Needs: pip install dbos. Chapter 3 teaches it.
 """
 
-import json
 import logging
 import os
 import secrets
@@ -56,20 +55,19 @@ _OWN, _SHARED = f"{_APP}.worker.", f"{_APP}.service."
 
 _tables = sa.MetaData()
 _workers = sa.Table(
-    "patterns_workers",
+    "patterns_leases",
     _tables,
     sa.Column("executor_id", sa.String, primary_key=True),
     sa.Column("place", sa.String, nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("beats", sa.Integer, nullable=False),
-    sa.Column("services", sa.String, nullable=False),
 )
 
 _workflows = sa.Table(  # DBOS's own: docs.dbos.dev/explanations/system-tables
     "workflow_status",
     sa.MetaData(schema="dbos"),
     *(sa.Column(name) for name in ("workflow_uuid", "status", "executor_id", "queue_name")),
-    *(sa.Column(name) for name in ("owner_xid", "recovery_attempts", "started_at_epoch_ms")),
+    *(sa.Column(name) for name in ("owner_xid", "started_at_epoch_ms")),
 )
 
 
@@ -315,7 +313,6 @@ class Durable:
             "status": "ENQUEUED",
             "queue_name": seen.queue_name if shared else self.own_queue,
             "owner_xid": None,
-            "recovery_attempts": 0,
             "started_at_epoch_ms": None,
         }
         with self.database.begin() as connection:
@@ -332,12 +329,9 @@ class Durable:
                         self.take_over(holder)
 
     def _sign_on(self, executor_id: str) -> None:
-        row = {"place": _place(), "pid": os.getpid(), "beats": 0}
-        names = json.dumps(sorted(self.services))
+        row = {"executor_id": executor_id, "place": _place(), "pid": os.getpid(), "beats": 0}
         with self.database.begin() as connection:
-            connection.execute(
-                sa.insert(_workers).values(executor_id=executor_id, services=names, **row)
-            )
+            connection.execute(sa.insert(_workers).values(row))
 
     def _sign_off(self, executor_id: str) -> None:
         with self.database.begin() as connection:

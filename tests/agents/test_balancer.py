@@ -142,7 +142,8 @@ def test_two_agents_of_one_pool_share_its_headroom() -> None:
 
 def test_a_long_prompt_counts_with_its_own_length() -> None:
     """Three characters a token, if that is more than the pool's usual call."""
-    balancer = Balancer(expect=Size(100, 50))
+    balancer = Balancer()
+    called(balancer, A, used=Size(100, 50))
     assert balancer.size(Task("t", "x" * 3_000), A) == Size(1_000, 50)
     assert balancer.size(TASK, A) == Size(100, 50)
 
@@ -167,8 +168,8 @@ def test_a_429_closes_the_whole_pool_for_as_long_as_it_says() -> None:
 
 def test_a_call_bigger_than_the_limit_waits_for_a_full_pool() -> None:
     """It would otherwise wait for ever; let the API decide on it."""
-    balancer = Balancer(expect=Size(9_999, 0))
-    called(balancer, A, headers=told("input-tokens", 5_900))
+    balancer = Balancer()
+    called(balancer, A, used=Size(9_999, 0), headers=told("input-tokens", 5_900))
     assert balancer.look_again(TASK, [A], 1.0) == 2.0
     assert balancer.choose(TASK, [A], 2.0) is A
 

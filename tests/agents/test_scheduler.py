@@ -367,6 +367,12 @@ def test_bad_settings_are_named(agents: tuple[Agent, ...], cap: int, message: st
         run(plan_of(a=""), taking({}), *agents, cap=cap)
 
 
+def test_a_run_has_a_name() -> None:
+    """An engine would record a nameless one where nobody finds it again."""
+    with pytest.raises(ValueError, match="run_id is empty"):
+        run(plan_of(a=""), taking({}), run_id="")
+
+
 @pytest.mark.parametrize("seconds", [math.nan, math.inf, 0.0, -1.0])
 def test_a_deadline_is_a_number_of_seconds(seconds: float) -> None:
     """Not a number is never over, so it would be none."""

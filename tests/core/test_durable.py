@@ -195,7 +195,7 @@ def test_a_worker_elsewhere_lives_while_it_gives_signs(url: str) -> None:
     engine.start()
     try:
         with engine.database.begin() as connection:
-            values = {"place": "elsewhere", "pid": 1, "beats": 7, "services": "[]"}
+            values = {"place": "elsewhere", "pid": 1, "beats": 7}
             connection.execute(sa.insert(durable._workers).values(executor_id="far", **values))
         lives = []
         for now[0], beats in ((0, 7), (999, 7), (1_001, 8), (2_000, 8), (2_001, 8)):
@@ -217,7 +217,7 @@ def test_a_number_that_another_process_has_got_is_no_sign_of_life(url: str) -> N
     engine.start()
     try:
         with engine.database.begin() as connection:
-            values = {"place": durable._place(), "beats": 7, "services": "[]"}
+            values = {"place": durable._place(), "beats": 7}
             sign_on = sa.insert(durable._workers)
             connection.execute(sign_on.values(executor_id="hers", pid=os.getppid(), **values))
         lives = [engine.living("hers") for now[0] in (0, 1_001, 19_999, 20_001)]

@@ -603,6 +603,25 @@ def more_room(url: str) -> None:
         connection.execute("DROP TRIGGER full")
 
 
+def test_a_queued_task_that_its_run_could_not_record_is_not_paid_again(url: str) -> None:
+    """Its worker has recorded it: the run that goes on with a change takes it from there."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await engine.serve()
+        full_disk(url, "operation_outputs", 1)
+        with pytest.raises(RunBroken):
+            await start(engine, "ask", max_concurrency=1, budget=Budget(tokens=900))
+        more_room(url)
+        call = engine.services["ask"]
+        assert [*call.calls.values()] == [1, 1]
+        report = await engine.resume("r", budget=Budget(tokens=400))
+        assert call.calls == Counter([*PLAN.by_id])
+        assert report.ok
+        assert [len(result.attempts) for result in report.results.values()] == [1] * 4
+
+    under(url, test, queue=True, calls={"ask": Script(tokens=100)})
+
+
 @pytest.mark.parametrize("same_process", [True, False])
 @pytest.mark.parametrize(
     ("table", "after"), [("operation_outputs", n) for n in range(4)] + [("workflow_status", 0)]
@@ -766,6 +785,54 @@ def test_what_a_resumed_run_had_queued_before_is_called_off(url: str) -> None:
     under(url, test, queue=True, calls={"ask": Script(hang="slow")})
 
 
+@pytest.mark.parametrize(("first", "then"), [(True, False), (False, True)])
+def test_a_budget_is_one_wherever_the_tasks_run(url: str, first: bool, then: bool) -> None:
+    """Queued before and not queued now, or the other way round: what was spent is spent."""
+    wide = Plan(tuple(Task(f"t{n}", "") for n in range(9)))
+    options: dict[str, Any] = {"max_concurrency": 2, "run_id": "r"}
+
+    async def begins(engine: DBOSEngine) -> None:
+        await run_plan(wide, [A], "ask", budget=Budget(tokens=400), engine=engine, **options)
+
+    async def goes_on(engine: DBOSEngine) -> None:
+        report = await engine.resume("r", budget=Budget(tokens=700))
+        assert (len(report.outputs), report.stopped) == (7, "budget")
+        assert sum(call.calls.values()) == 7
+
+    call = Script(tokens=100)
+    under(url, begins, queue=first, calls={"ask": call})
+    under(url, goes_on, queue=then, calls={"ask": call})
+
+
+def test_a_run_without_a_budget_that_is_given_one_counts_what_it_has_spent(url: str) -> None:
+    """Its results tell it."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await start(engine, Script(tokens=100, fail="last"), max_concurrency=1)
+        call = Script(tokens=100)
+        report = await engine.resume("r", call, retry_failed=True, budget=Budget(tokens=300))
+        assert (report.stopped, call.calls) == ("budget", {})
+
+    under(url, test)
+
+
+def test_closing_a_worker_ends_its_queued_tasks(url: str) -> None:
+    """A call that nobody waits for any more is not paid on."""
+
+    async def test(engine: DBOSEngine) -> None:
+        call = engine.services["ask"]
+        job = asyncio.create_task(start(engine, "ask"))
+        await call.called["slow"].wait()
+        await engine.close()
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        call.hung.set()
+        await asyncio.sleep(0.1)
+        assert not call.answered.is_set()
+
+    under(url, test, queue=True, calls={"ask": Script(hang="slow")})
+
+
 def test_queued_tasks_share_one_budget(url: str) -> None:
     """Every worker sets aside in the database what its call is expected to take."""
 
@@ -781,6 +848,40 @@ def test_queued_tasks_share_one_budget(url: str) -> None:
         assert sum(engine.services["ask"].calls.values()) == len(report.outputs) == 7
 
     under(url, test, queue=True, calls={"ask": Script(tokens=100)}, at_once=12)
+
+
+def test_a_budget_in_dollars_may_be_a_float(url: str) -> None:
+    """A tenth comes back from the database as the same tenth, so the run is joined."""
+
+    async def test(engine: DBOSEngine) -> None:
+        budget: Any = Budget(usd=0.1)  # type: ignore[arg-type]
+        await start(engine, Script(), budget=budget)
+        assert (await start(engine, Script(), budget=budget)).ok
+
+    under(url, test)
+
+
+def test_a_look_at_the_database_that_fails_is_told_to_who_waits(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run would wait for its queued tasks until somebody looks after it."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await engine.serve()
+        looks = engine.client.list_workflows
+
+        def damaged(**options: Any) -> Any:
+            if "SUCCESS" in options.get("status", ()) and options.get("workflow_ids"):
+                raise OperationalError("SELECT", {}, Exception("disk image is malformed"))
+            return looks(**options)
+
+        monkeypatch.setattr(engine.client, "list_workflows", damaged)
+        with pytest.raises(RunBroken, match="disk image is malformed"):
+            await start(engine, "ask")
+        monkeypatch.undo()
+        assert (await start(engine, "ask")).ok
+
+    under(url, test, queue=True, calls={"ask": Script()})
 
 
 # What follows kills real processes.
