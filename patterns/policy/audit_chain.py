@@ -50,11 +50,8 @@ class KeyRing:
 
     def fits(self, mac: bytes, before: bytes, seq: int, body: str) -> bool:
         """Whether a row is as it was written, by the key that it names."""
-        name = key_name(body)
-        if self.rank(name) < 0:
-            return False
-        expected = self.sign(before, str(seq).encode(), body.encode(), name=name)
-        return hmac.compare_digest(mac, expected)
+        name, parts = key_name(body), (before, str(seq).encode(), body.encode())
+        return name in self._macs and hmac.compare_digest(mac, self.sign(*parts, name=name))
 
     def committed(self, body: Mapping[str, object], detail: str) -> bool:
         """Whether the personal part is the one that the row was written with."""

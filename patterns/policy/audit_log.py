@@ -139,7 +139,7 @@ class _Check:
     def __init__(self, log: AuditWriter, head: Head | None) -> None:
         self.log, self.head = log, head
         self.first, self.before = log.start()
-        self.seq, self.rank = self.first, -1
+        self.seq, self.rank = self.first, 0
         self.missing: set[int] = set()
         self.excused: set[int] = set()
         self.anchored = head is None or head.seq <= self.first

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from math import inf
 
 from anthropic import APIRequest
 
@@ -58,8 +59,8 @@ class Rule:
             return f"no rule allows {action.name} to {sorted(principal.roles)}"
         if not all(fnmatchcase(model, self.model) for model in action.models):
             return f"{self.role} may use {self.model}, not {', '.join(action.models)}"
-        if self.max_tokens is not None and (action.unbounded or self._exceeded(action)):
-            asked = "an open number" if action.max_tokens is None else action.max_tokens
+        asked = inf if action.unbounded else action.max_tokens or 0
+        if self.max_tokens is not None and asked > self.max_tokens:
             return f"{self.role} may ask for {self.max_tokens} tokens, not {asked}"
         for tool in action.tools:
             if self.tools is None or not fnmatchcase(tool, self.tools):
@@ -69,11 +70,8 @@ class Rule:
     def _names(self, principal: Principal, action: Action) -> bool:
         return self.role in principal.roles and fnmatchcase(action.name, self.action)
 
-    def _exceeded(self, action: Action) -> bool:
-        return self.max_tokens is not None and (action.max_tokens or 0) > self.max_tokens
-
     def _extras(self, action: Action) -> str | None:
-        for name in {*self.settings, *action.settings, "speed"}:
+        for name in {*self.settings, *action.settings}:
             allowed, asked = self.settings.get(name, _USUAL.get(name, "")), setting(action, name)
             if not fnmatchcase(asked, allowed):
                 return f"{self.role} may have {name} {allowed!r}, not {asked!r}"
@@ -111,8 +109,8 @@ class NotAuthorized(PolicyDenied):
     def __init__(self, action: Action, reason: str) -> None:
         self.action, self.reason = action, reason
         self.why = re.split(r", not | tool |'", reason)[0]  # what follows is the request's own
-        where = f" (batch item {action.item!r})" if action.item is not None else ""
-        super().__init__(f"denied{where}: {reason}; change the call or ask for a rule.")
+        what = "denied" if action.item is None else f"denied (batch item {action.item!r})"
+        super().__init__(f"{what}: {reason}; change the call or ask for a rule.")
 
 
 def by_rules(*rules: Rule) -> Decide:

@@ -85,7 +85,7 @@ def _candidates(text: str) -> list[tuple[int, str]]:
     found = []
     for match in _PHONE.finditer(text):
         shown, start = match[0], match.start()
-        while shown.count("(") > shown.count(")") and shown[0] in "(+":
+        while shown.count("(") > shown.count(")") and not shown[0].isdigit():
             shown, start = shown[1:], start + 1
         found.append((start, shown))
     if "=" in text:
@@ -95,10 +95,9 @@ def _candidates(text: str) -> list[tuple[int, str]]:
 
 def _like_a_phone(shown: str, groups: list[str]) -> bool:
     digits = "".join(groups)
-    if not 6 <= len(digits) <= 15 or len(set(digits)) == 1 or len(groups) > 7:
-        return False
     counted = shown[0] != "+" and len(groups) > 3 and min(map(len, groups[1:])) < 2
-    return not counted and _DATE_LIKE.fullmatch(shown) is None
+    long = 6 <= len(digits) <= 15 and len(groups) < 8
+    return long and len(set(digits)) > 1 and not counted and not _DATE_LIKE.fullmatch(shown)
 
 
 def _is_phone(

@@ -77,23 +77,20 @@ def _is_card(
     grouped: bool = False,
     strange: bool = False,
 ) -> bool:
-    if digits == digits[0] * len(digits):
-        return False
     valid = _luhn(digits)
+    known = valid and _ISSUERS.fullmatch(digits) is not None
+    if len(set(digits)) == 1 or (strange and not known):
+        return False
     named = context.before(start, CARD_WORDS)
     if valid and not grouped and _EXPIRY.match(context.text, start + len(digits)):
         return True
-    if valid and _ISSUERS.fullmatch(digits):
+    if known:
         return grouped or _not_an_article(digits, named, context, start)
-    if strange:
-        return False
     if valid and grouped and len(digits) == 16:
         return strictness != "strict"
-    if strictness == "strict" or not (12 if valid else 13) <= len(digits) <= 19:
-        return False
-    return strictness == "loose" or (
-        named > context.before(start, NUMBER_WORDS) and not _is_fraction(context, start)
-    )
+    likely = named > context.before(start, NUMBER_WORDS) and not _is_fraction(context, start)
+    long = valid or len(digits) > 12
+    return strictness != "strict" and long and (strictness == "loose" or likely)
 
 
 def _not_an_article(digits: str, named: int, context: Context, start: int) -> bool:
@@ -101,9 +98,7 @@ def _not_an_article(digits: str, named: int, context: Context, start: int) -> bo
     others = context.before(start, NUMBER_WORDS, 32)
     if named and named >= others:
         return True
-    if others or _is_fraction(context, start):
-        return False
-    return len(digits) > 13
+    return len(digits) > 13 and not others and not _is_fraction(context, start)
 
 
 def _is_fraction(context: Context, start: int) -> bool:

@@ -33,12 +33,12 @@ def ips(text: str, context: Context, strictness: Strictness) -> Spans:
 
 
 def _is_ip4(shown: str, context: Context, start: int) -> bool:
-    if any(int(part) > 255 or (part[0] == "0" and len(part) == 2) for part in shown.split(".")):
-        return False
-    if _PINNED.search(context.text, max(0, start - 3), start):
-        return context.before(start, _IP_WORDS) > 0
-    version = context.before(start, _VERSION_WORDS, 16)
-    return not version or context.before(start, _IP_WORDS) > version
+    parts = shown.split(".")
+    fits = all(int(part) < 256 and not (part[0] == "0" and len(part) == 2) for part in parts)
+    pinned = _PINNED.search(context.text, max(0, start - 3), start)
+    version = 0 if pinned else context.before(start, _VERSION_WORDS, 16)
+    named = context.before(start, _IP_WORDS)
+    return fits and (named > version or not (pinned or version))
 
 
 def _is_ip6(shown: str, text: str, start: int) -> bool:

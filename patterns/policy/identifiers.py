@@ -100,9 +100,8 @@ class Context:
             return True
         starts, _ = self._spans(wanted)
         index = bisect_left(starts, end)
-        if index == len(starts) or starts[index] > end + AROUND:
-            return False
-        return _SENTENCE_END.search(self.text, end, starts[index]) is None
+        near = index < len(starts) and starts[index] <= end + AROUND
+        return near and _SENTENCE_END.search(self.text, end, starts[index]) is None
 
     @cached_property
     def _rows(self) -> list[_Row]:

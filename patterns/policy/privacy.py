@@ -88,13 +88,14 @@ class PIIMiddleware(Policy):
         options: Any = {"allowed": allows(allow), "observe": mode == "observe"}
         finder = find or by_patterns
         seen_before = find or Remembered(by_patterns)
-        incoming = chooser(on_input or "allow", exceptions)
-        self._input = Cleaner(seen_before, incoming, key, **options) if on_input else None
-        outgoing = chooser(on_output or "allow", {})
-        self._output = Cleaner(finder, outgoing, key, "output", **options) if on_output else None
+        self._input = self._output = None
+        if on_input is not None:
+            self._input = Cleaner(seen_before, chooser(on_input, exceptions), key, **options)
+        if on_output is not None:
+            self._output = Cleaner(finder, chooser(on_output, {}), key, "output", **options)
         self._redacts = on_output != "vault" or mode == "observe"
         self.vault = (Vault() if vault is None else vault) if vaults else None
-        self._threads: Threads[str] = Threads()
+        self._threads = Threads[str]()
         self._names = f"{on_input} in, {on_output} out" + (", observe" if mode == "observe" else "")
 
     def flow(self, request: APIRequest) -> Flow:
@@ -134,9 +135,9 @@ class PIIMiddleware(Policy):
         Items of a batch share one, since their results come without their requests.
         """
         try:
-            who = current_principal().key
+            who: str | None = current_principal().key
         except NoPrincipal:
-            who = ""
+            who = None
         begun = self._threads.before(view.body)
         if begun is not None and begun.startswith(f"{who}|"):
             return begun

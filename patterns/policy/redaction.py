@@ -133,13 +133,10 @@ def cut(texts: list[str], matches: Iterable[Match], replace: Replace) -> list[st
 
 def is_document(text: str) -> bool:
     """Whether the text is a JSON object or list."""
-    if text.lstrip()[:1] not in ("{", "["):
-        return False
     try:
-        read_json(text)
+        return isinstance(read_json(text), dict | list)
     except ValueError:
         return False
-    return True
 
 
 def _is_number(text: str, start: int, end: int) -> bool:

@@ -804,6 +804,18 @@ def test_the_command_line_verifies_shows_and_exports(tmp_path: Path, capsys: Any
     assert not (tmp_path / "none.db").exists()
 
 
+def test_all_rows_are_read_however_many_there_are(tmp_path: Path) -> None:
+    """And those of one call belong together, however far apart."""
+    with AuditLog(tmp_path / "audit.db", KEY) as log:
+        log.append("request", {"user": "ada"}, call="c0")
+        with log.writing():
+            for number in range(2_100):
+                log.insert(log.row("response", call=f"c{number}"))
+        assert [row["seq"] for row in log.rows()] == [*range(1, 2_102)]
+        assert [row["seq"] for row in log.rows(user="ada")] == [1, 2]
+        assert [row["seq"] for row in log.tail()] == [*range(2_092, 2_102)]
+
+
 def test_a_key_is_rotated_without_a_new_log(tmp_path: Path) -> None:
     """Old rows still verify; the old key signs nothing after the new one."""
     path, old, new = tmp_path / "audit.db", b"o" * 32, b"n" * 32

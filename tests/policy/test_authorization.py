@@ -1,6 +1,7 @@
 """Default-deny rules, a function in their place, and batch items one by one."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import httpx2
@@ -19,6 +20,7 @@ from patterns.policy.authorization import (
     Rule,
     by_rules,
 )
+from patterns.policy.flow import noting
 from patterns.policy.identity import NoPrincipal, Principal, acting_as
 from patterns.policy.texts import NotReadable
 from patterns.policy.view import view_of, with_body
@@ -54,7 +56,7 @@ class Api:
 def test_what_a_rule_allows_is_sent() -> None:
     """The analyst may ask Haiku, and count tokens, which has no cap to check."""
     api = Api(RULES)
-    api.ask(ANALYST, tools=[{"name": "search_papers"}])
+    api.ask(ANALYST, tools=[{"name": "search_papers"}], max_tokens=1_000)
     api.ask(ANALYST, "/v1/messages/count_tokens")
     assert api.sent == 2
 
@@ -81,7 +83,7 @@ def test_what_no_rule_allows_is_not_sent_and_not_retried(
 ) -> None:
     """A denial reaches the caller at once: it is neither sent nor tried again."""
     api = Api(RULES)
-    with pytest.raises(NotAuthorized, match=reason) as caught:
+    with pytest.raises(NotAuthorized, match=f"^denied: .*{reason}") as caught:
         api.ask(principal, **changes)
     assert api.sent == 0
     assert caught.value.rule == "not-authorized"
@@ -98,8 +100,9 @@ def test_tools_are_denied_where_a_rule_does_not_mention_them() -> None:
 def test_one_rule_of_several_is_enough() -> None:
     """Rules add up; their order does not matter."""
     api = Api([Rule("writer"), Rule("analyst", model=OPUS), Rule("analyst")])
-    api.ask(ANALYST)
-    assert api.sent == 1
+    with noting() as told:
+        api.ask(ANALYST)
+    assert (api.sent, told) == (1, {"allowed": "rule 2"})
 
 
 def test_no_principal_is_denied() -> None:
@@ -279,6 +282,23 @@ def test_settings_that_a_rule_names_pass() -> None:
         Rule("analyst", settings={"sped": "fast"})
 
 
+@pytest.mark.parametrize(
+    ("most", "kind"), [("images", "image"), ("documents", "document"), ("items", "")]
+)
+def test_as_many_as_a_rule_allows_pass_and_not_one_more(most: str, kind: str) -> None:
+    """Attachments of a call, and items of a batch, which has the attachments of each."""
+    api = Api([Rule("analyst", "messages.*", **{most: 2})])  # type: ignore[arg-type]
+    for count in (2, 3):
+        turns = [{"role": "user", "content": [{"type": kind or "image"}] * (count if kind else 1)}]
+        body = {**ASK, "messages": turns}
+        items = [{"custom_id": str(one), "params": body} for one in range(1 if kind else count)]
+        with acting_as(ANALYST), contextlib.suppress(NotAuthorized):
+            if kind:
+                api.client.post("/v1/messages", cast_to=object, body=body)
+            api.client.post("/v1/messages/batches", cast_to=object, body={"requests": items})
+        assert api.sent == (2 if kind else 1)
+
+
 def test_the_items_of_a_batch_can_be_capped() -> None:
     """One more than the cap denies the batch."""
     api = Api([Rule("analyst", "messages.*", items=2)])
@@ -309,6 +329,9 @@ def test_a_forbidden_model_inside_a_batch_item_denies_the_batch() -> None:
     with acting_as(ANALYST), pytest.raises(NotAuthorized) as caught:
         api.client.post("/v1/messages/batches", cast_to=object, body={"requests": items})
     assert (caught.value.action.item, api.sent) == ("q2", 0)
+    assert str(caught.value).startswith(
+        "denied (batch item 'q2'): analyst may use claude-haiku-*, "
+    )
     with acting_as(ANALYST):
         api.client.post("/v1/messages/batches", cast_to=object, body={"requests": items[:2]})
     assert api.sent == 1

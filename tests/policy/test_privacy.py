@@ -125,7 +125,20 @@ EDGES = [
     ("at 0030123456 ok", "0030123456"), ("at 003012345 ok", ""),
     ("call 12 34 56 78 90 12 34", "12 34 56 78 90 12 34"), ("call 12 34 56 78 90 12 34 56", ""),
     ("order x 123456789 call", ""), ("call 12 3 456 789", ""),
-    ("call 1 234 567 890", "1 234 567 890"),
+    ("call 1 234 567 890", "1 234 567 890"), ("+49 3 012 345 678", "+49 3 012 345 678"),
+    ("call 55 555 55", ""), ("(+49 30) 1234567", "(+49 30) 1234567"),
+    # What stands beside an address, and at the edges of a text.
+    ("git@example.com asks", "git@example.com"), ("bob@example.com: hello", "bob@example.com"),
+    ("git@example.com:x", ""), ("logo@2x.png", ""), ("logo@2x.example", "logo@2x.example"),
+    ("AKIAIOSFODNN7EXAMPLE", "AKIAIOSFODNN7EXAMPLE"), ("password: h7nterX.", "h7nterX"),
+    ("api key is a1b2c3d4e5f6g7hX.", "a1b2c3d4e5f6g7hX"),
+    # IBANs that were mistyped count where they are named, if they hold digits enough.
+    ("iban GB82 ABCD EFGH IJ12 3456 78", "GB82 ABCD EFGH IJ12 3456 78"),
+    ("iban GB82 ABCD EFGH IJK2 3456 78", ""), ("GB82 ABCD EFGH IJ12 3456 78", ""),
+    # Groups of a card that nobody writes, with separators that nobody mixes.
+    ("4111/1111111-11111", ""), ("4111 1111111 11111", "4111 1111111 11111"),
+    ("4111/1111/1111/1111", "4111/1111/1111/1111"),
+    ("password\nhunter22", ""),
     # Cards: ISO/IEC 7812 has at most 19 digits.
     ("card 411111111111", ""), ("card 4111111111116", "4111111111116"),
     ("card 601100000000000000", "601100000000000000"), ("visa 60110000000000000000", ""),
@@ -166,6 +179,16 @@ def test_strictness_is_the_knob_between_recall_and_precision() -> None:
     assert found(address, strictness="loose") == [("ip", address)]
     assert found("555 1234", strictness="loose") == [("phone", "555 1234")]
     assert found("api key is a1b2c3d4e5f6g7h8", strictness="strict") == []
+
+
+@pytest.mark.parametrize("region", ["US", "GB", "DE", "FR"])
+def test_strict_knows_the_numbering_plans_of_four_countries(region: str) -> None:
+    """As the library writes its own examples."""
+    plans = pytest.importorskip("phonenumbers")
+    number = plans.example_number(region)
+    for written in (plans.PhoneNumberFormat.NATIONAL, plans.PhoneNumberFormat.INTERNATIONAL):
+        shown = plans.format_number(number, written)
+        assert found(f"call {shown} now", strictness="strict") == [("phone", shown)]
 
 
 def test_a_card_in_a_table_of_numbers_is_found() -> None:
@@ -591,6 +614,12 @@ def test_what_is_not_an_answer_passes() -> None:
     assert lines_through(b"[1]", "/v1/models", kind="application/json") == b"[1]"
     assert lines_through(b"hello", "/v1/models", kind="text/plain") == b"hello"
     assert lines_through(b"[1]", "/v1/messages/batches/b", kind="application/json") == b"[1]"
+    told = json.dumps({"owner": MAIL}).encode()
+    for url in ("/v1/organizations/users/u", "/v1/models/m", "/v1/messages/batches/b"):
+        assert lines_through(told, url, kind="application/json") == told
+    assert b"[EMAIL]" in lines_through(told, "/v1/sessions/s", kind="application/json")
+    told = json.dumps({"content": [], "stop_sequence": MAIL}).encode()
+    assert lines_through(told, "/v1/messages", kind="application/json") == told
 
 
 def test_a_caller_who_asks_for_the_http_response_gets_it_redacted() -> None:

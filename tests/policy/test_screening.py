@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from anthropic import Anthropic
+from anthropic import Anthropic, BadRequestError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,10 +136,11 @@ def attack(where: str) -> dict[str, Any]:
 def test_an_attack_of_a_user_is_blocked_wherever_it_stands(where: str) -> None:
     """Also split over blocks; nothing is sent and nothing is retried."""
     api, client = guarded(ContentPolicy())
-    with pytest.raises(ContentBlocked, match="override") as caught:
+    with noting() as told, pytest.raises(ContentBlocked, match="override") as caught:
         client.messages.create(**attack(where))
-    assert api.journal == []
+    assert (api.journal, told) == ([], {"phrases": {"user": "block override"}})
     assert (caught.value.rule, caught.value.score) == ("content", 1)
+    assert caught.value.why == "override in user text"
 
 
 OURS: list[dict[str, Any]] = [
@@ -161,8 +162,10 @@ OURS: list[dict[str, Any]] = [
 def test_what_is_ours_is_not_taken_for_an_attack(changes: dict[str, Any]) -> None:
     """A system prompt that forbids, a tool that describes, an answer that quotes."""
     api, client = guarded(ContentPolicy())
-    client.messages.create(**{**HELLO, **changes})
-    assert len(api.journal) == 1
+    with noting() as told:
+        client.messages.create(**{**HELLO, **changes})
+    assert "[removed" not in str(api.journal[0].body)
+    assert told == {}
 
 
 def turn_with(content: Any) -> list[dict[str, Any]]:
@@ -230,10 +233,15 @@ def test_one_bad_item_blocks_a_batch() -> None:
 
 def test_an_oversize_prompt_is_blocked_unread() -> None:
     """A limit in characters, for all items together."""
-    _, client = guarded(ContentPolicy(max_characters=10))
+    api, client = guarded(ContentPolicy(max_characters=15))
     client.messages.create(**HELLO)
+    items: Any = [{"custom_id": name, "params": HELLO} for name in "abc"]
     with pytest.raises(ContentBlocked, match="oversize"):
+        client.messages.batches.create(requests=items)
+    assert len(api.journal) == 1
+    with pytest.raises(ContentBlocked) as caught:
         client.messages.create(**{**HELLO, "system": "x" * 11})
+    assert (caught.value.why, caught.value.score) == ("oversize", 0)
 
 
 def test_a_call_without_a_body_is_not_screened() -> None:
@@ -283,6 +291,34 @@ def test_the_classifier_blocks(reply: Any, options: dict[str, Any], expected: st
         client.messages.create(**HELLO)
     assert api.journal == []
     assert told["screen"] in ("block", "review")
+
+
+@pytest.mark.parametrize(
+    ("category", "shown"),
+    [("漢字!", "unnamed"), ("A" * 99, "a" * 40), ("self-harm_2", "self-harm_2")],
+)
+def test_a_category_is_shown_as_a_short_plain_name(category: str, shown: str) -> None:
+    """It is a model's text, and goes into a log."""
+    _, _, client = screen(Reply(json={"verdict": "block", "category": category, "reason": "x"}))
+    with pytest.raises(ContentBlocked) as caught:
+        client.messages.create(**HELLO)
+    assert caught.value.reason == shown
+
+
+def test_the_classifier_reads_all_that_is_not_ours_at_once() -> None:
+    """Each text on lines of its own; nothing where nothing is foreign."""
+    seen: list[str] = []
+
+    def classify(text: str) -> Verdict:
+        seen.append(text)
+        return Verdict(verdict="allow", category="", reason="")
+
+    _, client = guarded(ContentPolicy(classifier=classify))
+    turns = turn_with("It is sunny.")
+    client.messages.create(**{**HELLO, "messages": turns, "tools": [TOOL], "system": "Be brief."})
+    with pytest.raises(BadRequestError):
+        client.messages.create(**{**HELLO, "messages": [{"role": "user", "content": []}]})
+    assert [text.split("\n") for text in seen] == [["Look it up", "toolu_1", "It is sunny."]]
 
 
 def test_a_review_passes_by_default_and_is_noted() -> None:
