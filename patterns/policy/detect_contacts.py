@@ -43,7 +43,10 @@ _SHAPE = (
     r"[+(]{0,2}\d(?:[ ()./-]{0,2}\d){5,16}"
     r"(?: {0,2}(?:x|ext\.?|extension|app\.|durchwahl) {0,2}\d{1,6})?(?![0-9A-Za-z_%])(?![.:]\d)"
 )
-_PHONE = re.compile(rf"(?<![0-9A-Za-z_@#=$€£%])(?<!\d[.,:/-]){_SHAPE}", re.IGNORECASE)
+_PHONE = re.compile(
+    rf"(?:(?<![0-9A-Za-z_@#=$€£%])(?<!\d[.,:/-])(?<![a-z]-)|(?<==)(?=\+)){_SHAPE}",
+    re.IGNORECASE,
+)
 _ASSIGNED = re.compile(
     rf"(?:phone|mobile|tel|fax|cell|msisdn|phone_?number)=[\"']?({_SHAPE})", re.IGNORECASE
 )
@@ -55,11 +58,13 @@ _PHONE_SCRIPT = re.compile("电话|電話|手机|手機|전화|тел")
 _NORTH_AMERICAN = re.compile(
     r"(?:\+?1[ .-]?)?(?:\([2-9]?\d{2,3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}", re.ASCII
 )
+_LOGGED = re.compile(r"\d:\d\d(?:[.,]\d{1,9})? {1,4}\Z")  # a time, and then numbers of processes
 _YEAR = "(?:19|20)\\d\\d"
+_DAY = "(?:0?[1-9]|[12]\\d|3[01])"
 _DATE_LIKE = re.compile(
-    rf"{_YEAR}[-./ ]\d{{1,2}}[-./ ]\d{{1,2}}(?:[ T]\d{{1,4}})?|{_YEAR}\d{{4}}|(?:0|[1-9]\d*)\.\d+"
-    rf"|\d{{1,2}}[-./ ]\d{{1,2}}[-./ ](?:{_YEAR}|\d\d)|{_YEAR} ?[-/] ?{_YEAR}"
-    rf"|\d+ ?[-/] ?\d+ ?[-/] ?{_YEAR}|\d{{5}}-\d{{4}}|\d{{3}}-\d{{2}}-\d{{4}}"  # ZIP, SSN
+    rf"{_YEAR}[-./ ]\d{{1,2}}[-./ ]\d{{1,2}}(?:[ T]\d{{1,4}})?|{_YEAR}(?:0[1-9]|1[0-2]){_DAY}"
+    rf"|{_DAY} ?[-./ ] ?{_DAY} ?[-./ ] ?(?:{_YEAR}|\d\d)|{_YEAR} ?[-/] ?{_YEAR}"
+    r"|(?:0|[1-9]\d*)\.\d+|\d{5}-\d{4}|\d{3}-\d{2}-\d{4}"  # a fraction, ZIP, SSN
 )
 
 
@@ -97,7 +102,8 @@ def _like_a_phone(shown: str, groups: list[str]) -> bool:
     digits = "".join(groups)
     counted = shown[0] != "+" and len(groups) > 3 and min(map(len, groups[1:])) < 2
     long = 6 <= len(digits) <= 15 and len(groups) < 8
-    return long and len(set(digits)) > 1 and not counted and not _DATE_LIKE.fullmatch(shown)
+    filled = len(set(digits)) == 1 or (digits == shown and shown.startswith("0000"))
+    return long and not filled and not counted and not _DATE_LIKE.fullmatch(shown)
 
 
 def _is_phone(
@@ -105,6 +111,8 @@ def _is_phone(
 ) -> bool:
     if shown[0] == "+" or strictness == "loose":
         return len(digits) >= 8 or strictness == "loose"
+    if _LOGGED.search(context.text, max(0, span[0] - 16), span[0]):
+        return _written_as_phone(shown, digits)
     others = context.before(span[0], NUMBER_WORDS, 24)
     if len(digits) == 6:
         named = context.before(span[0], _NAMED_PHONE, 20)

@@ -13,7 +13,7 @@ from patterns.policy.identifiers import NUMBER_WORDS, TABLES, WORDS, Context, Sp
 
 _GAP = r"[ .\-/_\n\t\r]{1,3}"
 _CARD = re.compile(
-    rf"(?<![0-9A-Za-z_])(?:\d{{12,19}}|\d{{4}}{_GAP}\d{{2,7}}(?:{_GAP}\d{{1,7}}){{1,4}})"
+    rf"(?<![0-9A-Za-z_])(?<!_-)(?:\d{{12,19}}|\d{{4}}{_GAP}\d{{2,7}}(?:{_GAP}\d{{1,7}}){{1,4}})"
     r"(?![0-9A-Za-z_])"
 )
 _ISSUERS = re.compile("|".join(TABLES["cards"]["issuers"]))
@@ -61,7 +61,7 @@ def _grouped(
     for size in fitting:
         count = sizes.index(size) + 1
         usual = tuple(map(len, parts[:count])) in _USUAL_GROUPS
-        if not plain and not usual:
+        if not (usual or (plain and (size == 16 or context.before(start, CARD_WORDS)))):
             continue
         if _is_card(digits[:size], context, start, strictness, grouped=True, strange=not plain):
             return groups[count - 1][1]

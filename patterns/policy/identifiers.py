@@ -35,7 +35,7 @@ _CREATE: Final = re.compile(rf"create table (?:if not exists )?{_NAME} ?\(([^()]
 _ROW: Final = re.compile(
     rf"(?:insert into {_NAME} ?(?:\(([^()]{{1,1000}})\))?\s{{0,20}}values|(\)),)\s{{0,20}}\("
 )
-_HEADING: Final = re.compile(r"[\"' ]{0,4}[a-z][a-z_ .#-]{0,40}[\"' ]{0,4}\r?\Z")
+_HEADING: Final = re.compile(r"\ufeff?[\"' ]{0,4}[^\W\d_][\w .#/-]{0,40}[\"' ]{0,4}\r?\Z")
 
 
 @dataclass(frozen=True, slots=True, order=True)
