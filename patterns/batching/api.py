@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from itertools import takewhile
 from typing import Any, Final, TypeVar
@@ -224,6 +225,7 @@ def _whole(batch: MessageBatch) -> MessageBatch:
     Raises:
         NoBatch: it is something else.
     """
-    if isinstance(getattr(batch, "id", None), str) and hasattr(batch, "processing_status"):
+    times = (getattr(batch, name, None) for name in ("created_at", "expires_at"))
+    if isinstance(getattr(batch, "id", None), str) and all(isinstance(t, datetime) for t in times):
         return batch
     raise NoBatch(f"the API's answer is no batch: {batch!r}"[:200])

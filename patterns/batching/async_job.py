@@ -15,22 +15,20 @@ Taught in chapter 08.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from functools import partial
+from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from anthropic import Anthropic
-from anthropic.types.messages.batch_create_params import Request
 
-from patterns.batching.job import RESUMABLE, BatchJob, Engine, Resumed
+from patterns.batching.job import BatchJob, Engine
 from patterns.batching.results import BatchResult
-from patterns.batching.status import JobCost, JobStatus
-from patterns.batching.store import BatchShard
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 PAGE: Final = 500
@@ -41,8 +39,22 @@ class _Stopped(BaseException):
     """Ends a cancelled step inside its thread; no `except Exception` of a caller takes it."""
 
 
+def _awaited(
+    step: Callable[Concatenate[BatchJob, P], T],
+) -> "Callable[Concatenate[AsyncBatchJob, P], Coroutine[Any, Any, T]]":
+    """A step of `BatchJob`, in the job's thread; so is what it is given, such as an iterable."""
+
+    @wraps(step)
+    async def run(self: "AsyncBatchJob", /, *args: P.args, **options: P.kwargs) -> T:
+        return await self._run(step, self._job, *args, **options)
+
+    return run
+
+
 class AsyncBatchJob:
     """Requests on their way through the Batches API; use it with `async with`.
+
+    Its steps are those of `BatchJob`, awaited.
 
     Args:
         client: the SDK's sync client.
@@ -110,21 +122,13 @@ class AsyncBatchJob:
             raise asyncio.CancelledError
         return running.result()
 
-    async def plan(self, requests: Iterable[Request]) -> tuple[BatchShard, ...]:
-        """See `BatchJob.plan`; the requests are made in the job's thread."""
-        return await self._run(self._job.plan, requests)
-
-    async def submit(self, requests: Iterable[Request] | None = None) -> tuple[BatchShard, ...]:
-        """See `BatchJob.submit`; the requests are made in the job's thread."""
-        return await self._run(self._job.submit, requests)
-
-    async def status(self) -> JobStatus:
-        """See `BatchJob.status`."""
-        return await self._run(self._job.status)
-
-    async def wait(self, **options: Any) -> JobStatus:
-        """See `BatchJob.wait`; `progress` is told in the job's thread."""
-        return await self._run(self._job.wait, **options)
+    plan = _awaited(BatchJob.plan)
+    submit = _awaited(BatchJob.submit)
+    status = _awaited(BatchJob.status)
+    wait = _awaited(BatchJob.wait)
+    cost = _awaited(BatchJob.cost)
+    resume = _awaited(BatchJob.resume)
+    cancel = _awaited(BatchJob.cancel)
 
     async def results(self) -> AsyncIterator[BatchResult]:
         """See `BatchJob.results`; read in pages, so that other steps may come between."""
@@ -133,15 +137,3 @@ class AsyncBatchJob:
         while page := await self._run(list, islice(results, PAGE)):
             for result in page:
                 yield result
-
-    async def cost(self) -> JobCost:
-        """See `BatchJob.cost`."""
-        return await self._run(self._job.cost)
-
-    async def resume(self, reasons: Collection[str] = RESUMABLE) -> Resumed:
-        """See `BatchJob.resume`."""
-        return await self._run(self._job.resume, reasons)
-
-    async def cancel(self) -> tuple[str, ...]:
-        """See `BatchJob.cancel`: it asks the API to stop the batches."""
-        return await self._run(self._job.cancel)

@@ -15,6 +15,7 @@ Needs: pip install dbos. Taught in chapter 08.
 """
 
 import time
+from contextlib import closing
 from dataclasses import replace
 from itertools import count
 from typing import Final
@@ -44,13 +45,10 @@ def _shard(service: str, job: str, number: int) -> str:
     if api.sleep is time.sleep:
         api = replace(api, sleep=engine.pause)  # so that a worker can be stopped
     try:
-        store = JobStore(engine.url, job)
-        try:
+        with closing(JobStore(engine.url, job)) as store:
             work = Work(api, store)
             while pause := work.step(store.shard(number)):
                 api.sleep(pause)
-        finally:
-            store.close()
     except Exception as error:  # as data: not every exception survives a database
         return f"{type(error).__name__}: {error}"
     return ""

@@ -18,10 +18,11 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from anthropic import Anthropic, APIError
 from anthropic.types.messages.batch_create_params import Request
@@ -176,15 +177,12 @@ class BatchJob:
             BadRequest, NothingToSend: see `plan_batches`.
             PlanChanged: the job has other requests.
         """
-        plan = JobStore()  # so that no code of the caller's runs inside a transaction of ours
-        try:
+        # A store of its own, so that no code of the caller's runs inside a transaction of ours.
+        with closing(JobStore()) as plan:
             with plan.step():
-                for _ in fill(plan, requests, *self._most):
-                    pass
+                list(fill(plan, requests, *self._most))
             if self._store.state is not None or not self._store.begin(plan, self._new_nonce):
                 self._compare(plan)
-        finally:
-            plan.close()
         return self.shards
 
     def _compare(self, plan: JobStore) -> None:
@@ -318,7 +316,7 @@ class BatchJob:
     def _is_gone(self, shard: BatchShard) -> bool:
         """Whether the API knows the batch no more, or not its results."""
         try:
-            batch = self._api.batch(shard.batch_id or "")
+            batch = self._api.batch(cast(str, shard.batch_id))
         except BatchGone:
             return True
         return batch.processing_status == "ended" and batch.results_url is None
@@ -335,7 +333,7 @@ class BatchJob:
         self._store.set_state("stopped")
         for shard in self._store.shards("planned"):
             self._store.mark_unsent(shard)
-        ids = tuple(shard.batch_id or "" for shard in self._store.shards("submitted"))
+        ids = tuple(cast(str, shard.batch_id) for shard in self._store.shards("submitted"))
         for batch_id in ids:
             self._api.cancel(batch_id)
         return ids

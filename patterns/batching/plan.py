@@ -10,6 +10,7 @@ Taught in chapter 08.
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, Final
 
 from anthropic.types.messages.batch_create_params import Request
@@ -68,12 +69,8 @@ def plan_batches(
         NothingToSend: there is none.
         ValueError: `most_requests` is none that a batch can hold.
     """
-    store = JobStore()
-    try:
-        with store.step():
-            yield from fill(store, requests, most_requests, most_bytes)
-    finally:
-        store.close()
+    with closing(JobStore()) as store, store.step():
+        yield from fill(store, requests, most_requests, most_bytes)
 
 
 def fill(
@@ -139,7 +136,7 @@ def encode(position: int, request: Request) -> tuple[str, bytes]:
         raise BadRequest(position, custom_id, f"{custom_id!r} {wrong}")
     try:
         return custom_id, _compact(request["params"]).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         problem = f"{custom_id!r} cannot be sent as JSON: {error}"
         raise BadRequest(position, custom_id, problem) from None
 
@@ -155,6 +152,8 @@ def _problem(request: Mapping[str, Any]) -> str | None:
         return "asks for a stream; results of a batch are read when all of it has ended."
     if params.get("max_tokens") == 0:
         return "has max_tokens 0; a batch cannot warm the cache."
+    if params.get("speed") == "fast":
+        return "asks for fast mode; batches have none."
     return None
 
 
@@ -164,7 +163,7 @@ def _plain(value: object) -> object:
         return value.model_dump(mode="json", exclude_unset=True, by_alias=True)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Iterable):
+    if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
 

@@ -10,7 +10,7 @@ Used by the folder patterns/batching, taught in chapter 08.
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx2
 from anthropic import APIConnectionError
@@ -52,13 +52,13 @@ class Reading:
         stored: results that were new.
         repeated: lines whose result was there already.
         passes: how often the results were read from the start.
-        malformed: lines of the last pass that are no results of this batch.
+        examples: number (from 1) and beginning of the first lines of the last pass that are no
+            results of this batch.
     """
 
     stored: int = 0
     repeated: int = 0
     passes: int = 0
-    malformed: int = 0
     examples: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -67,7 +67,7 @@ class Reader:
 
     def __init__(self, api: BatchAPI, store: JobStore, shard: BatchShard) -> None:
         self._api, self._store, self._shard = api, store, shard
-        self._id = shard.batch_id or ""
+        self._id = cast(str, shard.batch_id)
         self.report = Reading()
 
     def run(self) -> Reading:
@@ -81,7 +81,7 @@ class Reader:
             if idle == PASSES:
                 raise ResultsIncomplete(self._id, count, missing, self.report.examples)
             if self.report.passes:
-                self._api.sleep(min(60.0, 2.0**idle))
+                self._api.sleep(2.0**idle)
             before = count
             self._read()
             count, missing = self._store.missing(self._shard)
@@ -92,14 +92,14 @@ class Reader:
     def _read(self) -> None:
         """One pass over the lines."""
         report, chunk, size = self.report, list[tuple[Any, ...]](), 0
-        report.passes, report.malformed = report.passes + 1, 0
+        report.passes += 1
         report.examples.clear()
         for number, text in enumerate(_lines(self._api, self._id), 1):
             size += len(text)
             if (row := self._row(text)) is not None:
                 chunk.append(row)
-            else:
-                self._reject(number, text)
+            elif len(report.examples) < EXAMPLES:
+                report.examples.append((number, text[:80].decode("utf-8", "replace")))
             if size >= CHUNK:
                 self._keep(chunk)
                 size = 0
@@ -110,11 +110,6 @@ class Reader:
         line = parse(text)
         n = line and place_of(line.custom_id, self._store.nonce, self._shard.number)
         return (n, line.outcome, line.reason, text) if line and n else None
-
-    def _reject(self, number: int, text: bytes) -> None:
-        self.report.malformed += 1
-        if len(self.report.examples) < EXAMPLES:
-            self.report.examples.append((number, text[:80].decode("utf-8", "replace")))
 
     def _keep(self, chunk: list[tuple[Any, ...]]) -> None:
         fresh = self._store.store(self._shard, chunk)

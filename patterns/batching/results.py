@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from anthropic.types import Message, Usage
-from pydantic_core import from_json
 
 from patterns.core.pricing import cost_usd
 
@@ -48,7 +47,7 @@ class BatchResult:
 
     @cached_property
     def _result(self) -> dict[str, Any]:
-        return cast(dict[str, Any], _value(self.line)["result"])
+        return dict(json.loads(self.line)["result"])
 
     @cached_property
     def message(self) -> Message | None:
@@ -93,7 +92,7 @@ class Line:
 def parse(text: bytes) -> Line | None:
     """A line of results; None where it is none."""
     try:
-        entry = _value(text)
+        entry = json.loads(text)
         custom_id, result = entry["custom_id"], entry["result"]
         outcome = result["type"]
         whole = outcome != "succeeded" or isinstance(result["message"], dict)
@@ -101,7 +100,12 @@ def parse(text: bytes) -> Line | None:
         return None
     if not (isinstance(custom_id, str) and isinstance(outcome, str) and whole):
         return None
-    return Line(custom_id, outcome, _reason(outcome, result))
+    return Line(custom_id, *map(_storable, (outcome, _reason(outcome, result))))
+
+
+def _storable(text: str) -> str:
+    """A word that any database can hold: no NUL and no half characters."""
+    return text if text.isprintable() else ascii(text)
 
 
 def _reason(outcome: str, result: dict[str, Any]) -> str:
@@ -139,11 +143,3 @@ def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def _line(parts: list[bytes]) -> Iterator[bytes]:
     if line := b"".join(parts).removeprefix(BOM).strip():
         yield line
-
-
-def _value(line: bytes) -> Any:
-    """The JSON of a line; the standard library has the last word on what is none."""
-    try:
-        return from_json(line)
-    except ValueError:  # half characters and deep nesting, for instance
-        return json.loads(line.decode())

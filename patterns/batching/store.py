@@ -162,8 +162,9 @@ class JobStore:
 
     def _do(self, query: str, *values: Any, rows: Sequence[tuple[Any, ...]] = ()) -> Any:
         """The cursor after a statement, run once or for each of `rows`."""
-        cursor, text = self._db.cursor(), query.replace("?", "%s") if self._postgres else query
+        text = query.replace("?", "%s") if self._postgres else query
         try:
+            cursor = self._db.cursor()
             if rows:
                 return cursor.executemany(text, rows) or cursor
             return cursor.execute(text, values)
@@ -418,6 +419,9 @@ def _explained(error: Exception, where: str) -> Exception:
         return JobStoreInUse(where, problem + "job through an engine (patterns.core.durable).")
     if code == sqlite3.SQLITE_NOTADB:
         return JobStoreError(where, "not an SQLite file.")
+    if isinstance(error, sqlite3.ProgrammingError):
+        problem = f"{error} A job is used in the thread that opened it, until it is closed; in "
+        return JobStoreError(where, problem + "async code take AsyncBatchJob.")
     if isinstance(error, sqlite3.Error) or hasattr(error, "sqlstate"):
         problem = f"cannot be used ({error}); check that the folder exists and may be written to, "
         return JobStoreError(where, problem + "or that the server runs; else restore a copy.")

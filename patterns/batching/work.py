@@ -6,7 +6,7 @@ says decides, so a step may be taken again by anybody after a crash.
 Used by the folder patterns/batching.
 """
 
-from typing import Final
+from typing import Final, cast
 
 from patterns.batching.api import BatchAPI, ResultsError
 from patterns.batching.reading import Reader, Reading
@@ -58,8 +58,9 @@ class Work:
         if shard.state == "sending":
             return SLOWEST_LOOK
         if shard.state == "submitted":
-            if self._api.batch(shard.batch_id or "").processing_status != "ended":
-                elapsed = self._api.clock() - (shard.created_at or 0.0)
+            batch = self._api.batch(cast(str, shard.batch_id))
+            if batch.processing_status != "ended":
+                elapsed = self._api.clock() - batch.created_at.timestamp()
                 return max(FIRST_LOOK, min(SLOWEST_LOOK, FIRST_LOOK + elapsed / 2))
             reader = Reader(self._api, self._store, shard)
             self._readings[shard.number] = reader.report

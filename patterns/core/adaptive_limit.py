@@ -209,12 +209,12 @@ class AdaptiveLimit:
 
     def _charge_long(self, now: float) -> None:
         """Charge answers that are long in coming for what they must have written by now."""
-        if now < self._look_again:
+        if now < self._look_again or not self._seconds.value:
             return
         self._look_again = now + self._seconds.value / 8
         name = "output-tokens"
         output = self._means[name]
-        speed = output.value / max(self._seconds.value, 0.001)
+        speed = output.value / self._seconds.value
         for slot, sent_at in self._under_way.items():
             more = min(speed * (now - sent_at), output.most) - slot.amounts[name]
             if more > output.value / 4:  # in steps, or it would be waited for again and again

@@ -83,6 +83,10 @@ OTHERS = {
     "a list": replaced(b"[]"),
     "no JSON": replaced(b"<html></html>"),
     "null": replaced(b"null"),
+    "a batch without its times": replaced(b'{"id": "msgbatch_1", "processing_status": "ended"}'),
+    "a batch with half of them": replaced(
+        b'{"id": "msgbatch_1", "created_at": "2026-11-27T07:00:00Z", "expires_at": "later"}'
+    ),
 }
 
 

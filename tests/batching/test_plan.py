@@ -1,5 +1,6 @@
 """patterns.batching.plan: lazily, by count and true bytes, ids checked on disk."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +150,11 @@ def test_nothing_to_send_is_an_error() -> None:
         list(plan_batches([]))
 
 
+DEEP: list[Any] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -156,6 +162,11 @@ def test_nothing_to_send_is_an_error() -> None:
         ({"priority": 1}, "the field 'priority'"),
         ({"params": {"stream": True}}, "asks for a stream"),
         ({"params": {"max_tokens": 0}}, "cannot warm the cache"),
+        ({"params": {"speed": "fast"}}, "fast mode; batches have none"),
+        ({"params": {"x": b"PNG"}}, "bytes is not JSON"),
+        ({"params": {"x": [io.BytesIO(b"PNG")]}}, "bytes is not JSON"),
+        ({"params": {"x": memoryview(b"PNG")}}, "memoryview is not JSON"),
+        ({"params": {"x": DEEP}}, "as JSON"),
         ({"params": {"x": float("nan")}}, "cannot be sent as JSON"),
         ({"params": {"x": object()}}, "object is not JSON"),
         ({"params": {"x": "\ud800"}}, "cannot be sent as JSON"),

@@ -94,7 +94,7 @@ def test_lines_that_come_again_are_counted(tmp_path: Path, monkeypatch: pytest.M
     api.add_faults(on_lines(Fault.duplicated(every=3).damage, times=1))
     job.wait()
     report = job.readings[1]
-    assert (report.stored, report.repeated, report.passes, report.malformed) == (50, 16, 1, 0)
+    assert (report.stored, report.repeated, report.passes, report.examples) == (50, 16, 1, [])
     job.close()
 
 
@@ -136,7 +136,7 @@ def test_malformed_lines_are_told_after_everything_good_is_stored() -> None:
     job.close()
 
 
-def test_many_malformed_lines_are_counted_and_some_shown() -> None:
+def test_of_many_malformed_lines_the_first_are_shown() -> None:
     """The message stays short, and nothing is waited for longer than five readings."""
     api, clock = api_of()
     job = submitted(api)
@@ -145,7 +145,7 @@ def test_many_malformed_lines_are_counted_and_some_shown() -> None:
     with pytest.raises(ResultsIncomplete, match="no result for 'job-0' and 49 others") as caught:
         job.wait()
     assert len(caught.value.malformed) == 10
-    assert job.readings[1].malformed == 40
+    assert job.readings[1].examples == [(n, "nonsense") for n in range(1, 11)]
     assert clock.elapsed - before == pytest.approx(1 + 2 + 4 + 8 + 16, abs=1)
     job.close()
 

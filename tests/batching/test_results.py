@@ -59,6 +59,8 @@ REASONS: list[tuple[Any, str, str]] = [
     ({"type": "errored", "error": {"error": {}}}, "errored", "unknown_error"),
     ({"type": "errored", "error": {"error": {"type": "api_error"}}}, "errored", "api_error"),
     ({"type": "succeeded", "message": {}}, "succeeded", "succeeded"),
+    ({"type": "new\x00\ud800"}, r"'new\x00\ud800'", r"'new\x00\ud800'"),
+    ({"type": "errored", "error": {"error": {"type": "\ud800"}}}, "errored", r"'\ud800'"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -90,6 +91,17 @@ def _use(job: BatchJob) -> None:
         list(job.results())
         job.submit()
         job.wait()
+
+
+def test_a_job_in_another_thread_or_after_its_end_is_told_what_to_do(tmp_path: Path) -> None:
+    """`asyncio.to_thread(job.wait)` is what one tries first."""
+    api, _ = api_of()
+    with job_on(api, tmp_path / "j") as job, ThreadPoolExecutor(1) as thread:
+        with pytest.raises(JobStoreError, match="in the thread that opened it") as caught:
+            thread.submit(job.submit, requests_of(3)).result()
+        assert "AsyncBatchJob" in str(caught.value)
+    with pytest.raises(JobStoreError, match="until it is closed"):
+        job.status()
 
 
 def test_a_full_disk_undoes_the_step_and_nothing_else(tmp_path: Path) -> None:
