@@ -44,7 +44,7 @@ _SHAPE = (
     r"(?: {0,2}(?:x|ext\.?|extension|app\.|durchwahl) {0,2}\d{1,6})?(?![0-9A-Za-z_%])(?![.:]\d)"
 )
 _PHONE = re.compile(
-    rf"(?:(?<![0-9A-Za-z_@#=$€£%])(?<!\d[.,:/-])(?<![a-z]-)|(?<==)(?=\+)){_SHAPE}",
+    rf"(?:(?<![0-9A-Za-z_@#=$€£%])(?<!\d[.,:/-])(?<![a-z]-)(?<![a-z]/(?=\d{{6}}))|(?<==)(?=\+)){_SHAPE}",
     re.IGNORECASE,
 )
 _ASSIGNED = re.compile(

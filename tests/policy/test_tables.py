@@ -177,6 +177,8 @@ CASES: list[tuple[str, list[str]]] = [
         "\ufeffName,CVV2,E-Mail 1,Phone,Password\nAda,915,-,21 259 903,eb6soCha4ae\n",
         ["21 259 903", "eb6soCha4ae"],
     ),
+    ("call me: https://questions.example/questions/65549533/attribute", []),
+    ("Tel/Fax/030 123456", ["030 123456"]),
     ("password == confirmation", []),
     ("auth->password->length", []),
     ("password: required", []),
