@@ -79,7 +79,9 @@ def _answer(denied: PolicyDenied) -> list[Message]:
         headers.append((b"retry-after", str(math.ceil(wait)).encode()))
     if denied.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    told = str(denied) if denied.status < 500 else "the service cannot decide now; ask again later."
+    told = (
+        "the service cannot decide now; ask again later." if denied.status == 503 else str(denied)
+    )
     body = json.dumps({"error": {"type": denied.rule, "message": told}}).encode()
     return [
         {"type": "http.response.start", "status": denied.status, "headers": headers},

@@ -9,7 +9,7 @@ Taught in chapter 01.
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -152,9 +152,8 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 
 def _outcome(response: AnyResponse, ending: Ending) -> dict[str, Any]:
-    failed = ending.error is not None or ending.how == "failed"
     return {
-        "event": "error" if failed else "response",
+        "event": "response" if ending.error is None else "error",
         "status": response.status_code,
         "request_id": headers_of(response).get(b"request-id", b"").decode("latin-1") or None,
         "stream": None if ending.how == "whole" else ending.how,
@@ -164,7 +163,5 @@ def _outcome(response: AnyResponse, ending: Ending) -> dict[str, Any]:
     }
 
 
-def _usage(usage: Any) -> dict[str, int] | None:
-    if not isinstance(usage, Mapping) or not usage:
-        return None
-    return {kind: usage.get(kind) or 0 for kind in COUNTED}
+def _usage(usage: dict[str, Any]) -> dict[str, int] | None:
+    return {kind: usage.get(kind) or 0 for kind in COUNTED} if usage else None

@@ -1,6 +1,4 @@
-"""An audit log for other tools: JSON Lines, OpenTelemetry log records, and a command line.
-
-    python -m patterns.policy.audit_export verify|tail|export FILE --key-file KEY
+"""An audit log for other tools: JSON Lines, OpenTelemetry log records, and a report.
 
 Fields of a row: `seq`, `time` (UTC), `event` (request, response, denied, error, erasure,
 retention), `call`, `attempt`, `endpoint`, `models`, `max_tokens`, `tools`, `images`, `documents`,
@@ -11,15 +9,12 @@ retention), `call`, `attempt`, `endpoint`, `models`, `max_tokens`, `tools`, `ima
 Taught in chapter 01.
 """
 
-import argparse
-import sys
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from patterns.policy.audit_log import AuditLog, Head, canonical
+from patterns.policy.audit_writer import canonical
 
 
 def export(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -64,41 +59,3 @@ def would_change(found: Iterable[Mapping[str, Any]]) -> Counter[str]:
         for policy, what in kept.items():
             counts.update({f"{policy}: {name}": count for name, count in what.items()})
     return counts
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`verify`, `tail` or `export` a log; 0 when all is well, 1 when it was altered."""
-    parser = argparse.ArgumentParser(prog="python -m patterns.policy.audit_export")
-    parser.add_argument("command", choices=("verify", "tail", "export"))
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--key-file", type=Path, required=True, help="file that holds the key")
-    parser.add_argument("--head", help="SEQ:MAC, anchored when the log was whole")
-    parser.add_argument("--user", help="rows of this pseudonym only")
-    parser.add_argument("-n", type=int, default=10, help="rows that tail shows")
-    options = parser.parse_args(arguments)
-    if not options.file.is_file():
-        parser.error(f"{options.file}: no such file")
-    with AuditLog(options.file, options.key_file.read_bytes().strip()) as log:
-        lines, code = _answer(log, options)
-        for line in lines:
-            sys.stdout.write(line + "\n")
-    return code
-
-
-def _answer(log: AuditLog, options: argparse.Namespace) -> tuple[Iterable[str], int]:
-    if options.command == "verify":
-        seq, _, mac = (options.head or "").partition(":")
-        found = log.verify(head=Head(int(seq), mac) if seq else None)
-        if not found.intact:
-            return [f"altered at row {found.broken_at}: {found.problem}"], 1
-        stand = log.head()
-        whole = f"intact: {found.rows} rows, {found.erased} erased"
-        return [f"{whole}; head {stand.seq}:{stand.mac}"], 0
-    if options.command == "tail" and options.user is None:
-        return export(log.tail(options.n)), 0
-    rows = log.rows(user=options.user)
-    return export(rows if options.command == "export" else deque(rows, maxlen=options.n)), 0
-
-
-if __name__ == "__main__":  # pragma: no cover  # the tests call main()
-    raise SystemExit(main())

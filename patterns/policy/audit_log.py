@@ -1,6 +1,6 @@
 """A tamper-evident log in one SQLite file: append, read, prove that it is whole, erase, retain.
 
-To append alone: `audit_writer`. To export, or at the command line: `audit_export`.
+To append alone: `audit_writer`. To export: `audit_export`.
 
 Taught in chapter 01.
 """

@@ -67,7 +67,7 @@ class Guard(Policy):
 
     def _relative(self, request: APIRequest) -> APIRequest:
         url, own = urlsplit(request.url), self._base
-        if not own.netloc or (url.scheme, url.netloc) != (own.scheme, own.netloc):
+        if (url.scheme, url.netloc) != (own.scheme, own.netloc):
             return request
         path = url.path.removeprefix(own.path.rstrip("/"))
         return request.copy(url=f"{path}?{url.query}" if url.query else path)

@@ -16,9 +16,9 @@ from anthropic import APIRequest
 from patterns.policy.budgets import Store
 from patterns.policy.flow import Do, Flow, Policy, PolicyDenied
 from patterns.policy.identity import current_principal
-from patterns.policy.responses import Ending, ended, files_of, kind_of
+from patterns.policy.responses import Ending, ended, files_of
 from patterns.policy.texts import named
-from patterns.policy.view import BATCH, COUNT, CREATE, RESULTS, View, view_of
+from patterns.policy.view import BATCH, COUNT, CREATE, View, view_of
 
 _FREE: Final = ("models", "organizations")
 """Families whose ids belong to the account."""
@@ -68,8 +68,6 @@ class Ownership(Policy):
                 if found != owner:
                     raise NotOwner(name)
         response = yield request
-        if kind_of(response) == "failed" or view.endpoint == RESULTS:
-            return response
 
         def done(ending: Ending) -> Do | None:
             made = [*_made(ending.message), *ending.files]

@@ -92,7 +92,7 @@ def replacer(strategy: Strategy, key: bytes | None = None) -> Replace:
 def _masked(match: Match, text: str, number: bool) -> str:
     if number:
         return str(int(text[-4:]))
-    return "*" * min(8, max(4, len(text) - 4)) + text[-4:]
+    return f"********{text[-4:]}"
 
 
 def _hashed(key: bytes, match: Match, text: str, number: bool) -> str:
@@ -116,7 +116,7 @@ def cut(texts: list[str], matches: Iterable[Match], replace: Replace) -> list[st
     begin = 0
     for text in texts:
         end, position, pieces = begin + len(text), begin, list[str]()
-        document = bool(todo) and todo[0].start < end and is_document(text)
+        document = is_document(text)
         while todo and todo[0].start < end:
             match = todo[0]
             number = document and _is_number(text, match.start - begin, match.end - begin)

@@ -17,6 +17,9 @@ _SCRIPT: Final = Path(__file__).with_name("redis_store.lua")
 """One round trip, atomic. A key vanishes when it is full again and its periods are over."""
 
 
+_UNCAPPED: Final = (-1, -1, -1)
+
+
 class RedisStore:
     """Levels and owners that all processes share.
 
@@ -71,7 +74,7 @@ class RedisStore:
         arguments: list[Any] = [reserves, seconds]
         now = self._today()
         for index, (_, limits, cost) in enumerate(charges):
-            capped = (at_most if index == len(charges) - 1 else None) or (-1, -1, -1)
+            capped = (at_most if index == len(charges) - 1 else None) or _UNCAPPED
             for capacity, part, most in zip(limits.capacities, cost, capped, strict=False):
                 arguments += [-1 if capacity is None else capacity, part, min(most, 1e15)]
             periods = limits.periods(now)

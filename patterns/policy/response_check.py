@@ -7,14 +7,18 @@ Taught in chapter 01.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from anthropic import APIRequest
 
+from patterns.core.answers import TRUNCATING
 from patterns.policy.flow import Flow, Policy, PolicyDenied, notes
 from patterns.policy.responses import Ending, ended
 from patterns.policy.texts import read_json
 from patterns.policy.view import CREATE, view_of, wants_json
+
+_STILL_TO_COME: Final = (None, "tool_use", "pause_turn", "compaction")
+"""Reasons to stop after which the answer goes on; whatever else there is ends it."""
 
 
 class InvalidResponse(PolicyDenied):
@@ -68,16 +72,16 @@ class ResponsePolicy(Policy):
     def _objection(self, ending: Ending, as_json: bool) -> str | None:
         if ending.stop_reason == "refusal":
             return "refusal" if self.on_refusal == "raise" else None
-        if ending.stop_reason not in ("end_turn", "stop_sequence", "max_tokens"):
-            return None  # a tool call or a pause: the answer is still to come
-        blocks = [] if ending.texts else ending.message.get("content") or []
+        if ending.stop_reason in _STILL_TO_COME:
+            return None
+        blocks = ending.message.get("content") or []
         whole = [one["text"] for one in blocks if one.get("type") == "text"]
         text = "".join([*ending.texts, *whole])
         try:
             if as_json:
                 read_json(text)
         except ValueError:
-            return "truncated-json" if ending.stop_reason == "max_tokens" else "not-json"
+            return "truncated-json" if ending.stop_reason in TRUNCATING else "not-json"
         try:
             if self.check is not None:
                 self.check(text)

@@ -92,7 +92,7 @@ class ContentPolicy(Policy):
     ) -> None:
         if unknown := set(on_hit) - set(ORIGINS):
             raise ValueError(f"unknown origins {sorted(unknown)}; choose from {ORIGINS}.")
-        self.on_hit: dict[Origin, OnHit] = {**TRUST, **on_hit}
+        self.on_hit = {**TRUST, **on_hit}
         self.max_characters = max_characters
         self._observe, self._classifier = mode == "observe", classifier
         self._hits: Remembered[Hit] = Remembered(hits)
@@ -130,7 +130,7 @@ class ContentPolicy(Policy):
 
     def _action(self, run: Run) -> OnHit:
         """What to do on a hit in a run: the strictest that its origins ask for."""
-        return min([self.on_hit.get(one.origin, "block") for one in run], key=_STRICTEST.index)
+        return min([self.on_hit[one.origin] for one in run], key=_STRICTEST.index)
 
     def _trip(
         self, run: Run, text: str, action: OnHit, found: dict[str, str]

@@ -29,8 +29,9 @@ _BEGUN: Final = re.compile(
 class Conversation:
     """The values of one conversation and what stands for them."""
 
+    used = 0.0
+
     def __init__(self) -> None:
-        self.used = 0.0
         self._shown: dict[tuple[str, str, bool], str] = {}
         self._values: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
@@ -38,15 +39,14 @@ class Conversation:
 
     def mask(self, match: Match, value: str, number: bool) -> str:
         """The placeholder for a value, the same whenever it comes again."""
-        kind = "NUMBER" if number else match.type.upper()
+        kind, known = match.type.upper(), (match.type, value, number)
         with self._lock:
-            shown = self._shown.get((kind, value, number))
+            shown = self._shown.get(known)
             if shown is None:
                 self._counts[kind] += 1
-                count = self._counts[kind]
-                shown = str(_NUMBERS + count) if number else f"[{kind}_{count}]"
-                self._shown[kind, value, number] = shown
-                self._values[shown] = value
+                named = f"[{kind}_{self._counts[kind]}]"
+                shown = str(_NUMBERS + len(self._shown)) if number else named
+                self._shown[known], self._values[shown] = shown, value
         return shown
 
     def restore(self, text: str, *, escaped: bool = False) -> str:

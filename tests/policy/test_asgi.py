@@ -21,7 +21,7 @@ from patterns.policy.asgi import Denials
 from patterns.policy.bearer import verify_token
 from patterns.policy.budgets import Throttled
 from patterns.policy.flow import PolicyDenied
-from patterns.policy.identity import current_principal
+from patterns.policy.identity import Principal, current_principal
 
 KEY = b"k" * 32
 
@@ -121,6 +121,7 @@ def test_a_denial_is_a_status_and_names_its_rule(
     service = Service(tmp_path, limits=Limits(otpm=600))
     answer = service.post("/sync", headers, **query)
     assert (answer.status_code, answer.json()["error"]["type"]) == (status, rule)
+    assert ";" in answer.json()["error"]["message"]
     assert (answer.headers.get("www-authenticate") == "Bearer") is (status == 401)
     assert service.api.journal == []
 
@@ -173,6 +174,16 @@ def test_every_denial_has_a_status_that_a_caller_understands() -> None:
         todo += kind.__subclasses__()
     assert len(kinds) > 13
     assert {one.status for one in kinds} == {400, 401, 403, 422, 429, 503}
+
+
+def test_an_address_that_the_service_knows_better_stays(tmp_path: Path) -> None:
+    """As behind a proxy."""
+    service = Service(tmp_path)
+    service.app = Starlette(routes=[Route("/sync", service.sync, methods=["POST"])])
+    known = {"x": Principal("ada", frozenset({"staff"}), ip="192.0.2.7")}
+    service.app.add_middleware(Denials, authenticate=known.get)
+    assert service.post("/sync", {"authorization": "bearer  x "}).status_code == 200
+    assert service.log.tail(2)[0]["detail"]["ip"] == "192.0.2.7"
 
 
 def test_without_a_token_what_needs_no_caller_still_answers(tmp_path: Path) -> None:

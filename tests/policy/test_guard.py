@@ -350,6 +350,47 @@ def test_an_answer_that_is_as_asked_for_passes(
     assert desk.events[-1] == "response"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("stopped", "reason"),
+    [
+        ("end_turn", "not-json"), ("stop_sequence", "not-json"), ("max_tokens", "truncated-json"),
+        ("model_context_window_exceeded", "truncated-json"), ("something_new", "not-json"),
+        ("tool_use", None), ("pause_turn", None), ("compaction", None), ("refusal", None),
+    ],
+)  # fmt: skip
+def test_json_that_was_asked_for_is_checked_however_the_answer_ends(
+    stopped: str, reason: str | None, stream: bool
+) -> None:
+    """Unless it is still to come; all text blocks are one text."""
+    seen: list[str] = []
+    start = {"type": "message_start", "message": {"id": "m", "content": [], "stop_reason": None}}
+    texts = [{"type": "text", "text": part} for part in ('{"n"', ":")]
+    delta = {"type": "message_delta", "delta": {"stop_reason": stopped}, "usage": {}}
+    pieces = [{"type": "content_block_delta", "index": 0, "delta": {
+        "type": "text_delta", "text": one["text"]}} for one in texts]  # fmt: skip
+    events = b"".join(
+        b"data: " + json.dumps(one).encode() + b"\n\n" for one in (start, *pieces, delta)
+    )
+    message = {"content": [{"type": "thinking", "thinking": "x"}, *texts], "stop_reason": stopped}
+    kind, body = (
+        ("text/event-stream", events) if stream else ("application/json", json.dumps(message))
+    )
+    transport = httpx2.MockTransport(
+        lambda _: httpx2.Response(200, headers={"content-type": kind}, content=body)
+    )
+    judge = ResponsePolicy(check=seen.append)
+    http = httpx2.Client(transport=transport)
+    client = Anthropic(api_key="t", http_client=http, middleware=[judge])
+    for asked in ({"output_config": SCHEMA}, {}):
+        try:
+            client.post("/v1/messages", cast_to=object, body={**ASK, **asked})
+            assert reason is None or not asked
+        except InvalidResponse as invalid:
+            assert (invalid.reason, bool(asked)) == (reason, True)  # noqa: PT017
+    assert seen == ['{"n":'] * (reason is not None)
+
+
 def test_only_messages_are_judged(folder: Path) -> None:
     """And only answers that are JSON objects."""
     judge = ResponsePolicy(check=Shape.model_validate_json)

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import json
 import threading
 from typing import Any
@@ -92,6 +94,19 @@ def test_no_principal_in_context_is_denied() -> None:
         assert current_principal() is ADA
     with pytest.raises(NoPrincipal):
         current_principal()
+
+
+def test_a_pseudonym_is_a_keyed_hash_and_a_tenants_own() -> None:
+    """Without a tenant it is the plain formula, which others can compute."""
+    digest = hmac.new(KEY.encode(), b"ada", hashlib.sha256).hexdigest()
+    assert Principal("ada").pseudonym(KEY) == f"user_{digest[:32]}"
+    names = {Principal("ada", workspace=one).pseudonym(KEY) for one in (None, "lab", "shop")}
+    assert len(names) == 3
+    keys = [
+        Principal(*one).key
+        for one in (("b", frozenset[str](), "a:"), (":b", frozenset[str](), "a"))
+    ]
+    assert len(set(keys)) == 2
 
 
 def test_threads_do_not_share_a_principal() -> None:

@@ -89,6 +89,43 @@ def test_a_skill_in_a_container_is_its_owners(tmp_path: Path) -> None:
     assert len(sent) == 4
 
 
+def test_ids_are_checked_wherever_they_stand_in_a_path() -> None:
+    """Each of them, and nothing that is no id."""
+    store, sent = MemoryStore(), list[str]()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request.url.path)
+        return httpx2.Response(200, json={})
+
+    client = Anthropic(
+        api_key="t",
+        http_client=httpx2.Client(transport=httpx2.MockTransport(answer)),
+        middleware=[Ownership(store)],
+    )
+    store.claim(["sesn_1", "res_1", "msgbatch_1", "skill_1"], ADA.key)
+    store.claim(["res_2"], BOB.key)
+    ours = [
+        ("get", "/v1/sessions/sesn_1/resources/res_1?beta=true"),
+        ("get", "/v1/messages/batches/msgbatch_1?beta=true"),
+        ("get", "/v1/messages/batches/msgbatch_1/results"),
+        ("get", "/v1/skills/skill_1/versions/1759178010641129"),
+        ("get", "/v1/models/claude_x?limit=1"),
+        ("post", "/v1/messages/count_tokens"),
+    ]
+    theirs = [
+        ("get", "/v1/sessions/sesn_1/resources/res_2"),
+        ("get", "/v1/messages/batches?limit=1"),
+        ("delete", "/v1/messages/batches/msgbatch_2"),
+        ("get", "/v1/files/file_1/content"),
+        ("get", "/v1/sessions"),
+    ]
+    for method, path in (*ours, *theirs):
+        body = {"body": ASK} if method == "post" else {}
+        with acting_as(ADA), contextlib.suppress(NotOwner):
+            getattr(client, method)(path, cast_to=object, **body)
+    assert sent == [path.partition("?")[0] for _, path in ours]
+
+
 def streamed(store: MemoryStore, how: str) -> None:
     """An async stream of ADA's that is read to its end, closed early, or dropped unread."""
     body = b'data: {"type": "message_start", "message": {"id": "msg_1"}}\n\ndata: {}\n\n'

@@ -233,15 +233,16 @@ def test_one_bad_item_blocks_a_batch() -> None:
 
 def test_an_oversize_prompt_is_blocked_unread() -> None:
     """A limit in characters, for all items together."""
-    api, client = guarded(ContentPolicy(max_characters=15))
+    api, client = guarded(ContentPolicy(max_characters=5))
     client.messages.create(**HELLO)
-    items: Any = [{"custom_id": name, "params": HELLO} for name in "abc"]
+    items: Any = [{"custom_id": "", "params": HELLO} for _ in range(2)]
     with pytest.raises(ContentBlocked, match="oversize"):
         client.messages.batches.create(requests=items)
     assert len(api.journal) == 1
     with pytest.raises(ContentBlocked) as caught:
         client.messages.create(**{**HELLO, "system": "x" * 11})
     assert (caught.value.why, caught.value.score) == ("oversize", 0)
+    assert "blocked (oversize); " in str(caught.value)
 
 
 def test_a_call_without_a_body_is_not_screened() -> None:
@@ -348,6 +349,28 @@ def test_a_screen_that_fails_is_open_only_by_choice() -> None:
         client.messages.create(**HELLO)
     assert "allow" in told["screen"]
     assert len(api.journal) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"), [(BLOCK, "block"), (Error(529), "InternalServerError: block")]
+)
+def test_observing_a_classifier_blocks_nothing(reply: Any, said: str) -> None:
+    """Neither its verdict nor its failure; the audit row has both."""
+    _, api, client = screen(reply, mode="observe")
+    with noting() as told:
+        client.messages.create(**HELLO)
+    assert len(api.journal) == 1
+    assert told["screen"].split(":")[-1].strip() == said.split(":")[-1].strip()
+
+
+def test_a_classifier_that_is_refused_has_its_verdict() -> None:
+    """With the category that the API names, or none."""
+    api = FakeAPI()
+    api.enqueue(Reply(refusal="cyber"), Reply(refusal=None, stop_reason="refusal"))
+    judge = claude_classifier(api.client())
+    assert judge("x") == Verdict(verdict="block", category="cyber", reason="refused")
+    sent = api.journal[0].body
+    assert sent["messages"][0]["content"].startswith("<text>")
 
 
 def test_a_retry_is_not_screened_again() -> None:

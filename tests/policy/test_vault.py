@@ -373,11 +373,11 @@ def test_a_placeholder_that_is_cut_is_restored(cut: int) -> None:
 def test_tool_input_is_restored_whatever_its_fields_are_called(kind: Any) -> None:
     """Numbers as numbers; what is a block's field elsewhere is a field like any other there."""
     fake = FakeAPI()
-    sent = {"type": kind, "to": "[EMAIL_1]", "n": 7_700_000_000_001, "m": 5, "data": "[EMAIL_1]",
+    sent = {"type": kind, "to": "[EMAIL_1]", "n": 7_700_000_000_000, "m": 5, "data": "[EMAIL_1]",
             "text": "[EMAIL_1]", "content": [{"text": "[EMAIL_1]"}], "[EMAIL_1]": True}  # fmt: skip
     fake.enqueue(*[Reply(tool_use=[ToolUse("x", sent)])] * 2)
     client = fake.client(middleware=[PIIMiddleware("vault", exceptions={})])
-    asked = json.dumps({"card": 4111111111111111, "to": MAIL})
+    asked = json.dumps({"card": 4111111111111111, "to": MAIL, "phone": 2125550123})
     whole = ask(client, asked)
     turns: Any = [{"role": "user", "content": asked}]
     with client.messages.stream(model=HAIKU, max_tokens=99, messages=turns) as stream:
