@@ -11,7 +11,7 @@ import anthropic
 import pytest
 from anthropic import AccessToken, Anthropic, AsyncAnthropic, WorkloadIdentityError
 from anthropic.lib.credentials import IdentityTokenFile
-from signing_in import ASK, Client, Kind, Service, virtual_clock
+from signing_in import ASK, SHADOWED, Client, Kind, Service, virtual_clock
 
 from patterns.course.issuer import Issuer
 from patterns.fake_api import FakeAPI, Fault, VirtualClock
@@ -195,12 +195,6 @@ def federated(monkeypatch: pytest.MonkeyPatch, path: Path, url: str, service_rul
     monkeypatch.setenv("ANTHROPIC_SERVICE_ACCOUNT_ID", service_rule.service_account_id)
     monkeypatch.setenv("ANTHROPIC_IDENTITY_TOKEN_FILE", str(path))
     monkeypatch.setattr("anthropic.lib.credentials._auth._warn_once_seen", set())
-
-
-SHADOWED = (
-    "ANTHROPIC_API_KEY is set and takes precedence over the SDK's profile / federation "
-    "auto-discovery; unset ANTHROPIC_API_KEY to use the auto-discovered credential."
-)
 
 
 def test_the_environment_alone_signs_in_and_a_key_in_it_goes_first(

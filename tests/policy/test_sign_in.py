@@ -10,7 +10,8 @@ import anthropic
 import httpx2
 import pytest
 from anthropic import AsyncAnthropic, WorkloadIdentityError
-from signing_in import Client, Kind, Service, secrets_of, virtual_clock
+from chapters import NOTEBOOKS
+from signing_in import SHADOWED, Client, Kind, Service, secrets_of, virtual_clock
 
 from patterns.core.models import HAIKU
 from patterns.course.recorder import Recorder, TapTransport
@@ -303,3 +304,9 @@ def test_many_guarded_tasks_make_one_exchange(clock: VirtualClock, tmp_path: Pat
         clock.run(all_at_once())
     assert service.exchanges() == 2
     assert sorted(service.events()) == ["request"] * 21 + ["response"] * 21
+
+
+def test_the_chapter_shows_the_sdks_own_warning() -> None:
+    """Word for word, so that a reader finds it in a log."""
+    chapter = (NOTEBOOKS / "01_auth_and_policy.ipynb").read_text("utf-8")
+    assert f"`{SHADOWED}`" in chapter

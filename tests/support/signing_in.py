@@ -14,6 +14,12 @@ from patterns.fake_api import FakeAPI, VirtualClock
 from patterns.fake_api.federation import FederationRule
 
 ASK: Any = {"model": HAIKU, "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
+SHADOWED = (
+    "ANTHROPIC_API_KEY is set and takes precedence over the SDK's profile / federation "
+    "auto-discovery; unset ANTHROPIC_API_KEY to use the auto-discovered credential."
+)
+"""What the SDK logs where a key in the environment goes before federation."""
+
 Client = Anthropic | AsyncAnthropic
 Kind = Literal["sync", "async"]
 
