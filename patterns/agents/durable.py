@@ -451,12 +451,18 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
             return earlier
 
         async def executed() -> TaskResult:
-            if queued:
-                text = await _queued(engine, name, service, job, task, inputs, begun)
-                return records.joined(earlier, records.result_of(text))
-            return records.joined(earlier, await execute())
+            result = await (queue(task, inputs) if queued else execute())
+            return records.joined(earlier, result)
 
         return await record(task.id, executed)
+
+    async def queue(task: Task, inputs: Mapping[str, Any]) -> TaskResult:
+        """Have any worker do it. Its workflow has the task's id, so asking twice is harmless."""
+        alone = replace(job, plan=Plan((replace(task, depends_on=()),)))
+        child = records.workflow_id(job.run_id, int(name.partition(":")[2] or 1), task.id)
+        arguments = service, records.job_text(alone), json.dumps(dict(inputs)), begun
+        await to_thread(engine.enqueue, TASK, child, *arguments)
+        return records.result_of(await engine._outcome(child))
 
     with engine.working() as name:
         try:
@@ -499,21 +505,3 @@ async def _task(service: str, text: str, inputs: str, begun: float) -> str:
         )
     [result] = report.results.values()
     return records.result_text(result)
-
-
-async def _queued(
-    engine: DBOSEngine,
-    name: str,
-    service: str,
-    job: Job,
-    task: Task,
-    inputs: Mapping[str, Any],
-    begun: float,
-) -> str:
-    """Queue a task and wait for it. Its workflow has the task's id, so asking twice is harmless."""
-    alone = replace(job, plan=Plan((replace(task, depends_on=()),)))
-    generation = int(name.partition(":")[2] or 1)
-    child = records.workflow_id(job.run_id, generation, task.id)
-    arguments = service, records.job_text(alone), json.dumps(dict(inputs)), begun
-    await to_thread(engine.enqueue, TASK, child, *arguments)
-    return await engine._outcome(child)

@@ -85,13 +85,11 @@ class Outlook:
     """What resuming a run would do.
 
     Attributes:
-        job: the run as it would go on.
         kept: tasks whose recorded results stay, the failed ones among them.
         again: tasks that would be asked for, because they are new, changed, read one that is
             changed, were not done, or failed and are to be tried once more.
     """
 
-    job: Job
     kept: tuple[str, ...]
     again: tuple[str, ...]
 
@@ -117,7 +115,7 @@ def outlook(record: Record, job: Job, retry_failed: bool) -> Outlook:
             blocked.add(task.id)
         else:
             again.append(task.id)
-    return Outlook(job, tuple(kept), tuple(again))
+    return Outlook(tuple(kept), tuple(again))
 
 
 def carried(record: Record, ahead: Outlook) -> list[TaskResult]:
