@@ -16,6 +16,7 @@ What is simplified, so that you do not rely on it:
 - a batch's requests finish evenly over its time (`batches`)
 - context edits are checked and never triggered, tools of the API are never run, and
   a replayed thinking block is compared with itself, not with the conversation around it
+- of federation, what no source tells is chosen and named (`sign_in`)
 - skills are an empty list; organisations, agents and the like are not there (404)
 
     from patterns.fake_api import FakeAPI, Reply

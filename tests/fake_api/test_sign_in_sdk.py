@@ -255,20 +255,20 @@ def test_a_revoked_key_is_refused_once_and_can_be_replaced(clock: VirtualClock, 
 
 
 @BOTH
-def test_a_key_from_a_function_is_asked_for_again_after_a_401(
+def test_a_token_from_a_function_is_asked_for_again_after_a_401(
     clock: VirtualClock, kind: Kind
 ) -> None:
-    """A provider is the SDK's way to rotate without a restart: one retry, with the new key."""
-    store, forced = {"key": "old"}, []
+    """A provider is the SDK's way to rotate without a restart: one retry, with the new one."""
+    store, forced = {"token": "old"}, []
 
     def from_secrets(*, force_refresh: bool = False) -> AccessToken:
         forced.append(force_refresh)
-        return AccessToken(store["key"], expires_at=int(clock.now()) + 3_600)
+        return AccessToken(store["token"], expires_at=int(clock.now()) + 3_600)
 
     api = FakeAPI(clock=clock, keys={"old", "new"})
     client = (api.client if kind == "sync" else api.async_client)(credentials=from_secrets)
     ask(clock, client)
-    store["key"] = "new"
+    store["token"] = "new"
     api.revoke("old")
     ask(clock, client)
     assert [each.status for each in api.journal] == [200, 401, 200]

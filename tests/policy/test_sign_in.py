@@ -224,6 +224,24 @@ def test_new_credentials_keep_the_guard(clock: VirtualClock, kind: Kind, tmp_pat
     assert service.events() == ["request", "response"] * 2
 
 
+@BOTH
+def test_a_revoked_key_of_a_guarded_client_is_replaced(
+    clock: VirtualClock, kind: Kind, tmp_path: Path
+) -> None:
+    """Without a new guard; each attempt leaves its row."""
+    service = Desk(clock, kind, tmp_path)
+    make = service.api.client if kind == "sync" else service.api.async_client
+    desk = service.desk(make(api_key="the-old-key"))
+    service.api.revoke("the-old-key")
+    service.refused(desk, anthropic.AuthenticationError)
+    desk.api_key = "the-new-key"
+    service.ask(desk)
+    assert service.trace == [("messages", 401), CALL]
+    assert service.events() == ["request", "error", "request", "response"]
+    wrote = b"".join(service.written())
+    assert [key for key in (b"the-old-key", b"the-new-key") if key in wrote] == []
+
+
 def test_a_denied_call_signs_in_nobody(clock: VirtualClock, tmp_path: Path) -> None:
     """The exchange belongs to the call: what a policy denies needs none."""
     service = Desk(clock, "sync", tmp_path)
