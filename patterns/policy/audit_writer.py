@@ -251,8 +251,7 @@ class AuditWriter:
             "SELECT seq, body, mac FROM audit ORDER BY seq DESC LIMIT 2"
         ).fetchall()
         if not rows:
-            self.start()
-            return
+            return  # what stands before the first row is checked where it is read
         seq, body, mac = rows[0]
         before = rows[1][2] if len(rows) == 2 else self.start()[1]
         if not self.keys.fits(mac, before, seq, str(body)):

@@ -163,7 +163,7 @@ class RateLimit(Policy):
             told = None, 0.0
 
         def settle(ending: Ending) -> Do:
-            give = self._unused(view.endpoint, cost, ending, models)
+            give = self._unused(cost, ending, models)
             return self._adjust(self._charges(keys, give), *told)
 
         return (yield from ended(response, settle))  # a dropped stream keeps its reservation
@@ -234,7 +234,7 @@ class RateLimit(Policy):
 
         return Do(sync, other)
 
-    def _unused(self, endpoint: str, cost: Cost, ending: Ending, models: Sequence[str]) -> Cost:
+    def _unused(self, cost: Cost, ending: Ending, models: Sequence[str]) -> Cost:
         """What to give back: of a failure, all tokens. Cache reads count towards no input limit.
 
         A batch keeps its reservation, since its usage is known only with its results, and so does
@@ -243,10 +243,10 @@ class RateLimit(Policy):
         usage = ending.usage
         if ending.how == "whole" and ending.error is not None:
             return cost._replace(requests=0)
-        if endpoint == BATCH or not usage:
+        if not usage:
             return cost._replace(requests=0) if ending.how == "failed" else Cost()
         used = (usage.get("input_tokens") or 0) + (usage.get("cache_creation_input_tokens") or 0)
-        if ending.how != "whole" and ending.stop_reason is None:
+        if ending.stop_reason is None:
             return Cost(input=cost.input - used)
         answered = str(ending.message.get("model"))
         usd = cost.usd - self._usd([answered] if answered in models else models, usage)

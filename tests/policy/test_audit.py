@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,14 @@ from patterns.core.models import HAIKU
 from patterns.fake_api import Error, FakeAPI, Fault
 from patterns.policy.audit import Audit
 from patterns.policy.audit_export import emit, export
-from patterns.policy.audit_log import AuditLog, AuditUnavailable, Head, WrongKey, canonical
+from patterns.policy.audit_log import (
+    AuditLog,
+    AuditUnavailable,
+    Head,
+    Verdict,
+    WrongKey,
+    canonical,
+)
 from patterns.policy.authorization import Authorize, NotAuthorized, Rule
 from patterns.policy.identity import Principal, acting_as
 from patterns.policy.privacy import redact
@@ -311,6 +319,7 @@ def test_a_prompt_is_recorded_as_a_keyed_fingerprint_or_redacted(
     ):
         api.client.messages.create(**{**ASK, **other_prompt})
     assert len({row["detail"]["prompt"] for row in api.rows("request")}) == 4
+    assert len(one) == 32
     with AuditLog(tmp_path / "other.db", b"x" * 32) as other:
         assert other.hash("Hello") != log.hash("Hello")
         assert other.hash("\ud800") != other.hash("\ud801")
@@ -445,11 +454,15 @@ def test_retention_keeps_a_checkpoint_that_cannot_be_forged(log: AuditLog) -> No
         log.append("request", call=str(number))
     head = log.head()
     assert log.retain(since=START + timedelta(seconds=4)) == 4
-    assert log.verify(head=head).intact
+    assert log.verify(head=head) == Verdict(7)
     assert [row["seq"] for row in log.rows()] == [*range(5, 12)]
-    assert list(log.rows())[-1]["event"] == "retention"
+    last = list(log.rows())[-1]
+    assert (last["event"], last["before"]) == ("retention", 5)
     assert log.retain(since=START) == 0
-    assert log.verify(head=Head(2, "old")).intact
+    for old in (2, 4):
+        assert log.verify(head=Head(old, "old")).intact
+    cut = log.verify(head=Head(99, "new"))
+    assert (cut.rows, cut.broken_at, cut.intact) == (7, 12, False)
     assert log.retain(since=START + timedelta(days=1)) == 7
     assert log.head().seq == 12
     verdict = tampered(log.path, "UPDATE checkpoint SET seq = 3")
@@ -459,6 +472,24 @@ def test_retention_keeps_a_checkpoint_that_cannot_be_forged(log: AuditLog) -> No
         0,
         "the checkpoint is not signed with this key",
     )
+
+
+def test_an_empty_log_of_another_key_takes_no_row(log: AuditLog) -> None:
+    """Its checkpoint is signed."""
+    log.append("request")
+    log.retain(since=START + timedelta(days=1))
+    log._db.execute("DELETE FROM audit")
+    with AuditLog(log.path, b"x" * 32) as other, pytest.raises(WrongKey):
+        other.append("request")
+
+
+def test_what_is_broken_after_a_retention_is_counted_without_what_went(log: AuditLog) -> None:
+    """Whichever way it is broken."""
+    for _ in range(8):
+        log.append("request", {"user": "ada"})
+    log.retain(since=START + timedelta(seconds=4))
+    verdict = tampered(log.path, "UPDATE audit SET detail = NULL WHERE seq = 7")
+    assert (verdict.rows, verdict.broken_at) == (5, 7)
 
 
 def test_a_log_that_is_empty_after_retention_goes_on(log: AuditLog) -> None:
@@ -529,8 +560,8 @@ def test_a_row_about_an_answer_waits_until_the_log_is_free_again(log: AuditLog) 
     """The answer is paid for; its row is kept and written before the next one."""
     other = sqlite3.connect(log.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    log.write(log.row("response", call="a"), keep=True)
-    asyncio.run(log.write_async(log.row("response", call="b"), keep=True))
+    assert log.write(log.row("response", call="a"), keep=True) == 0
+    assert asyncio.run(log.write_async(log.row("response", call="b"), keep=True)) == 0
     assert log.kept == 2
     assert log.head().seq == 0
     other.execute("ROLLBACK")
@@ -671,9 +702,10 @@ def test_a_closed_or_foreign_file_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(AuditUnavailable, match="closed"):
         asyncio.run(log.write_async(log.row("request")))
     gone = AuditLog(tmp_path / "gone.db", KEY)
-    gone.append("request")
     gone.path.unlink()
-    for look in (gone.verify, gone.tail, gone.head, lambda: list(gone.rows())):
+    erase, retain = partial(gone.erase, "ada"), partial(gone.retain, since=START)
+    append, rows = partial(gone.append, "request"), partial(next, gone.rows())
+    for look in (append, erase, retain, gone.verify, gone.tail, gone.head, rows):
         with pytest.raises(AuditUnavailable, match="gone"):
             look()
     (tmp_path / "text.db").write_text("not a database, and long enough to be none" * 20)
@@ -687,6 +719,7 @@ def test_the_thread_of_a_log_ends_with_it(tmp_path: Path, closes: bool) -> None:
     before = set(threading.enumerate())
     log = AuditLog(tmp_path / "audit.db", KEY)
     (thread,) = set(threading.enumerate()) - before
+    assert thread.daemon  # nor does it keep a program from ending that forgot to close the log
     if closes:
         log.close()
     else:

@@ -301,6 +301,8 @@ def test_what_a_stream_is_told_at_its_start_counts_while_it_is_read() -> None:
     api.clock.now += 1
     stream.close()
     assert api.store.levels(HAIKU, LIMITS)[0] == 8
+    client.messages.create(**ASK, stream=True).close()
+    assert api.clock.now == 1_001
 
 
 @pytest.mark.parametrize(("answered", "spent"), [(HAIKU, 0.02), (OPUS, 0.2), ("another", 0.2)])
@@ -312,7 +314,11 @@ def test_dollars_are_those_of_the_model_that_answered(answered: str, spent: floa
         Limits(usd_per_day=50), store,
         price=lambda model, usage: price(model) * (usage["input_tokens"] + usage["output_tokens"]),
     )  # fmt: skip
-    message = {"model": answered, "usage": {"input_tokens": 1, "output_tokens": 1}}
+    message = {
+        "model": answered,
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200, json=message))
     http = httpx2.Client(transport=transport)
     client = Anthropic(api_key="t", http_client=http, middleware=[limit])
@@ -634,6 +640,10 @@ def test_an_estimate_counts_text_and_attachments_and_not_base64() -> None:
     plain = estimated(ASK)
     more = estimated({**ASK, "messages": [{"role": "user", "content": ["Hello", image]}]})
     assert more - plain == 1_600
+    paper = {"type": "document", "source": {"type": "base64", "data": "A" * 10_000}}
+    both = estimated({**ASK, "messages": [{"role": "user", "content": ["Hello", image, paper]}]})
+    assert both - plain == 3_200
+    assert estimated({**ASK, "system": "\ud800" * 70}) > plain
     assert estimated({**ASK, "system": "漢" * 700}) >= 600
 
 
