@@ -1,6 +1,7 @@
 """patterns.batching.submission: each batch is created once, whatever becomes of the answer."""
 
 import socket
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +303,12 @@ def test_a_worker_that_slept_through_its_lease_stops_the_batch_that_it_made_in_v
     made = list(api.client().messages.batches.list())
     assert len(made) == 2
     assert [batch.id for batch in made if batch.cancel_initiated_at is None] == taken
+
+
+def test_refusals_that_name_no_time_are_tried_again_after_doubling_pauses() -> None:
+    """Half a second at first, less the jitter; counted anew for each batch."""
+    api = api_with(creates(Fault.status(429), times=3))
+    with job_on(api, draw=lambda: 0.0) as job:
+        job.submit(requests_of(5))
+    at = [entry.at for entry in api.journal if entry.method == "POST"]
+    assert [b - a for a, b in pairwise(at)] == pytest.approx([0.25, 0.5, 1.0])
