@@ -161,21 +161,21 @@ class BatchAPI:
 
     def newest(self) -> str | None:
         """The id of the newest batch."""
-        page = self.until_it_works(lambda: self._list(1))
+        page = self.until_it_works(lambda: self._list())
         return next((_whole(batch).id for batch in page.data), None)
 
     def since(self, batch_id: str | None) -> list[MessageBatch]:
         """The batches that were created after that one, newest first."""
 
         def look() -> list[MessageBatch]:
-            newer = takewhile(lambda batch: _whole(batch).id != batch_id, self._list(100))
+            newer = takewhile(lambda batch: _whole(batch).id != batch_id, self._list())
             return list(newer)
 
         return self.until_it_works(look)
 
-    def _list(self, limit: int) -> SyncPage[MessageBatch]:
+    def _list(self) -> SyncPage[MessageBatch]:
         with suppress(AttributeError):  # the SDK does not check what a 200 holds
-            page = self._own.messages.batches.list(limit=limit)
+            page = self._own.messages.batches.list()
             if isinstance(page.data, list):
                 return page
         raise NoBatch("the API's answer is no list of batches.")

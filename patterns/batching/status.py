@@ -61,7 +61,7 @@ def status_of(store: JobStore, now: float) -> JobStatus:
         ended=sum(shard.state == "collected" for shard in shards),
         requests=store.count_requests(),
         outcomes=store.outcomes(),
-        elapsed=max(0.0, *(now - (shard.created_at or now) for shard in running), 0.0),
+        elapsed=max([0.0, *(now - (shard.created_at or now) for shard in running)]),
         left=max(0.0, min(((shard.expires_at or now) - now for shard in running), default=0.0)),
     )
 

@@ -42,6 +42,7 @@ def test_waiting_looks_less_and_less_often_and_tells_the_time() -> None:
     assert seen[20].left == pytest.approx(24 * HOUR - seen[20].elapsed)
     assert seen[20].share == pytest.approx(seen[20].elapsed / (24 * HOUR))
     assert (seen[0].shards, seen[0].submitted, seen[0].ended) == (1, 1, 0)
+    assert (seen[0].elapsed, seen[-1].elapsed, seen[-1].left) == (0, 0, 0)
 
 
 def test_waiting_survives_an_outage() -> None:
@@ -211,6 +212,8 @@ def test_a_clock_that_goes_wrong_only_changes_what_is_shown(wrong_by: float) -> 
         assert job.wait(progress=seen.append).outcomes == {"succeeded": 3}
     assert all(status.elapsed >= 0 and status.left >= 0 for status in seen)
     assert all(0 <= status.share <= 1 for status in seen)
+    assert (seen[0].elapsed == 0) == (wrong_by < 0)
+    assert (seen[0].left == 0) == (wrong_by > 24 * HOUR)
     assert sum(entry.method == "POST" for entry in api.journal) == 1
 
 
@@ -244,6 +247,9 @@ def test_a_wait_that_is_no_number_is_refused_and_one_that_is_over_looks_once() -
         with pytest.raises(ValueError, match="timeout is nan"):
             job.wait(timeout=float("nan"))
         for over in (0, -5):
+            with pytest.raises(StillRunning):
+                job.wait(timeout=over)
+            api.add_faults(Fault.status(503, path=POLLS, times=1))
             with pytest.raises(StillRunning):
                 job.wait(timeout=over)
         assert clock.elapsed == 0

@@ -141,11 +141,11 @@ def test_of_many_malformed_lines_the_first_are_shown() -> None:
     api, clock = api_of()
     job = submitted(api)
     before = clock.elapsed
-    api.add_faults(on_lines(with_lines(lambda lines: [b"nonsense\n"] * 40)))
+    api.add_faults(on_lines(with_lines(lambda lines: [b"nonsense" * 20 + b"\n"] * 40)))
     with pytest.raises(ResultsIncomplete, match="no result for 'job-0' and 49 others") as caught:
         job.wait()
     assert len(caught.value.malformed) == 10
-    assert job.readings[1].examples == [(n, "nonsense") for n in range(1, 11)]
+    assert job.readings[1].examples == [(n, "nonsense" * 10) for n in range(1, 11)]
     assert clock.elapsed - before == pytest.approx(1 + 2 + 4 + 8 + 16, abs=1)
     job.close()
 
