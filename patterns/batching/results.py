@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from anthropic.types import Message, Usage
 
-from patterns.core.pricing import cost_usd
+from patterns.core.pricing import InvalidUsage, cost_usd
 
 CREDIT: Final = "credit balance"
 """What the message of an `invalid_request_error` says that is really about money."""
@@ -68,10 +68,16 @@ class BatchResult:
 
     @property
     def cost(self) -> Decimal | None:
-        """US dollars: by `service_tier`, 0 where nothing was billed, None without a price."""
+        """US dollars: by `service_tier`, 0 where nothing was billed, None without a price.
+
+        A usage that cannot be read, as of some proxies, has none.
+        """
         if self.message is None:
             return Decimal(0)  # errored, canceled and expired requests are not billed
-        return cost_usd(self.message.model, self.message.usage)
+        try:
+            return cost_usd(self.message.model, self.message.usage)
+        except InvalidUsage:
+            return None
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,9 @@ def cost_of(results: Iterable[BatchResult]) -> JobCost:
     by_tier: dict[str, Decimal] = {}
     unpriced = 0
     for result in results:
-        if result.usage is None:
-            continue
         if (usd := result.cost) is None:
             unpriced += 1
-            continue
-        tier = result.usage.service_tier or "standard"
-        by_tier[tier] = by_tier.get(tier, Decimal(0)) + usd
+        elif result.usage:
+            tier = result.usage.service_tier or "standard"
+            by_tier[tier] = by_tier.get(tier, Decimal(0)) + usd
     return JobCost(sum(by_tier.values(), Decimal(0)), by_tier, unpriced)

@@ -4,12 +4,16 @@ import json
 from typing import Any
 
 import pytest
-from batching_worker import api_of, job_on, request
+from batching_worker import PATH, api_of, job_on, request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patterns.batching.results import Line, lines_of, parse
-from patterns.fake_api import Replies
+from patterns.batching.results import BatchResult, Line, lines_of, parse
+from patterns.batching.status import cost_of
+from patterns.core.messages import text_of
+from patterns.core.models import SONNET
+from patterns.core.pricing import cost_usd
+from patterns.fake_api import Fault, Replies
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n"), max_size=8)), st.integers(1, 7))
@@ -108,3 +112,35 @@ def test_text_with_line_separators_of_all_kinds_survives() -> None:
         (result,) = job.results()
         assert result.message is not None
         assert json.loads(result.message.content[0].to_json())["text"] == text
+
+
+USAGES: list[Any] = [None, {}, "text", {"input_tokens": "many"}, {"input_tokens": -1}, [1]]
+
+
+@pytest.mark.parametrize("usage", USAGES, ids=str)
+def test_a_usage_that_cannot_be_read_is_unpriced_and_loses_nothing_else(usage: Any) -> None:
+    """The answer is there, and the others of the job have their price."""
+    api, _ = api_of()
+
+    def strange(answer: Any) -> None:
+        if not isinstance(answer.body, bytes):
+            lines = [json.loads(line) for line in answer.body]
+            lines[0]["result"]["message"]["usage"] = usage
+            answer.body = [json.dumps(line).encode() + b"\n" for line in lines]
+
+    with job_on(api) as job:
+        job.submit([request(0), request(1)])
+        api.add_faults(Fault(strange, path=f"{PATH}/msgbatch"))
+        job.wait()
+        texts = [text_of(each.message) for each in job.results() if each.message]
+        assert len(texts) == 2
+        assert (job.cost().unpriced, len(job.cost().by_tier)) == (1, 1)
+        assert job.cost().usd > 0
+
+
+def test_standard_is_what_a_result_without_a_tier_was_billed_as() -> None:
+    """Its price is the full one."""
+    message = {"model": SONNET, "content": [], "usage": {"input_tokens": 10, "output_tokens": 10}}
+    line = json.dumps({"custom_id": "a", "result": {"type": "succeeded", "message": message}})
+    result = BatchResult(0, "a", "succeeded", "msgbatch_1", line.encode())
+    assert cost_of([result]).by_tier == {"standard": cost_usd(SONNET, message["usage"])}
