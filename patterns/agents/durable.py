@@ -282,7 +282,6 @@ class DBOSEngine(Durable):
         self, job: Job, name: str, ending: Coroutine[Any, Any, str] | None = None
     ) -> RunReport:
         """Wait for a run's end, and look after it."""
-        self.reports[name] = report_of(job, {}, {})  # until more is known
         ended = asyncio.create_task(ending or self._outcome(name))
         watching = asyncio.create_task(self._watch(job.run_id, name))
         try:
@@ -293,25 +292,24 @@ class DBOSEngine(Durable):
             return RunReport(job.run_id, job.plan, results)
         except asyncio.CancelledError:
             if await self._interrupt(name):
-                raise Interrupted(self.reports[name]) from None
+                raise Interrupted(self.reports.pop(name)) from None
             raise  # it runs elsewhere, and goes on there
         except (RunStalled, OtherPlan):
             raise
         except Exception as error:  # the database's, or what a run has ended with
-            report = self.reports[name]
-            if not report.outputs:  # it ended elsewhere
-                with suppress(Exception):
-                    report = (await self._known(job.run_id)).report()
+            report = report_of(job, {}, {})
+            with suppress(Exception):
+                report = (await self._known(job.run_id)).report()
             raise RunBroken(report, one_line(error)) from error
         finally:
             for task in (ended, watching):
                 task.cancel()
-            self.reports.pop(name, None)
 
     async def _watch(self, run_id: str, name: str) -> None:
         """Take the run over if its worker is gone; raise `RunStalled` if it records nothing."""
         clock = asyncio.get_running_loop().time
-        steps, since, idle = -1, clock(), False
+        steps: int | None = None
+        since, idle = clock(), False
         while True:
             idle = await to_thread(self._look_after, name, idle)
             await asyncio.sleep(min(LOOK_S, self.patience_s))
@@ -328,9 +326,8 @@ class DBOSEngine(Durable):
         It was interrupted, or its end was not recorded. At the first look it may be about to begin.
         """
         status = self.look(name, take=True, load=False)
-        if not status or name in self.under_way or holder_of(status) != self.executor_id:
-            return False
-        return not (idle and self.requeue(status))
+        here = status and holder_of(status) == self.executor_id and name not in self.under_way
+        return bool(status and here and not (idle and self.requeue(status)))
 
     def _holders(self, found: Record) -> tuple[str, ...]:
         """Who has the tasks of a run that are queued, or else the run."""
@@ -388,11 +385,6 @@ class DBOSEngine(Durable):
     def ledger_of(self, job: Job) -> SharedLedger | None:
         """Where a run's spending is kept, if it has a limit; else its results tell it."""
         return None if job.budget == UNLIMITED else SharedLedger(self, job.run_id)
-
-    def told(self, name: str, report: RunReport) -> None:
-        """Keep how far a run came for those who wait for it here."""
-        if name in self.reports:
-            self.reports[name] = report
 
     @contextmanager
     def working(self) -> Iterator[str]:
@@ -477,12 +469,11 @@ async def _run(service: str, text: str, begun: float, before: str) -> str:
                 elapsed=max(0.0, engine.clock() - begun),
                 ledger=engine.ledger_of(job),
             )
-        except (Interrupted, RunBroken) as stop:
-            engine.told(name, stop.report)
-            if isinstance(stop, Interrupted):
-                raise
+        except Interrupted as stop:
+            engine.reports[name] = stop.report
+            raise
+        except RunBroken as stop:
             raise RuntimeError(stop.reason) from stop  # of which the database can keep a copy
-        engine.told(name, report)
     return records.results_text(report.results.values())
 
 

@@ -229,6 +229,23 @@ def test_a_plan_in_a_workflow_needs_the_call_itself(url: str) -> None:
     under(url, test, calls={"call": Script()})
 
 
+def test_resuming_a_run_that_is_under_way_joins_it(url: str) -> None:
+    """Where nothing is changed; its calls go on, and both get the report."""
+
+    async def test(engine: DBOSEngine) -> None:
+        call = Script(hang="slow")
+        first = asyncio.create_task(start(engine, call))
+        await call.called["next"].wait()
+        second = asyncio.create_task(engine.resume("r", call))
+        await until_recorded(url, "r", {"fast", "next"})
+        await asyncio.sleep(0.2)
+        call.hung.set()
+        assert await first == await second
+        assert call.calls == Counter([*PLAN.by_id])
+
+    under(url, test)
+
+
 def test_two_callers_of_one_run_get_the_same_report(url: str) -> None:
     """The second joins the first; each task is asked for once."""
 
@@ -577,11 +594,14 @@ def test_a_run_goes_on_however_it_ended(
         assert report.ok == (again != [] or not first)
         assert (await engine.resume("r", call)).outputs == report.outputs
         assert call.calls == Counter(again)
+        ran_s = before.report().makespan
+        new = [report.results[name].attempts[-1].started for name in again]
+        assert [ran_s <= at < ran_s + 60 for at in new] == [True] * len(new)
         paid = [attempt for result in before.results.values() for attempt in result.attempts]
         assert not [one for one in paid if one not in report.attempts and "plan" not in changes]
 
     under(url, ends)
-    under(url, goes_on)
+    under(url, goes_on, clock=lambda: time.time() + 3_600)  # an hour in which nothing ran
 
 
 def full_disk(url: str, table: str, after: int) -> None:
@@ -656,6 +676,22 @@ def test_a_full_disk_breaks_a_run_off_and_no_more(
     under(url, breaks)
     if not same_process:
         under(url, goes_on)
+
+
+def test_a_run_that_broke_off_does_not_try_again_what_had_failed_for_good(url: str) -> None:
+    """Started again under its id, it goes on; `resume` tries again when it is told to."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await engine.serve()
+        full_disk(url, "operation_outputs", 2)
+        with pytest.raises(RunBroken):
+            await start(engine, Script(fail="slow"), max_concurrency=1)
+        more_room(url)
+        call = Script()
+        report = await start(engine, call, max_concurrency=1)
+        assert (call.calls, report.missing) == (Counter(["next"]), ("slow", "last"))
+
+    under(url, test)
 
 
 def lose(url: str, *, back: bool) -> None:
@@ -761,6 +797,9 @@ def test_tasks_can_be_queued_for_any_worker(url: str) -> None:
         call = engine.services["ask"]
         queued, here = await start(engine, call), await start(None, Script())
         assert queued.outputs == here.outputs
+        slow, fast, following, last = queued.attempts
+        assert 0 < fast.started < fast.ended < following.started < last.started
+        assert slow.ended < last.started < last.ended < 600  # seconds since the run began
         assert call.calls == Counter(["slow", "fast", "next", "last"])
         assert (await start(engine, Script("here"), "other")).ok
 
