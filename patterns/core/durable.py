@@ -90,14 +90,14 @@ class Stopped(BaseException):
     """Ends a workflow that waits while its engine stops; it counts as unfinished."""
 
 
-def make_tables(tables: sa.MetaData, database: sa.Engine, *, tries: int = 9) -> None:
+def make_tables(tables: sa.MetaData, database: sa.Engine) -> None:
     """Create the tables that are missing; several workers may start in the same moment.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the database refuses for another reason.
     """
-    for _ in range(tries - 1):
-        with suppress(sa.exc.DBAPIError):  # another worker made one between our look and our order
+    for _ in tables.tables:  # another worker may make each between our look and our order
+        with suppress(sa.exc.DBAPIError):
             tables.create_all(database)
             return
     tables.create_all(database)

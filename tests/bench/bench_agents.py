@@ -3,9 +3,9 @@
 Makespans are wall time divided by the lower bound of the same plan, candidates in turn for each
 seed. `exact` repeats them on a virtual clock, where only the schedule counts and no machine (and
 not how long a task is, so the short tasks, which are the same plans ten times as fast, are left
-out there).
-`fleet` has 200 waiting tasks queued in one database for 1, 2 and 4 processes; its bound counts
-whole tasks, since half a task is no shorter (four workers of eight slots need seven turns).
+out there). `fleet` has 200 waiting tasks (120 in the quick mode) queued in one database for 1, 2
+and 4 processes; its bound counts whole tasks, since half a task is no shorter (for 200 tasks, four
+workers of eight slots need seven turns).
 
     python tests/bench/bench_agents.py quick     # the same ratios with fewer seeds, in 3 minutes
 """
@@ -45,7 +45,7 @@ from agents_pools import World, measure  # lies with the tests that use it too
 TASKS, WIDTH, CAP = 200, 8, 8
 QUICK = sys.argv[1:] in (["quick"], ["--quick"])
 SEEDS, EXACT_SEEDS, WORLDS, ROUNDS = (1, 3, 2, 3) if QUICK else (10, 30, 10, 9)
-FLEET_TASKS, FLEET_SECONDS, AT_ONCE = 200, 1.0, 8
+FLEET_TASKS, FLEET_SECONDS, AT_ONCE = 120 if QUICK else 200, 1.0, 8
 AGENTS = (Agent("a"),)
 KINDS = {
     "50-500 ms, uniform": (0.050, 0.500, False),
@@ -262,8 +262,8 @@ async def wait_and_sign(agent: Agent, task: Task, context: Context) -> int:
     return os.getpid()
 
 
-async def work(url: str, run_id: str = "") -> None:
-    """One worker of the fleet, until it is killed; with a run id it starts that and ends."""
+async def work(url: str, run_id: str = "", tasks: str = "0") -> None:
+    """One worker of the fleet, until it is killed; with a run it starts that and ends."""
     options: dict[str, Any] = {"calls": {"wait": wait_and_sign}, "at_once": AT_ONCE}
     async with DBOSEngine(url, queue=True, **options) as engine:
         await engine.serve()
@@ -271,11 +271,11 @@ async def work(url: str, run_id: str = "") -> None:
         if not run_id:
             await asyncio.Event().wait()
         await asyncio.to_thread(sys.stdin.readline)
-        plan = Plan(tuple(Task(f"t{n:03}", "") for n in range(FLEET_TASKS)))
+        plan = Plan(tuple(Task(f"t{n:03}", "") for n in range(int(tasks))))
         team = [Agent("a", max_concurrency=AT_ONCE)]
         started = time.perf_counter()
         report = await run_plan(
-            plan, team, "wait", max_concurrency=FLEET_TASKS, engine=engine, run_id=run_id
+            plan, team, "wait", max_concurrency=len(plan), engine=engine, run_id=run_id
         )
         took = time.perf_counter() - started
         shares = sorted(Counter(report.outputs.values()).values(), reverse=True)
@@ -288,7 +288,7 @@ def fleet() -> dict[str, dict[str, Any]]:
     for workers in (1, 2, 4):
         with tempfile.TemporaryDirectory() as folder:
             url = f"sqlite:///{folder}/runs.sqlite"
-            commands = [[url]] * (workers - 1) + [[url, f"fleet-{workers}"]]
+            commands = [[url]] * (workers - 1) + [[url, f"fleet-{workers}", str(FLEET_TASKS)]]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             processes: list[Any] = []
             for words in commands:
@@ -356,7 +356,7 @@ def main() -> None:
             "overhead_us_per_task": round(large / 10_000 * 1e6, 1),
             "overhead_10000_over_1000_tasks": round(large / small, 1),
             "memory_mb_for_10000_tasks": round(memory, 1),
-            "queue_tier_200_tasks_of_1_s_8_at_once": workers,
+            f"queue_tier_{FLEET_TASKS}_tasks_of_1_s_8_at_once": workers,
         },
         packages=["dbos", "langgraph", "anthropic"],
         targets={
