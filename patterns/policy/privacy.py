@@ -164,7 +164,7 @@ class PIIMiddleware(Policy):
         value = payload["content"] if named else payload
         cleaned = outgoing.value(value, payload.get("usage"))
         outgoing.told()
-        if cleaned is value or cleaned == value:
+        if cleaned is value:
             return response
         return with_json(response, {**payload, "content": cleaned} if named else cleaned)
 

@@ -33,6 +33,7 @@ _MAY_BELONG = re.compile(
     r"\S*[0-9]\S*|\S{1,4}|extension|durchwahl|-----BEGIN|PRIVATE", re.IGNORECASE
 )
 _WORD = re.compile(r"\S+")
+_ORIGIN: Final = "assistant"
 
 
 class HeldText:
@@ -68,7 +69,7 @@ class HeldText:
         matches = [one for one in found if one.end > self._sent]
         # A detector may look further than ours.
         end = min([end, *(one.start for one in matches if one.end > end)])
-        origins = {one: "answer" for one in matches if self._sent <= one.start < end}
+        origins = {one: _ORIGIN for one in matches if self._sent <= one.start < end}
         chosen = self._cleaner.chosen(self._text, origins, self._seen)
         sent = self._sent
         ready = {Match(m.start - sent, m.end - sent, m.type): one for m, one in chosen.items()}
@@ -136,7 +137,7 @@ class CleanBody(Body):
             return str(self._outgoing.value(text)).encode("utf-8", "surrogateescape")
         cleaned = self._outgoing.value(value)
         start = b"data: " if data is not line else b""
-        return line if cleaned == value else start + json.dumps(cleaned).encode() + b"\n"
+        return line if cleaned is value else start + json.dumps(cleaned).encode() + b"\n"
 
     def flush(self) -> bytes:
         """What is left when the last line was read."""
@@ -254,7 +255,7 @@ class Redacting:
     def value(self, value: Any, usage: Any = None) -> Any:
         """A complete JSON value: tool input, a block, a whole answer."""
         body = {"content": value}
-        edits = self._cleaner.edits(texts_of(body, "answer"), self.seen, usage)
+        edits = self._cleaner.edits(texts_of(body), self.seen, usage)
         return edited(body, edits)["content"] if edits else value
 
     def told(self) -> None:
@@ -275,7 +276,7 @@ class Restoring:
     def value(self, value: Any, usage: Any = None) -> Any:
         """A complete JSON value: tool input, a block, a whole answer."""
         body, edits = {"content": value}, dict[Path, Any]()
-        for slot in itertools.chain.from_iterable(texts_of(body, "answer")):
+        for slot in itertools.chain.from_iterable(texts_of(body)):
             block = slot.path[2:] == ("text",)  # what stands deeper is no JSON in JSON
             text = self._conversation.restore(slot.text, escaped=self._escaped and block)
             if text != slot.text:

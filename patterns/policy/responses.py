@@ -196,8 +196,7 @@ def ended(
         dropped: called instead for a stream that nobody closed, maybe by garbage collection.
         judge: called when the answer is complete, before the caller sees its end; may raise.
     """
-    if not http_of(response).is_closed:
-        yield from whole(response)
+    yield from whole(response)
     if is_open(response):
         return (yield from through(response, Watch(done, dropped, judge)))
     ending = Ending(message=json_of(response) or {})

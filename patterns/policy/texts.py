@@ -21,7 +21,7 @@ from patterns.policy.flow import PolicyDenied
 
 T = TypeVar("T")
 Json = Mapping[str, Any]
-Origin = Literal["system", "user", "assistant", "tool", "document", "answer"]
+Origin = Literal["system", "user", "assistant", "tool", "document"]
 ORIGINS: Final[tuple[Origin, ...]] = get_args(Origin)
 _OBJECT: Final = (dict, Mapping)
 """Asking for the abstract class alone is five times as slow, and every body is asked often."""
@@ -91,14 +91,14 @@ class Texts:
         NotReadable: a value that is no JSON, which a scan would pass unseen.
     """
 
-    def __init__(self, body: Json, origin: Origin = "system") -> None:
+    def __init__(self, body: Json) -> None:
         self.images = self.documents = 0
         self.files: list[str] = []
         self.tools: list[Any] = []
         self.runs: list[Run] = []
         last = sorted(body, key=lambda key: (key == "messages", key == "system"))
         try:
-            self._mapping({key: body[key] for key in last}, (), origin)
+            self._mapping({key: body[key] for key in last}, (), "system")
         except RecursionError:
             raise NotReadable("the body is nested too deep to be read; send less of it.") from None
         self.runs = [run for run in self.runs if run]
@@ -140,12 +140,10 @@ class Texts:
             self._any(value, path, origin)
 
     def _block(self, block: Any, path: Path, run: Run, origin: Origin) -> None:
-        if isinstance(block, _OBJECT) and block.get("type") == "text":
-            if isinstance(block.get("text"), str):
-                run.append(Slot((*path, "text"), block["text"], origin))
-                block = {name: value for name, value in block.items() if name != "text"}
-            if len(block) == 1:
-                return
+        is_text = isinstance(block, _OBJECT) and block.get("type") == "text"
+        if is_text and isinstance(block.get("text"), str):
+            run.append(Slot((*path, "text"), block["text"], origin))
+            block = {name: value for name, value in block.items() if name != "text"}
         self._any(block, path, origin)
 
     def _any(
@@ -234,7 +232,7 @@ def read_json(text: str | bytes) -> Any:
 
 def joined(run: Run) -> str:
     """The text of a run."""
-    return run[0].text if len(run) == 1 else "".join([slot.text for slot in run])
+    return "".join([slot.text for slot in run])
 
 
 class Remembered(Generic[T]):
@@ -248,14 +246,14 @@ class Remembered(Generic[T]):
     """
 
     def __init__(self, find: Callable[[str], list[T]], most: int = 50_000) -> None:
-        self._find, self._most, self._key = find, most, token_bytes(16)
+        self._find, self._most, self._key = find, most, token_bytes()
         self._known: dict[bytes, list[T]] = {}
         self._left = most
 
     def __call__(self, text: str) -> list[T]:
         """What is found in `text`; not to be changed."""
         raw = text.encode("utf-8", "surrogatepass")
-        key = blake2b(raw, key=self._key, digest_size=16).digest()
+        key = blake2b(raw, key=self._key).digest()
         found = self._known.get(key)
         if found is None:
             found = self._find(text)
@@ -266,9 +264,9 @@ class Remembered(Generic[T]):
         return found
 
 
-def texts_of(body: Json, origin: Origin = "system") -> list[Run]:
-    """Every text of a body of ours, or with `answer` of an answer."""
-    return Texts(body, origin).runs
+def texts_of(body: Json) -> list[Run]:
+    """Every text of a body."""
+    return Texts(body).runs
 
 
 def edited(body: Json, edits: Mapping[Path, Any]) -> dict[str, Any]:

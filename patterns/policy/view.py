@@ -175,7 +175,7 @@ def outside(request: APIRequest) -> Iterator[Slot]:
     for pairs in (request.headers or {}, request.options.params or {}):
         for key, value in pairs.items():
             if not _OURS.match(key):
-                yield Slot((key,), str(value), "user", key, "fixed")
+                yield Slot((), str(value), label=key, kind="fixed")
 
 
 _KEPT: Final = "_view"
@@ -237,7 +237,7 @@ def _batch(body: Json) -> list[Item]:
         if not isinstance(name, str):
             raise NotReadable(f"batch item {index} has no custom_id; give it a string.")
         texts = Texts(params)
-        texts.runs.append([Slot(("custom_id",), name, "user", "", "fixed")])
+        texts.runs.append([Slot((), name, kind="fixed")])
         action = _action(BATCH, params, texts, name, len(requests))
         found.append(Item(("requests", index, "params"), params, action, texts))
     return found

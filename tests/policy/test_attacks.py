@@ -114,6 +114,20 @@ class Wire:
         return [row["event"] for row in self.log.rows() if row["event"] != "request"]
 
 
+class Pieces(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that comes bit by bit."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def __iter__(self) -> Any:
+        yield from (self.content[:9], self.content[9:])
+
+    async def __aiter__(self) -> Any:
+        for piece in self:
+            yield piece
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, len(MAIL) - 1), max_size=3, unique=True), st.integers(0, 3))
 def test_an_identifier_over_several_blocks_of_a_stream_is_found(cuts: list[int], late: int) -> None:
@@ -151,6 +165,59 @@ def test_a_raw_response_that_streams_is_redacted_audited_and_settled(tmp_path: P
     assert store.levels(ADA.key, limits)[2] == 1_000 - 9
 
 
+@pytest.mark.parametrize("kind", ["text/event-stream", "Text/Event-Stream; charset=utf-8"])
+def test_a_stream_that_is_closed_early_is_told_of_and_closed_below(
+    tmp_path: Path, kind: str
+) -> None:
+    """What was found so far is in its row, and the connection goes back; sync and async."""
+    said = [start(0), delta(0, f"Mail {MAIL}. " + "and something else follows. " * 30)]
+    pieces = Pieces(sse(BEGIN, *said) + sse(*END))
+    closed: list[str] = []
+
+    class Watched(Pieces):
+        def close(self) -> None:
+            closed.append("sync")
+
+        async def aclose(self) -> None:
+            closed.append("async")
+
+    wire = Wire(tmp_path)
+    wire.transport.handler = lambda _: httpx2.Response(
+        200, headers={"content-type": kind}, stream=Watched(pieces.content)
+    )
+
+    async def run() -> None:
+        stream = await wire.aclient().messages.create(**ASK, stream=True)
+        assert "[EMAIL]" in str([await stream.__anext__() for _ in range(3)])
+        await stream.close()
+
+    with acting_as(ADA):
+        stream = wire.client.messages.create(**ASK, stream=True)
+        assert "[EMAIL]" in str([next(stream) for _ in range(3)])
+        stream.close()
+        asyncio.run(run())
+    rows = [row for row in wire.log.rows() if row["event"] == "response"]
+    assert [row["stream"] for row in rows] == ["closed", "closed"]
+    assert [row["notes"]["pii"] for row in rows] == [{"output": {"email": 1}}] * 2
+    assert {row["usage"]["input_tokens"] for row in rows} == {3}
+    assert {"sync", "async"} <= set(closed)
+
+
+@pytest.mark.parametrize("sent", ["content-length", "transfer-encoding"])
+def test_an_answer_that_was_changed_has_headers_that_fit_it(tmp_path: Path, sent: str) -> None:
+    """As a caller of the raw response reads them."""
+    content = json.dumps({"content": [{"type": "text", "text": MAIL}]}).encode()
+    wire = Wire(tmp_path)
+    told = {"content-length": str(len(content)), "transfer-encoding": "chunked"}[sent]
+    headers = {"content-type": "application/json", sent: told, "x-other": "stays"}
+    wire.transport.handler = lambda _: httpx2.Response(200, headers=headers, content=content)
+    with acting_as(ADA):
+        got = wire.client.messages.with_raw_response.create(**ASK).http_response
+    assert b"[EMAIL]" in got.content
+    assert int(got.headers["content-length"]) == len(got.content)
+    assert ("transfer-encoding" in got.headers, got.headers["x-other"]) == (False, "stays")
+
+
 def test_session_events_and_other_answers_are_redacted(tmp_path: Path) -> None:
     """Streams of other endpoints line by line, JSON wherever it holds text."""
     event = {"type": "agent.message", "content": [{"type": "text", "text": f"to {MAIL}"}]}
@@ -168,20 +235,6 @@ def test_session_events_and_other_answers_are_redacted(tmp_path: Path) -> None:
 SAID = f"Call {MAIL} about it."
 
 
-class Pieces(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    """A body that comes bit by bit."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    def __iter__(self) -> Any:
-        yield from (self.content[:9], self.content[9:])
-
-    async def __aiter__(self) -> Any:
-        for piece in self:
-            yield piece
-
-
 @pytest.mark.parametrize("open_", [False, True])
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/sessions/sesn_1/events"])
 @pytest.mark.parametrize(
@@ -195,6 +248,7 @@ class Pieces(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         (json.dumps(SAID).encode() + b"\n" + b"{}\n", "application/x-jsonl"),
         (b"data: not JSON, but " + SAID.encode() + b"\n\n", "text/event-stream"),
         (b"data: " + json.dumps([SAID]).encode() + b"\n\n", "text/event-stream"),
+        (b"data:not JSON, but " + SAID.encode() + b"\n\n", "text/event-stream"),
         (b"\xff\xfe " + SAID.encode(), ""),
     ],
 )
