@@ -8,16 +8,17 @@ Needs: pip install genai-prices. Taught in chapter 08.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Literal
+from typing import Final, Literal
 
 from patterns.core.errors import Portable
 from patterns.core.pricing import Tokens, rates
 
 Way = Literal["batch", "fan-out", "one by one"]
 
-DAY = 86_400.0
+DAY: Final = 86_400.0
+"""Seconds after which a batch has ended, if only by expiry."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,6 @@ def choose(
     limits: Allowance = Allowance(),  # frozen, so safe to share
     call_seconds: float = 8.0,
     batch_seconds: float = 3_600.0,
-    batch_seconds_at_most: float = DAY,
     batch_cache_hits: float = 0.6,
 ) -> Choice:
     """Compare the three ways of making `n` requests until `deadline`.
@@ -111,7 +111,6 @@ def choose(
         limits: per minute, for the two ways that use plain calls.
         call_seconds: one plain call.
         batch_seconds: how long a batch usually takes; measure yours.
-        batch_seconds_at_most: after which it has ended, if only by expiry.
         batch_cache_hits: share of the cache reads that a batch hits too, 0 to 1; the rest are
             written anew, for an hour.
 
@@ -129,7 +128,7 @@ def choose(
     spread, queue = max(call_seconds, limited), max(n * call_seconds, limited)
     batched = half.usd(in_batch(tokens, batch_cache_hits))
     options = (
-        Option("batch", n * batched, batch_seconds, batch_seconds_at_most),
+        Option("batch", n * batched, batch_seconds, DAY),
         Option("fan-out", n * plain.usd(tokens), spread, spread),
         Option("one by one", n * plain.usd(tokens), queue, queue),
     )
@@ -146,10 +145,5 @@ def choose(
 def in_batch(tokens: Tokens, hits: float) -> Tokens:
     """The tokens of one request in a batch, where only some of the cache reads hit."""
     read = math.floor(tokens.cache_read * hits)
-    return Tokens(
-        input=tokens.input,
-        output=tokens.output,
-        cache_write_5m=tokens.cache_write_5m,
-        cache_write_1h=tokens.cache_write_1h + tokens.cache_read - read,
-        cache_read=read,
-    )
+    missed = tokens.cache_read - read
+    return replace(tokens, cache_read=read, cache_write_1h=tokens.cache_write_1h + missed)

@@ -338,7 +338,7 @@ class AdaptiveLimit:
         for name in BUCKETS:
             limit = _number(response, f"anthropic-ratelimit-{name}-limit")
             left = _number(response, f"anthropic-ratelimit-{name}-remaining")
-            if limit is None or limit < 1 or left is None:
+            if limit is None or limit < 1 or left is None or left < 0:
                 continue
             spare = MARGIN * limit / 2  # for the estimates among what was sent since
             since, filled = self._reserved[name] - before[name], (now - sent_at) * limit / 60

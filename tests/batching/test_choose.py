@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from patterns.batching.choose import Allowance, NoPrice, choose
+from patterns.batching.choose import Allowance, NoPrice, choose, in_batch
 from patterns.core.models import SONNET
 from patterns.core.pricing import Tokens, rates
 
@@ -57,6 +57,13 @@ def test_cache_reads_that_a_batch_misses_are_written_anew() -> None:
     missed = choose(1_000, 86_400, cached, model=SONNET, batch_cache_hits=0.3)
     assert plain.best.way == "batch"
     assert missed.best.way == "one by one"
+
+
+def test_what_is_written_to_the_cache_stays_written_in_a_batch() -> None:
+    """Every token is counted once, under one price; the missed reads join the writes."""
+    tokens = Tokens(input=1, output=2, cache_write_5m=3, cache_write_1h=4, cache_read=10)
+    expected = Tokens(input=1, output=2, cache_write_5m=3, cache_write_1h=11, cache_read=3)
+    assert in_batch(tokens, 0.37) == expected
 
 
 def test_nonsense_is_refused() -> None:

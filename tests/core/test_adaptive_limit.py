@@ -371,6 +371,24 @@ def test_a_usage_that_makes_no_sense_costs_no_answer(usage: Any) -> None:
     assert clock.elapsed < 60
 
 
+@pytest.mark.parametrize(
+    ("limit", "left"), [("50", "-50"), ("0.5", "0"), ("50", "9e99"), ("50", "")]
+)
+def test_a_limit_and_a_rest_that_do_not_fit_hold_nothing_back(limit: str, left: str) -> None:
+    """Below zero, below a call a minute, more than there can be: twenty calls go through."""
+    told = {"anthropic-ratelimit-requests-limit": limit}
+    told["anthropic-ratelimit-requests-remaining"] = left
+
+    async def work(client: AsyncAnthropic, limit: AdaptiveLimit) -> int:
+        asked = fan_out(range(20), lambda _: ask(client), limit=limit)
+        return sum([outcome.ok async for outcome in asked])
+
+    fault = Fault(lambda answer: answer.headers.update(told))
+    answered, _, clock = in_virtual_time(work, limits=RateLimits(), faults=[fault])
+    assert answered == 20
+    assert clock.elapsed < 30
+
+
 def test_a_slot_that_sent_nothing_is_free_again() -> None:
     """A call that fails before its request costs no allowance."""
 
