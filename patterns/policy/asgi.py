@@ -61,8 +61,9 @@ class Denials:
                 await send(message)
 
     def _principal(self, scope: Scope) -> Principal | None:
-        header = dict(scope.get("headers", ())).get(b"authorization", b"").decode("latin-1")
-        kind, _, token = header.partition(" ")
+        found = [value for name, value in scope.get("headers", ()) if name == b"authorization"]
+        header = found[0] if len(found) == 1 else b""  # of two, a proxy may have checked the other
+        kind, _, token = header.decode("latin-1").partition(" ")
         if kind.lower() != "bearer":
             return None
         principal = self.authenticate(token.strip())

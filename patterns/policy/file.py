@@ -110,7 +110,11 @@ def load(path: str | Path) -> PolicyFile:
         BadPolicy: it is no TOML, or says something that no policy understands.
     """
     path = Path(path)
-    text = path.read_text("utf-8")
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise BadPolicy(path, line, "this is no UTF-8; save the file as that") from None
     try:
         return PolicyFile.model_validate_json(json.dumps(tomllib.loads(text), default=str))
     except tomllib.TOMLDecodeError as error:

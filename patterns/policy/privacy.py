@@ -37,6 +37,8 @@ from patterns.policy.view import CREATE, RESULTS, View, outside, view_of, wants_
 
 __all__ = ["ALL_TYPES", "Match", "PIIFound", "PIIMiddleware", "Redacted", "find_pii", "redact"]
 
+Name = tuple[str | None, str]
+"""What names a conversation: its principal, and what it began with."""
 Exceptions = Mapping[str | tuple[str, str], Strategy]
 OURS: Final[Exceptions] = {("system", kind): "allow" for kind in ("email", "phone", "ip")}
 """Our own system prompt may name our support address; keys and card numbers may not be there."""
@@ -95,7 +97,7 @@ class PIIMiddleware(Policy):
             self._output = Cleaner(finder, chooser(on_output, {}), key, "output", **options)
         self._redacts = on_output != "vault" or mode == "observe"
         self.vault = (Vault() if vault is None else vault) if vaults else None
-        self._threads = Threads[str]()
+        self._threads = Threads[Name]()
         self._names = f"{on_input} in, {on_output} out" + (", observe" if mode == "observe" else "")
 
     def flow(self, request: APIRequest) -> Flow:
@@ -129,7 +131,7 @@ class PIIMiddleware(Policy):
         assert isinstance(request.json, Mapping)  # the view has refused anything else
         return with_body(request, edited(request.json, edits), same_action=True)
 
-    def _name(self, view: View) -> str:
+    def _name(self, view: View) -> Name:
         """What names a conversation: its principal and its first turn, or the thread it goes on.
 
         Items of a batch share one, since their results come without their requests.
@@ -139,12 +141,12 @@ class PIIMiddleware(Policy):
         except NoPrincipal:
             who = None
         begun = self._threads.before(view.body)
-        if begun is not None and begun.startswith(f"{who}|"):
+        if begun is not None and begun[0] == who:
             return begun
         runs = view.items[0].texts.runs if view.body else ()
         slots = (slot for run in runs for slot in run)
         first = "".join(slot.text for slot in slots if slot.path[:2] == ("messages", 0))
-        return f"{who}|{hashlib.sha256(first.encode('utf-8', 'replace')).hexdigest()}"
+        return who, hashlib.sha256(first.encode("utf-8", "replace")).hexdigest()
 
     def _received(self, view: View, response: AnyResponse) -> Flow:
         family = view.endpoint.partition("/v1/")[2].partition("/")[0]

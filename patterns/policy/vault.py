@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from patterns.policy.detectors import Match
@@ -111,10 +111,10 @@ class Vault:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lifetime, self._most, self._clock = lifetime, most, clock
-        self._kept: OrderedDict[str, Conversation] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Conversation] = OrderedDict()
         self._lock = threading.Lock()
 
-    def conversation(self, name: str) -> Conversation:
+    def conversation(self, name: Hashable) -> Conversation:
         """The conversation of that name; a new one if it was never used, or not for a while."""
         with self._lock:
             now = self._clock()

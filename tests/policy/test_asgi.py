@@ -186,6 +186,13 @@ def test_an_address_that_the_service_knows_better_stays(tmp_path: Path) -> None:
     assert service.log.tail(2)[0]["detail"]["ip"] == "192.0.2.7"
 
 
+def test_two_tokens_are_none(tmp_path: Path) -> None:
+    """A proxy may have checked the one, and the service would take the other."""
+    both = [*token().items(), *token(sub="eve").items()]
+    answer = Service(tmp_path).post("/sync", both)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (401, "no-principal")
+
+
 def test_without_a_token_what_needs_no_caller_still_answers(tmp_path: Path) -> None:
     """A health check, and the start of the app."""
     service = Service(tmp_path)

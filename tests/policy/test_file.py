@@ -72,6 +72,15 @@ def test_a_file_is_the_whole_chain_and_is_loaded_again(tmp_path: Path) -> None:
     assert {"user": "flag override"} in [one.get("phrases") for one in notes]
 
 
+def test_a_file_in_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
+    """A role that is read wrongly would match nobody, in silence."""
+    path = written(tmp_path, "")
+    path.write_bytes('[[rules]]\nrole = "Büro"\n'.encode("latin-1"))
+    with pytest.raises(BadPolicy, match="UTF-8") as refused:
+        load(path)
+    assert refused.value.line == 2
+
+
 def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
     """Rules alone are a policy: no limits, redaction, and screening that blocks."""
     fake = FakeAPI()

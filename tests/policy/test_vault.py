@@ -338,6 +338,25 @@ def test_what_looks_like_a_placeholder_right_beside_a_value_is_masked_too(text: 
     assert sent.encode() in api.sent[0]
 
 
+@pytest.mark.parametrize("names", [("ada|x", "ada"), ("ada", "ada|x")])
+def test_a_thread_that_another_began_gives_nothing_away(names: tuple[str, str]) -> None:
+    """However alike two principals are called."""
+    fake = FakeAPI()
+    client = fake.client(middleware=[PIIMiddleware("vault")])
+    beta: Any = ["message-threads-2026-08-12"]
+    body: Any = {"model": HAIKU, "max_tokens": 99, "betas": beta}
+    first, other = map(Principal, names)
+    turns: Any = [{"role": "user", "content": f"I am {MAIL}"}]
+    with acting_as(first):
+        made = client.beta.messages.create(**body, messages=turns, thread={"type": "create"})
+    goes_on: Any = {"type": "continue", "previous_message_id": made.id}
+    fake.enqueue("You are [EMAIL_1].")
+    turns = [{"role": "user", "content": "Who am I?"}]
+    with acting_as(other):
+        answer = client.beta.messages.create(**body, messages=turns, thread=goes_on)
+    assert text_of(answer) == "You are [EMAIL_1]."
+
+
 def test_our_own_support_address_stays_in_our_system_prompt() -> None:
     """A key or a card may not stand there either."""
     fake = FakeAPI()
