@@ -224,3 +224,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.clock.elapsed
+
+    async def shutdown_default_executor(self, *_: Any, **__: Any) -> None:
+        """Wait for the threads, however long: newer Pythons would wait 300 s of this clock."""
+        await super().shutdown_default_executor()

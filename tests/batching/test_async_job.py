@@ -112,6 +112,7 @@ def test_a_step_that_is_cancelled_before_it_begins_does_nothing() -> None:
             cancelling = asyncio.create_task(job.cancel())
             await asyncio.sleep(0)
             cancelling.cancel()
+            await asyncio.sleep(0)  # the loop tells it before the thread is free
             gate.set()
             await submitting
             with pytest.raises(asyncio.CancelledError):

@@ -126,6 +126,13 @@ def test_other_threads_can_wake_the_loop() -> None:
     assert clock.run(main()) == "woken"
 
 
+def test_waiting_for_threads_at_the_end_takes_none_of_its_time() -> None:
+    """Of what ran beside the loop, the clock knows nothing."""
+    clock = VirtualClock()
+    assert clock.run(asyncio.to_thread(int, "7")) == 7
+    assert clock.elapsed == 0
+
+
 def test_real_clock_is_the_machines() -> None:
     """Its sleeps of no length return."""
     clock = RealClock()
