@@ -139,7 +139,9 @@ EDGES = [
     # Groups of a card that nobody writes, with separators that nobody mixes.
     ("4111/1111111-11111", ""), ("4111 1111111 11111", "4111 1111111 11111"),
     ("4111/1111/1111/1111", "4111/1111/1111/1111"),
-    ("password\nhunter22", ""),
+    ("password\nhunter22", ""), ("...@example.com", ""),
+    ("url postgres://app:$SECRET@db/x", ""), ("url postgres://app:<secret>@db/x", ""),
+    ("10.0.0.256", ""), ("10.0.0.255", "10.0.0.255"),
     # Cards: ISO/IEC 7812 has at most 19 digits.
     ("card 411111111111", ""), ("card 4111111111116", "4111111111116"),
     ("card 601100000000000000", "601100000000000000"), ("visa 60110000000000000000", ""),
@@ -180,6 +182,13 @@ def test_strictness_is_the_knob_between_recall_and_precision() -> None:
     assert found(address, strictness="loose") == [("ip", address)]
     assert found("555 1234", strictness="loose") == [("phone", "555 1234")]
     assert found("api key is a1b2c3d4e5f6g7h8", strictness="strict") == []
+    assert found("+123456", strictness="loose") == [("phone", "+123456")]
+    for written, strict in [
+        ("123-45-6789", True), ("123 45 6789", False), ("itin 912-70-1234", False),
+        ("ssn 123456789", True), (f"iban {IBAN[:-1]}9", False), (IBAN, True),
+    ]:  # fmt: skip
+        assert (found(written, strictness="strict") != []) is strict
+        assert found(written) != []
 
 
 @pytest.mark.parametrize("region", ["US", "GB", "DE", "FR"])
