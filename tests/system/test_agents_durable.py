@@ -115,6 +115,14 @@ async def until_recorded(url: str, run_id: str, names: set[str]) -> None:
     raise AssertionError(names)
 
 
+async def until_awaited(engine: DBOSEngine) -> None:
+    """Somebody waits for a workflow of another."""
+    for _ in range(30_000):
+        if engine.awaited:
+            return
+        await asyncio.sleep(0.01)
+
+
 async def stop_in(engine: DBOSEngine, call: Script, run_id: str = "r") -> RunReport:
     """Start a run and interrupt it where `call` hangs."""
     job = asyncio.create_task(start(engine, call, run_id))
@@ -418,10 +426,7 @@ def test_who_only_waits_for_a_run_may_stop_waiting(url: str, tmp_path: Path) -> 
         job = asyncio.create_task(
             run_plan(plan, trial.agents, Script(), max_concurrency=CAP, engine=engine, run_id="r-3")
         )
-        for _ in range(30_000):
-            if engine.awaited:
-                break
-            await asyncio.sleep(0.01)
+        await until_awaited(engine)
         job.cancel()
         with pytest.raises(asyncio.CancelledError) as raised:
             await job
@@ -676,6 +681,26 @@ def test_a_full_disk_breaks_a_run_off_and_no_more(
     under(url, breaks)
     if not same_process:
         under(url, goes_on)
+
+
+def test_who_only_joined_a_run_that_breaks_off_is_told_what_is_done(url: str) -> None:
+    """As who started it, though it reads the end from the database."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await engine.serve()
+        full_disk(url, "operation_outputs", 2)
+        call = Script(hang="slow")
+        first = asyncio.create_task(start(engine, call))
+        await call.called["next"].wait()
+        second = asyncio.create_task(start(engine, call))
+        await until_recorded(url, "r", {"fast", "next"})
+        await until_awaited(engine)
+        call.hung.set()
+        for each in await asyncio.gather(first, second, return_exceptions=True):
+            assert isinstance(each, RunBroken)
+            assert each.report.outputs.keys() == {"fast", "next"}
+
+    under(url, test)
 
 
 def test_a_run_that_broke_off_does_not_try_again_what_had_failed_for_good(url: str) -> None:
