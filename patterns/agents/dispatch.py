@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import count
 
 from anthropic.types import Usage
 
@@ -44,16 +45,14 @@ class Dispatcher:
         self.balancer, self.cap, self.ranks, self.wake = balancer, cap, ranks, wake
         self.loop = asyncio.get_running_loop()
         self.waiting: dict[tuple[Agent, ...], list[Request]] = {}
-        self.taken = 0
-        self.asked = 0
+        self.taken, self.asked = 0, count()
         self.timer: asyncio.TimerHandle | None = None
 
     def ask(
         self, task: Task, capable: tuple[Agent, ...], granted: Callable[[Ticket], None]
     ) -> None:
         """Queue for a slot; `granted` is called with the ticket for it."""
-        self.asked += 1
-        urgency = (-task.priority, -self.ranks[task.id], self.asked)
+        urgency = (-task.priority, -self.ranks[task.id], next(self.asked))
         heappush(self.waiting.setdefault(capable, []), Request(urgency, task, capable, granted))
         self.wake.set()
 

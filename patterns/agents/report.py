@@ -87,11 +87,6 @@ class TaskResult:
     stop: Stop | None = None
 
     @property
-    def agent(self) -> str | None:
-        """Who made the last attempt."""
-        return self.attempts[-1].agent if self.attempts else None
-
-    @property
     def started(self) -> float | None:
         """When the first attempt began, in seconds since the run did."""
         return self.attempts[0].started if self.attempts else None
@@ -100,11 +95,6 @@ class TaskResult:
     def ended(self) -> float | None:
         """When the last attempt ended."""
         return self.attempts[-1].ended if self.attempts else None
-
-    @property
-    def usage(self) -> tuple[Usage, ...]:
-        """What every call of every attempt used."""
-        return tuple(usage for attempt in self.attempts for usage in attempt.usage)
 
     @property
     def quarantined(self) -> bool:
@@ -120,7 +110,6 @@ class Totals:
     input_tokens: int
     output_tokens: int
     cost_usd: Decimal
-    busy_s: float
 
 
 @dataclass(frozen=True)
@@ -187,7 +176,7 @@ class RunReport:
         return tuple(attempt for r in self.results.values() for attempt in r.attempts)
 
     def by_agent(self) -> dict[str, Totals]:
-        """Calls, tokens, dollars and busy seconds of each agent that was called."""
+        """Calls, tokens and dollars of each agent that was called."""
         names = sorted({attempt.agent for attempt in self.attempts})
         return {name: totals(a for a in self.attempts if a.agent == name) for name in names}
 
@@ -201,7 +190,6 @@ def totals(attempts: Iterable[Attempt]) -> Totals:
         input_tokens=sum(tokens_in(usage) for usage in usages),
         output_tokens=sum(usage.output_tokens for usage in usages),
         cost_usd=sum((a.cost_usd for a in attempts if a.cost_usd is not None), Decimal(0)),
-        busy_s=sum(attempt.ended - attempt.started for attempt in attempts),
     )
 
 

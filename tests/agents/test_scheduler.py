@@ -505,9 +505,9 @@ def test_totals_are_kept_by_agent() -> None:
     report = run(plan, spending(100, "0.25"), *agents)
     both = report.by_agent()
     assert [*both] == ["a", "b"]
-    assert (both["a"].calls, both["a"].input_tokens, both["a"].busy_s) == (1, 100, 1.0)
+    assert (both["a"].calls, both["a"].input_tokens) == (1, 100)
     assert both["b"].cost_usd == Decimal("0.25")
-    assert report.results["t"].usage[0].input_tokens == 100
+    assert report.attempts[0].usage[0].input_tokens == 100
     assert report.attempts[0].request_ids == ("req",)
 
 
