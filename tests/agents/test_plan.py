@@ -62,6 +62,7 @@ def test_every_fault_is_listed_at_once() -> None:
     with pytest.raises(InvalidPlan) as raised:
         Plan((a_task("a", "a"), a_task("a", "missing", "missing")))
     assert len(raised.value.problems) == 3
+    assert str(raised.value) == "; ".join(raised.value.problems)
 
 
 def test_a_cycle_is_named() -> None:
