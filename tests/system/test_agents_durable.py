@@ -458,6 +458,8 @@ def test_a_run_that_records_nothing_is_reported_with_who_holds_it(url: str) -> N
         engine.patience_s, call = 900, Script()
         await engine.resume("r", call, max_concurrency=2)
         assert call.calls == {"slow": 1, "last": 1}
+        [before] = engine.client.list_workflows(workflow_ids=["r"])
+        assert (before.status, engine.under_way) == ("CANCELLED", {})  # nobody goes on with it
 
     under(url, test)
 
