@@ -19,7 +19,7 @@ from patterns.policy.detectors import Match
 from patterns.policy.flow import notes
 from patterns.policy.redaction import cut
 from patterns.policy.responses import Body, Lines, event_of
-from patterns.policy.texts import Path, edited, read_json, texts_of
+from patterns.policy.texts import NotReadable, Path, edited, read_json, texts_of
 from patterns.policy.vault import Conversation, RestoredText
 
 Event = dict[str, Any]
@@ -167,7 +167,10 @@ class CleanEvents(CleanBody):
         for line in lines:
             event = event_of(line)
             if event is not None:
-                events = list(self._cleaned(event))
+                try:
+                    events = list(self._cleaned(event))
+                except (AttributeError, KeyError, TypeError):
+                    raise NotReadable("an event of the stream is malformed; ask again.") from None
                 return b"".join(lines) if events == [event] else b"".join(map(_sse, events))
         return b"".join(map(super().line, lines))
 
@@ -183,19 +186,18 @@ class CleanEvents(CleanBody):
             yield event
         else:
             yield from self._written(self._texts.flush())
-            yield event
+            yield event if kind == "error" else self._outgoing.value([event])[0]
 
     def _start(self, event: Event) -> Iterator[Event]:
         block = event["content_block"]
-        if block.get("type") == "text":
-            bare = edited(event, {("content_block", "text"): ""}) if block.get("text") else event
-            yield from self._written(self._texts.mark(bare))
-            if block.get("text"):
-                yield from self._written(self._texts.feed(block["text"]))
-            return
-        yield from self._written(self._texts.flush())
-        clean = self._outgoing.value([block])[0]
-        yield event if clean == block else {**event, "content_block": clean}
+        is_text = block.get("type") == "text"
+        bare = {**block, "text": ""} if is_text else block
+        clean = {**event, "content_block": self._outgoing.value([bare])[0]}
+        if is_text:
+            yield from self._written(self._texts.mark(clean))
+            yield from self._written(self._texts.feed(block["text"]))
+        else:
+            yield from self._written([*self._texts.flush(), clean])
 
     def _delta(self, event: Event) -> Iterator[Event]:
         delta = event["delta"]

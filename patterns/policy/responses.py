@@ -50,8 +50,7 @@ class Ending:
     @property
     def usage(self) -> dict[str, Any]:
         """Token counts; of a stream that was not read to its end, those of its start."""
-        usage = self.message.get("usage")
-        return usage if isinstance(usage, dict) else {}
+        return _object_of(self.message.get("usage"))
 
     @property
     def stop_reason(self) -> str | None:
@@ -60,15 +59,15 @@ class Ending:
 
     def see(self, event: Mapping[str, Any]) -> None:
         """Take in one event of a stream."""
-        kind, delta = event.get("type"), event.get("delta") or {}
+        kind, delta = event.get("type"), _object_of(event.get("delta"))
         if kind == "message_start":
-            message = event.get("message") or {}
+            message = _object_of(event.get("message"))
             self.message = {**message, "usage": _given(message.get("usage"))}
         elif kind == "message_delta":
             usage = {**self.usage, **_given(event.get("usage"))}
             self.message = {**self.message, **delta, "usage": usage}
         elif kind == "content_block_delta" and delta.get("type") == "text_delta":
-            self.texts.append(delta["text"])
+            self.texts.append(str(delta.get("text")))
         elif kind == "content_block_start":
             self.files += files_of(event.get("content_block"))
         elif kind == "error":
@@ -91,8 +90,11 @@ def files_of(value: Any) -> list[str]:
 
 
 def _given(usage: Any) -> dict[str, Any]:
-    found = usage if isinstance(usage, dict) else {}
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in _object_of(usage).items() if value is not None}
+
+
+def _object_of(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 class Lines:

@@ -218,6 +218,58 @@ def test_an_answer_that_was_changed_has_headers_that_fit_it(tmp_path: Path, sent
     assert ("transfer-encoding" in got.headers, got.headers["x-other"]) == (False, "stays")
 
 
+def block(**fields: Any) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": 0, "content_block": fields}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "something_new", "text": MAIL},
+        {"type": "something_new", "inner": [{"content": MAIL}]},
+        block(type="text", text="", citations=[{"type": "char_location", "cited_text": MAIL}]),
+        block(type="text", text=f"to {MAIL}"),
+        block(type="something_new", inner={"text": MAIL}),
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "new_delta", "more": MAIL}},
+        {**BEGIN, "message": {**BEGIN["message"], "content": [{"type": "text", "text": MAIL}]}},
+    ],
+)
+def test_no_event_of_a_stream_passes_by_unseen(tmp_path: Path, event: Any) -> None:
+    """Nor one that nobody knows yet."""
+    wire = Wire(tmp_path, sse(BEGIN, event, *END), "text/event-stream")
+    with acting_as(ADA):
+        stream = wire.client.messages.create(**ASK, stream=True)
+        text = stream.response.read().decode()
+    assert MAIL not in text
+    assert "[EMAIL]" in text
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "content_block_delta", "index": 0},
+        {"type": "content_block_delta", "index": 0, "delta": "x"},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": 5}},
+        {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": ""}},
+        {"type": "content_block_start", "index": 0},
+        {"type": "content_block_start", "index": 0, "content_block": "x"},
+        {"type": "content_block_stop"},
+    ],
+)
+@pytest.mark.parametrize("strategy", ["redact", "vault"])
+def test_an_event_that_is_malformed_ends_its_stream_with_a_denial(
+    tmp_path: Path, event: Any, strategy: Any
+) -> None:
+    """No other error comes of it, and the row says which."""
+    policy = PIIMiddleware(strategy)
+    wire = Wire(tmp_path, sse(BEGIN, event, *END), "text/event-stream", privacy=policy)
+    with acting_as(ADA), pytest.raises(NotReadable, match="malformed"):
+        list(wire.client.messages.create(**ASK, stream=True))
+    (row,) = (row for row in wire.log.rows() if row["event"] != "request")
+    assert row["error"] == "NotReadable"
+
+
 def test_session_events_and_other_answers_are_redacted(tmp_path: Path) -> None:
     """Streams of other endpoints line by line, JSON wherever it holds text."""
     event = {"type": "agent.message", "content": [{"type": "text", "text": f"to {MAIL}"}]}
