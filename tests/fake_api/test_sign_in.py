@@ -288,7 +288,28 @@ def test_a_star_at_the_end_takes_a_beginning() -> None:
     desk = Desk(subject="repo:tea/*")
     assert desk.exchange(desk.issuer.token(sub="repo:tea/shop:main")).status_code == 200
     assert desk.exchange(desk.issuer.token(sub="repo:teapot")).status_code == 401
-    assert FederationRule(issuer="x", keys={}, subject="*", claims={"org": "tea"}).claims
+    anybody = Desk(subject="*", claims={"org": "tea"})
+    for subject, status in (("who", 200), ("", 401), (None, 401)):
+        signed = anybody.issuer.token(sub=subject, org="tea")
+        assert anybody.exchange(signed).status_code == status
+
+
+def test_two_issuers_may_use_the_same_token_id() -> None:
+    """A `jti` is unique for its issuer only."""
+    desk = Desk()
+    other = FederationRule(
+        id="fdrl_01Other", issuer="https://b.example", keys=desk.rule.keys, subject="desk"
+    )
+    api = FakeAPI(clock=desk.clock, federation=[desk.rule, other])
+    desk.http = httpx2.Client(transport=api.transport, base_url="https://api.test")
+    second = desk.issuer.token(iss=other.issuer, jti="one")
+    assert desk.exchange(desk.issuer.token(jti="one")).status_code == 200
+    assert desk.exchange(second, federation_rule_id=other.id).status_code == 200
+
+
+def test_without_rules_a_token_is_a_key_like_any_other() -> None:
+    """A test that brings its own access token needs no federation."""
+    assert FakeAPI().client(auth_token="sk-ant-oat01-mine").messages.create(**ASK).id
 
 
 def test_a_token_stays_in_its_workspace() -> None:
@@ -369,9 +390,10 @@ def test_the_journal_keeps_no_credential() -> None:
     assertion = desk.issuer.token()
     token = desk.exchange(assertion).json()["access_token"]
     desk.ask(token)
+    desk.exchange(grant_type="refresh_token", refresh_token="sk-ant-ort01-long-lived")
     kept = repr(desk.api.journal) + "".join(repr(entry.body) for entry in desk.api.journal)
     assert desk.api.journal[0].body["federation_rule_id"] == desk.rule.id
-    assert not [secret for secret in (assertion, token) if secret in kept]
+    assert not [secret for secret in (assertion, token, "sk-ant-ort01") if secret in kept]
     assert "EllipticCurve" not in repr(desk.rule)
 
 
