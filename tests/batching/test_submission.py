@@ -312,3 +312,21 @@ def test_refusals_that_name_no_time_are_tried_again_after_doubling_pauses() -> N
         job.submit(requests_of(5))
     at = [entry.at for entry in api.journal if entry.method == "POST"]
     assert [b - a for a, b in pairwise(at)] == pytest.approx([0.25, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("left", ["canceled", "expired"])
+def test_a_lost_batch_is_known_by_its_size_however_its_requests_ended(left: str) -> None:
+    """Succeeded, errored, canceled and expired ones count alike; those under way as well."""
+    api, clock = api_of(30)
+    api.add_faults(creates(Fault.disconnect()))
+    odd = [request(n, max_tokens="x") if n % 10 == 9 else request(n) for n in range(20)]
+    with job_on(api) as job:
+        assert job.submit(odd)[0].state == "sending"
+        clock.advance(15 * 3_600)
+        if left == "canceled":
+            (batch,) = api.client().messages.batches.list()
+            api.client().messages.batches.cancel(batch.id)
+        outcomes = job.wait().outcomes
+    assert set(outcomes) == {"succeeded", "errored", left}
+    assert sum(outcomes.values()) == 20
+    assert len(posts(api)) == 1
