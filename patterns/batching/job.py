@@ -181,7 +181,7 @@ class BatchJob:
         with closing(JobStore()) as plan:
             with plan.step():
                 list(fill(plan, requests, *self._most))
-            if self._store.state is not None or not self._store.begin(plan, self._new_nonce):
+            if not self._store.begin(plan, self._new_nonce):
                 self._compare(plan)
         return self.shards
 

@@ -1,6 +1,7 @@
 """patterns.batching.async_job: the same job, while the event loop goes on."""
 
 import asyncio
+import gc
 import threading
 from contextvars import ContextVar
 from pathlib import Path
@@ -63,6 +64,7 @@ def test_the_event_loop_goes_on_and_a_cancelled_wait_stops() -> None:
     looked = threading.Event()
 
     async def work() -> str:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
         async with AsyncBatchJob(api.client(), "") as job:
             await job.submit(requests_of(3))
             waiting = asyncio.create_task(job.wait(progress=lambda _: looked.set()))
@@ -70,9 +72,13 @@ def test_the_event_loop_goes_on_and_a_cancelled_wait_stops() -> None:
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
+            del waiting
+            gc.collect()
             return (await job.submit())[0].state
 
+    complaints: list[Any] = []
     assert asyncio.run(work()) == "submitted"
+    assert complaints == [], "an error that nobody asked for"
 
 
 def test_a_step_that_is_cancelled_twice_stops_all_the_same() -> None:

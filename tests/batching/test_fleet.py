@@ -89,6 +89,28 @@ def test_a_batch_that_a_worker_cannot_go_on_with_is_told_and_tried_again(
     assert set(created(api).values()) == {1}
 
 
+def test_a_worker_pauses_between_its_looks_at_a_batch(tmp_path: Path) -> None:
+    """Five seconds at first, as a job in a file does."""
+    pauses: list[float] = []
+
+    def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        nap(seconds)
+
+    api = FakeAPI(batch_seconds=0.3)
+    calls = BatchAPI(api.client(), sleep=noted)
+    engine = Durable(f"sqlite:///{tmp_path / 'runs'}", services={BATCHES: calls})
+    engine.start()
+    try:
+        with job_of(api, engine) as job:
+            job.submit(requests_of(3))
+            job.wait()
+    finally:
+        engine.stop()
+    assert pauses
+    assert all(5 <= pause < 6 for pause in pauses)
+
+
 def test_submitting_twice_queues_once(api: FakeAPI, engine: Durable) -> None:
     """By whoever does it."""
     with job_of(api, engine) as one, job_of(api, engine) as other:

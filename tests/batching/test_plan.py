@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -61,6 +62,15 @@ def test_shards_hold_every_request_once_and_say_their_true_size(
     assert len({each["custom_id"] for each in flat}) == len(given_)
     plan.close()
     store.close()
+
+
+def test_the_size_of_a_shard_is_that_of_its_body() -> None:
+    """To the byte: it is sent as the length."""
+    with closing(JobStore()) as plan, closing(JobStore()) as store:
+        list(fill(plan, requests_of(12), 11, 10_000))
+        assert store.begin(plan, "0123456789abcdef")
+        bodies = [b"".join(store.body(shard)) for shard in store.shards()]
+        assert [len(body) for body in bodies] == [shard.size for shard in store.shards()]
 
 
 def test_plan_is_lazy_and_sends_nothing() -> None:

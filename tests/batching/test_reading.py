@@ -10,6 +10,7 @@ from batching_worker import PATH, api_of, job_on, requests_of
 
 from patterns.batching import BatchJob
 from patterns.batching.reading import PASSES, ResultsIncomplete
+from patterns.batching.results import parse
 from patterns.fake_api import FakeAPI, Fault
 from patterns.fake_api.wire.http import Answer
 
@@ -178,5 +179,28 @@ def test_errors_of_the_api_while_reading_pass() -> None:
         Fault.status(500, path=RESULTS, requests=3),
         Fault.disconnect(path=RESULTS, requests=5),
     )
+    assert job.wait().outcomes == {"succeeded": 50}
+    job.close()
+
+
+def test_what_was_read_before_the_process_died_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the last piece: no more than that is in memory at once."""
+    monkeypatch.setattr("patterns.batching.reading.CHUNK", 2_000)
+    api, _ = api_of()
+    job = submitted(api)
+    parsed: list[bytes] = []
+
+    def mortal(text: bytes) -> Any:
+        parsed.append(text)
+        if len(parsed) == 40:
+            raise KeyboardInterrupt
+        return parse(text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("patterns.batching.reading.parse", mortal)
+        with pytest.raises(KeyboardInterrupt):
+            job.wait()
+    unsaved = 39 - len(list(job.results()))
+    assert sum(map(len, parsed[39 - unsaved : 39])) < 2_000
     assert job.wait().outcomes == {"succeeded": 50}
     job.close()
