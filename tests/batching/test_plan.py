@@ -4,12 +4,13 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
-from anthropic.types import TextBlock
+from anthropic.types import Container, TextBlock
 from batching_worker import job_on, request, requests_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -192,12 +193,14 @@ def test_blocks_of_an_earlier_answer_can_be_sent_back() -> None:
     """As the SDK itself allows; other mappings and iterables as well."""
     block = TextBlock(type="text", text="Hello", citations=None)
     turn = {"role": "assistant", "content": (each for each in [block])}
+    kept = Container(id="c", expires_at=datetime(2026, 11, 27, 8, tzinfo=UTC))
     store = JobStore()
-    asked = request(1, messages=[turn], metadata=MappingProxyType({"user_id": "7"}))
+    asked = request(1, messages=[turn], metadata=MappingProxyType({"user_id": "7"}), container=kept)
     (shard,) = fill(store, [asked], 10, 10_000)
     (sent,) = json.loads(b"".join(store.body(shard)))["requests"]
     assert sent["params"]["messages"][0]["content"][0]["text"] == "Hello"
     assert sent["params"]["metadata"] == {"user_id": "7"}
+    assert sent["params"]["container"] == {"id": "c", "expires_at": "2026-11-27T08:00:00Z"}
     store.close()
 
 
