@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -187,6 +188,25 @@ def test_only_the_first_of_two_plans_counts(tmp_path: Path) -> None:
     assert second.count_requests() == 3
     first.close()
     second.close()
+
+
+def test_a_step_that_reads_before_it_writes_is_not_overtaken(tmp_path: Path) -> None:
+    """Another process that writes to the same database waits until the step is over."""
+    url = f"sqlite:///{tmp_path / 'jobs'}"
+
+    def resume() -> None:
+        with closing(JobStore(url)) as other:
+            other.set_state("running")
+
+    with closing(JobStore(url)) as store, ThreadPoolExecutor(1) as thread:
+        assert planned(store)
+        with store.step():
+            assert [store.state] == ["planned"]
+            resuming = thread.submit(resume)
+            wait([resuming], timeout=0.2)  # it cannot end before we do
+            store.set_state("stopped", "planned")
+        resuming.result()
+        assert [store.state] == ["running"]
 
 
 def test_a_batch_that_was_sent_meanwhile_is_not_marked_as_unsent() -> None:
