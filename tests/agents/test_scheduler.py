@@ -378,6 +378,7 @@ def test_a_deadline_is_a_number_of_seconds(seconds: float) -> None:
     """Not a number is never over, so it would be none."""
     with pytest.raises(ValueError, match="deadline_s is"):
         run(plan_of(a=""), taking({}), deadline_s=seconds)
+    assert run(plan_of(a=""), taking({"a": 0.1}), deadline_s=0.2).ok  # less than one is some
 
 
 @pytest.mark.parametrize("limit", [Decimal("nan"), Decimal(-1), Decimal("inf")])
