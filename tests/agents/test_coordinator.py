@@ -379,6 +379,8 @@ def test_more_results_than_fit_become_a_tree() -> None:
     assert 'status="failed"' in asks[-1]
     assert "much" not in asks[-1]
     assert [ask.count("a digest") for ask in asks[-3:]] == [2, 1, 2]  # there is room for no more
+    calls = {name: each.calls for name, each in made.report.by_agent().items()}
+    assert calls == {"digest": len(asks) - 1, "synthesis": 1}
 
 
 def test_what_a_tree_asks() -> None:

@@ -182,6 +182,24 @@ def test_a_finished_run_is_read_with_all_that_has_no_output(url: str) -> None:
     under(url, test)
 
 
+def test_a_run_that_has_ended_is_looked_after_no_more(url: str) -> None:
+    """However many runs an engine has had, its loop has no more tasks than after the first."""
+
+    async def test(engine: DBOSEngine) -> None:
+        await start(engine, Script(), "first")
+        await asyncio.sleep(0.2)
+        few = len(asyncio.all_tasks())
+        for n in range(3):
+            await start(engine, Script(), f"r{n}")
+        for _ in range(1_000):
+            if len(asyncio.all_tasks()) <= few:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(asyncio.all_tasks())
+
+    under(url, test)
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(url: str) -> None:
     """In the same process: what was finished is kept, what was under way runs again."""
 
