@@ -15,6 +15,7 @@ Needs: pip install dbos. Taught in chapter 08.
 """
 
 import time
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import replace
 from itertools import count
@@ -61,16 +62,15 @@ class Fleet:
         self._engine, self._store = engine, store
         self._ids: dict[int, str] = {}
 
-    def submit(self) -> None:
-        """Queue every open batch, once."""
+    def submit(self, but: Collection[int] = ()) -> None:
+        """Queue every open batch, once; not those of these numbers."""
         for shard in self._store.shards("planned", "sending", "submitted"):
-            self._queue(shard)
+            if shard.number not in self._ids and shard.number not in but:
+                self._queue(shard)
 
     def round(self, problems: dict[int, Exception]) -> float:
         """Look after every open batch; seconds until the next look, 0 when all have ended."""
-        for shard in self._store.shards("planned", "sending", "submitted"):
-            if shard.number not in self._ids and shard.number not in problems:
-                self._queue(shard)
+        self.submit(problems)
         for number, workflow_id in list(self._ids.items()):
             status = self._engine.look(workflow_id)
             if status and status.status not in UNFINISHED:
