@@ -428,6 +428,19 @@ def test_an_identifier_split_over_blocks_and_turns_is_found() -> None:
     assert texts == ["to ", "[EMAIL]", " or ", "[EMAIL]"]
 
 
+def test_what_two_speakers_say_is_not_one_text() -> None:
+    """Digits that end one turn and begin the next are no card; in one turn they are."""
+    api = Api(PIIMiddleware())
+    halves = "card 4111 1111", " 1111 1111"
+    for roles in (("user", "assistant"), ("user", "user")):
+        turns: Any = [{"role": r, "content": t} for r, t in zip(roles, halves, strict=True)]
+        turns.append({"role": "user", "content": "Go on."})
+        api.client.messages.create(model=HAIKU, max_tokens=9, messages=turns)
+    apart, together = (str(call.body["messages"]) for call in api.fake.journal)
+    assert "card 4111 1111" in apart
+    assert "[CARD]" in together
+
+
 def test_the_callers_own_request_is_left_as_it_was() -> None:
     """Redaction makes a copy."""
     api = Api(PIIMiddleware())

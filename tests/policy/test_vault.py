@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from anthropic import Anthropic, beta_tool
+from anthropic import Anthropic, BadRequestError, beta_tool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +63,14 @@ def test_a_value_goes_out_as_a_placeholder_and_comes_back_as_itself() -> None:
     assert message.content[0].text == text
     assert message.content[1].input == {"said": text, text: 1}
     assert b"[EMAIL_1] and [EMAIL_1], card [CARD_1]" in api.sent[0]
+
+
+def test_an_error_quotes_the_placeholder_and_not_the_value() -> None:
+    """Exceptions end up in logs."""
+    fake = FakeAPI(faults=[Fault.status(400, message="messages.0: [EMAIL_1] is too long")])
+    client = fake.client(middleware=[PIIMiddleware("vault")])
+    with pytest.raises(BadRequestError, match=r"\[EMAIL_1\] is too long"):
+        ask(client, MAIL)
 
 
 def test_a_conversation_keeps_its_placeholders_as_it_grows() -> None:
